@@ -1,0 +1,46 @@
+"""Packages that only some parts need: imported on demand, missed with a clear message."""
+
+from importlib import import_module
+from types import ModuleType
+
+
+def import_extra(name: str, *, extra: str, needed_by: str = "this") -> ModuleType:
+    """Import a module that comes with an optional extra of this package.
+
+    Parameters
+    ----------
+    name : str
+        The module, by its full name.
+    extra : str
+        The extra of skrigidity that installs it.
+    needed_by : str, default="this"
+        What needs it, for the message.
+
+    Returns
+    -------
+    module
+        The module called ``name``.
+
+    Raises
+    ------
+    ImportError
+        The module is not installed; the message names the command that installs it. An error
+        inside an installed module is raised as it is.
+
+    Examples
+    --------
+    >>> from skrigidity._extras import import_extra
+    >>> import_extra("math", extra="plot").sqrt(4.0)
+    2.0
+    >>> import_extra("no_such_module", extra="plot", needed_by="RigidityDisplay")
+    Traceback (most recent call last):
+        ...
+    ImportError: RigidityDisplay needs no_such_module: pip install "skrigidity[plot]"
+    """
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        message = f'{needed_by} needs {error.name}: pip install "skrigidity[{extra}]"'
+        raise ImportError(message, name=error.name) from error

@@ -1,0 +1,27 @@
+"""What every test shares: hypothesis profiles, and `peers` tests that skip with their reason."""
+
+import importlib.util
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+# Linear algebra on a busy machine keeps no deadline. CI takes the same examples every time; the
+# `thorough` profile is for hunting: HYPOTHESIS_PROFILE=thorough pytest
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=2000)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default")
+)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        for marker in item.iter_markers("peers"):
+            missing = [name for name in marker.args if importlib.util.find_spec(name) is None]
+            if missing:
+                reason = f'needs {", ".join(missing)}: pip install "skrigidity[peers]"'
+                item.add_marker(pytest.mark.skip(reason=reason))
