@@ -1,0 +1,14 @@
+"""Structures made of environments: a flat container, and transformers lifted to it.
+
+A structure (a molecule, a crystal cell, a bag) is described by one row of features for each of
+its environments (atoms, instances). :class:`Environments` stores the rows of all structures in one
+matrix, next to the offsets at which the structures begin, so that everything that treats rows alike
+is one matrix operation. Wherever the package takes such input it also takes plain lists of 2-D
+arrays and 3-D arrays.
+"""
+
+from skrigidity.environments._container import Environments
+from skrigidity.environments._per_environment import PerEnvironment
+from skrigidity.environments._validation import as_environments, is_environments
+
+__all__ = ["Environments", "PerEnvironment", "as_environments", "is_environments"]
