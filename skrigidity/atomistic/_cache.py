@@ -1,0 +1,60 @@
+"""Features of frames already seen, so that a grid search computes each descriptor once."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Any
+
+from numpy.typing import NDArray
+
+
+class FeatureCache:
+    """Least recently used arrays, up to a number of bytes."""
+
+    def __init__(self) -> None:
+        self._arrays: OrderedDict[bytes, NDArray[Any]] = OrderedDict()
+        self._lock = threading.Lock()
+        self.nbytes = 0
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def get(self, key: bytes) -> NDArray[Any] | None:
+        """Return the array stored under a key, if it is still there."""
+        with self._lock:
+            if key not in self._arrays:
+                return None
+            self._arrays.move_to_end(key)
+            return self._arrays[key]
+
+    def put(self, key: bytes, array: NDArray[Any], limit: int) -> None:
+        """Store a copy, dropping the least recently used arrays beyond ``limit`` bytes."""
+        with self._lock:
+            if key in self._arrays:
+                return
+            self._arrays[key] = array.copy()
+            self.nbytes += array.nbytes
+            while self.nbytes > limit:
+                _, dropped = self._arrays.popitem(last=False)
+                self.nbytes -= dropped.nbytes
+
+    def clear(self) -> None:
+        """Drop everything."""
+        with self._lock:
+            self._arrays.clear()
+            self.nbytes = 0
+
+
+FEATURES = FeatureCache()
+
+
+def clear_cache() -> None:
+    """Free the memory of the features that descriptors keep in this process.
+
+    Examples
+    --------
+    >>> from skrigidity.atomistic import clear_cache
+    >>> clear_cache()
+    """
+    FEATURES.clear()

@@ -1,0 +1,111 @@
+"""ASE frames: validation, and the periodic cells that featomic understands."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skrigidity._extras import import_extra
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+def require(module: str) -> Any:
+    """Import a module of the extra ``atomistic``."""
+    return import_extra(module, extra="atomistic", needed_by="FeatomicDescriptor")
+
+
+def check_frames(X: Any, name: str = "X") -> list[Atoms]:
+    """Return the frames as a list, or say which of them is no good, and why."""
+    atoms_class = require("ase").Atoms
+    if isinstance(X, atoms_class):
+        raise TypeError(f"{name}: expected a list of ase.Atoms, got a single one; pass [atoms]")
+    if isinstance(X, (str, bytes, dict)) or not hasattr(X, "__len__"):
+        raise TypeError(f"{name}: expected a list of ase.Atoms, got {type(X).__name__}")
+    frames = list(X)
+    if not frames:
+        raise ValueError(f"{name}: expected at least one frame, got an empty list")
+    for i, frame in enumerate(frames):
+        if not isinstance(frame, atoms_class):
+            raise TypeError(f"{name}[{i}]: expected ase.Atoms, got {type(frame).__name__}")
+        if len(frame) == 0:
+            raise ValueError(f"{name}[{i}]: the frame has no atoms")
+        if not (np.isfinite(frame.positions).all() and np.isfinite(frame.cell.array).all()):
+            raise ValueError(f"{name}[{i}]: the positions or the cell contain NaN or infinity")
+    return frames
+
+
+def parse_species(species: Iterable[str | int]) -> NDArray[np.int64]:
+    """Turn symbols and atomic numbers into sorted atomic numbers."""
+    data = require("ase.data")
+    numbers = set()
+    for entry in species:
+        number = data.atomic_numbers.get(entry) if isinstance(entry, str) else int(entry)
+        if number is None or not 0 <= number < len(data.chemical_symbols):
+            raise ValueError(f"species: {entry!r} is neither a chemical symbol nor its number")
+        numbers.add(number)
+    if not numbers:
+        raise ValueError("species: expected at least one, got none")
+    return np.array(sorted(numbers), dtype=np.int64)
+
+
+def symbol(number: int) -> str:
+    """Return the chemical symbol of an atomic number."""
+    return str(require("ase.data").chemical_symbols[number])
+
+
+def reject_unknown_species(frames: list[Atoms], known: NDArray[np.int64], name: str = "X") -> None:
+    """Raise a ValueError naming the first frame with an element that is not known."""
+    for i, frame in enumerate(frames):
+        unknown = np.setdiff1d(frame.numbers, known)
+        if unknown.size:
+            raise ValueError(
+                f"{name}[{i}]: contains {', '.join(map(symbol, unknown))}; this descriptor knows "
+                f"{', '.join(map(symbol, known))} (parameter species)"
+            )
+
+
+def digest(frame: Atoms) -> bytes:
+    """Fingerprint all that a descriptor of the frame can depend on."""
+    state = hashlib.blake2b(digest_size=16)
+    for array in (frame.numbers, frame.positions, frame.cell.array, frame.pbc):
+        state.update(np.ascontiguousarray(array).tobytes())
+    return state.digest()
+
+
+def as_system(frame: Atoms, cutoff: float | None, where: str) -> Atoms:
+    """Return an equivalent frame that is periodic in all directions or in none.
+
+    Along directions that are not periodic, the cell becomes so long that no atom sees an image.
+    """
+    atoms_class = require("ase").Atoms
+    if not frame.pbc.any():
+        return atoms_class(frame.numbers, frame.positions)
+    cell = frame.cell.array
+    if not frame.pbc.all():
+        if cutoff is None:
+            raise ValueError(
+                f"{where}: periodic in some directions only, which this calculator cannot treat"
+            )
+        cell = _padded_cell(frame, cutoff, where)
+    if abs(np.linalg.det(cell)) < 1e-9:
+        raise ValueError(f"{where}: periodic, but its cell has no volume")
+    return atoms_class(frame.numbers, frame.positions, cell=cell, pbc=True)
+
+
+def _padded_cell(frame: Atoms, cutoff: float, where: str) -> NDArray[np.float64]:
+    cell = frame.cell.array.copy()
+    periodic = cell[frame.pbc]
+    if np.linalg.matrix_rank(periodic) < len(periodic):
+        raise ValueError(f"{where}: its periodic cell vectors are zero or parallel")
+    normals = np.linalg.svd(periodic)[2][len(periodic) :]
+    extents = np.ptp(frame.positions @ normals.T, axis=0)
+    cell[~frame.pbc] = normals * (extents + cutoff + 1.0)[:, None]
+    if np.linalg.det(cell) < 0:
+        cell[np.flatnonzero(~frame.pbc)[0]] *= -1
+    return np.asarray(cell)
