@@ -1,0 +1,208 @@
+"""The command line: what it says, writes and refuses."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import skrigidity
+from skrigidity import _demo, cli
+
+EXTRAS = 'pip install "skrigidity[atomistic,plot,cli]"'
+FILES = ("structures.csv", "rigidity.png", "structures.extxyz")
+
+
+def need(*modules):
+    for module in modules:
+        pytest.importorskip(module, reason=EXTRAS)
+
+
+@pytest.fixture(autouse=True)
+def _extras(request):
+    if not request.node.name.startswith("test_without"):
+        need("typer", "rich", "ase", "featomic", "matplotlib")
+
+
+@pytest.fixture(scope="module")
+def result():
+    need("ase", "featomic")
+    return _demo.run_demo(cutoffs=[3.0], alphas=[1e-4], targets=[diamond()])
+
+
+def diamond():
+    from ase.build import bulk
+
+    return bulk("C", cubic=True)
+
+
+def run(*arguments, cwd=None, without=()):
+    """Run the command line in a process of its own, as if some modules were not installed."""
+    block = f"import sys; sys.modules.update(dict.fromkeys({without!r}))"
+    code = f"{block}; from skrigidity.cli import main; main()"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", cwd=cwd)
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Run the command line in this process, in an empty folder; gives code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["skrigidity", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return stop.value.code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def ready(monkeypatch, result):
+    """Spare the computation: what is tested is around it."""
+    monkeypatch.setattr(_demo, "run_demo", lambda **options: result)
+
+
+def listing(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def test_demo(command, ready, tmp_path, result):
+    code, out, err = command("demo")
+    assert (code, err) == (0, "")
+    assert listing(tmp_path / "skrigidity-demo") == set(FILES)
+    assert out.endswith("\n".join(f"  {Path('skrigidity-demo') / name}" for name in FILES) + "\n")
+    assert max(map(len, out.splitlines())) <= 80
+    assert "nan" not in out
+    for label in ("bulk, held out", "surfaces", "your structures"):
+        assert label in out
+
+
+def test_second_run_needs_force(command, ready, tmp_path):
+    assert command("demo", "-o", "out")[0] == 0
+    (tmp_path / "out" / "structures.csv").write_text("old")
+    code, out, err = command("demo", "-o", "out")
+    assert (code, out) == (2, "")
+    assert "--force" in err
+    assert (tmp_path / "out" / "structures.csv").read_text() == "old"
+    assert command("demo", "-o", "out", "--force", "--no-plot")[0] == 0
+    assert listing(tmp_path / "out") == set(FILES) - {"rigidity.png"}
+
+
+def text_of(frames, tmp_path):
+    import ase.io
+
+    ase.io.write(tmp_path / "whole.extxyz", frames)
+    text = (tmp_path / "whole.extxyz").read_text()
+    (tmp_path / "whole.extxyz").unlink()
+    return text
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        pytest.param(lambda text: text[:-300], "atoms, expected", id="cut between lines"),
+        pytest.param(lambda text: text[:-5], "incomplete", id="cut within the last number"),
+        pytest.param(lambda text: "", "mpty file", id="empty"),
+        pytest.param(lambda text: "hello\n", "cannot read it", id="no structures"),
+        pytest.param(lambda text: text.replace("0.89", "x.89"), "x.89", id="not a number"),
+        pytest.param(lambda text: text.replace("0.89", "nan "), "NaN", id="not finite"),
+        pytest.param(lambda text: text.replace("C  ", "N  "), "[0]: contains N", id="element"),
+        pytest.param(lambda text: text.replace("3.57", "0.0"), "no volume", id="cell"),
+    ],
+)
+def test_bad_structure_file(command, tmp_path, damage, says):
+    text = damage(text_of([diamond()] * 2, tmp_path))
+    (tmp_path / "bad.extxyz").write_text(text)
+    code, out, err = command("demo", "--targets", "bad.extxyz")
+    assert (code, out) == (2, "")
+    assert err.startswith("skrigidity: bad.extxyz")
+    assert err.count("\n") == 1
+    assert says in err
+    assert listing(tmp_path) == {"bad.extxyz"}
+
+
+@pytest.mark.parametrize("name", ["missing.xyz", "."])
+def test_missing_structure_file(command, tmp_path, name):
+    code, _, err = command("demo", "--targets", name)
+    assert (code, err) == (2, f"skrigidity: {name}: no such file\n")
+    assert listing(tmp_path) == set()
+
+
+def test_output_that_is_a_file(command, tmp_path):
+    (tmp_path / "file").write_text("")
+    for output in ("file", "file/folder"):
+        code, _, err = command("demo", "-o", output)
+        assert code == 2
+        assert err.count("\n") == 1
+    assert listing(tmp_path) == {"file"}
+
+
+def test_good_targets_reach_the_report(command, tmp_path, monkeypatch, result):
+    seen = {}
+    monkeypatch.setattr(_demo, "run_demo", lambda **options: seen.update(options) or result)
+    import ase.io
+
+    frames = [diamond(), diamond() * 2]
+    frames[0].info["name"] = "diamond"
+    ase.io.write(tmp_path / "mine.xyz", frames)
+    arguments = ("--targets", "mine.xyz", "--seed", 3, "--jobs", 1, "-o", "out")
+    assert command("demo", *arguments)[0] == 0
+    assert [len(frame) for frame in seen["targets"]] == [8, 64]
+    assert seen["targets"][0].pbc.all()
+    assert (seen["seed"], seen["n_jobs"]) == (3, 1)
+
+
+@pytest.mark.parametrize("arguments", [["--jobs", "0"], ["--seed", "-1"], ["--nonsense"]])
+def test_bad_options(command, arguments):
+    assert command("demo", *arguments)[0] == 2
+
+
+def test_help(command):
+    code, out, _ = command("demo", "--help")
+    assert code == 0
+    for option in ("--output", "--targets", "--seed", "--force", "--no-plot", "--jobs"):
+        assert option in out
+
+
+def test_version():
+    done = subprocess.run(
+        [sys.executable, "-m", "skrigidity", "--version"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, f"skrigidity {skrigidity.__version__}\n")
+
+
+@pytest.mark.parametrize("missing", ["rich", "ase", "featomic", "matplotlib"])
+def test_missing_extra(missing, tmp_path):
+    done = run("demo", cwd=tmp_path, without=[missing])
+    assert done.returncode == 2
+    assert done.stderr == f"skrigidity: this command needs {missing}: {EXTRAS}\n"
+    assert listing(tmp_path) == set()
+
+
+def test_without_any_extra(tmp_path):
+    missing = ["typer", "rich", "ase", "featomic", "matplotlib"]
+    done = run("demo", cwd=tmp_path, without=missing)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"skrigidity: this command needs typer: {EXTRAS}\n"
+
+
+def test_no_plot_needs_no_matplotlib(tmp_path):
+    arguments = ("demo", "--no-plot", "--targets", "missing.xyz")
+    done = run(*arguments, cwd=tmp_path, without=["matplotlib"])
+    assert done.stderr == "skrigidity: missing.xyz: no such file\n"
+
+
+@pytest.mark.slow
+def test_whole_command(tmp_path):
+    """As a user runs it, in a new process."""
+    done = run("demo", "-o", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert listing(tmp_path / "out") == set(FILES)
+    table = pd.read_csv(tmp_path / "out" / "structures.csv")
+    median = table.groupby("kind")["rigidity"].median()
+    assert median["bulk"] > 2 * median["slab"]
+    assert table.query("kind == 'bulk'")["error_meV_per_atom"].abs().mean() < 60
