@@ -1,0 +1,19 @@
+"""The code in the documentation runs, page by page, as it stands."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = sorted(DOCS.rglob("*.md")) if DOCS.exists() else []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page(page):
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    if not blocks:
+        pytest.skip("no code on this page")
+    names: dict = {}
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), names)
