@@ -1,0 +1,258 @@
+"""Leave-one-out errors and evidence at many regularization strengths, from one decomposition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._accumulate import GramAccumulator, TSQRAccumulator
+from ._factor import EPS
+from ._leave_out import LeftBasis, few_rows
+from ._prior import Prior
+from ._rows import Rows
+from ._spectral import Spectrum
+
+# Eigenvalues of the normal equations, and what they say of the data, are good to this.
+_PROMISED = 2e-8
+_CLOSE_TO_ONE = 0.9
+
+
+@dataclass
+class LooSums:
+    """Weighted sums over left-out rows, per alpha (first axis) and right-hand side.
+
+    Attributes
+    ----------
+    squares : ndarray of shape (n_alphas, n_rhs)
+        ``sum s e**2`` with the leave-one-out residuals e.
+    scaled_squares : ndarray of shape (n_alphas, n_rhs)
+        ``sum s e**2 / (v + q)``, v being the noise of a row in units of sigma**2.
+    log_variance : ndarray of shape (n_alphas,)
+        ``sum s log(v + q)``.
+    weight : ndarray of shape (n_alphas,)
+        ``sum s`` over the rows that count.
+    n_excluded : ndarray of shape (n_alphas,)
+        Number of rows whose leverage is 1.
+    """
+
+    squares: np.ndarray
+    scaled_squares: np.ndarray
+    log_variance: np.ndarray
+    weight: np.ndarray
+    n_excluded: np.ndarray
+
+
+class AlphaPath:
+    """One decomposition of the rows for every alpha.
+
+    Parameters
+    ----------
+    rows : Rows
+        Training rows with right-hand sides, none of weight zero.
+    gamma : ndarray, default=None
+        The regularizer's matrix or diagonal.
+    lowest : float
+        The smallest alpha that will be asked for.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import AlphaPath, Rows
+    >>> rows = Rows(np.arange(6.0)[:, None], intercept=True, rhs=np.arange(6.0) % 2)
+    >>> path = AlphaPath(rows, None, lowest=1.0)
+    >>> path.leave_one_out(np.array([1.0, 10.0]), units=True).squares.round(2).ravel()
+    array([2.87, 2.58])
+    """
+
+    def __init__(self, rows: Rows, gamma: Any, lowest: float) -> None:
+        self.rows = rows
+        self.prior = Prior(1.0)
+        self.prior.gamma = gamma
+        self.weight = np.ones(len(rows)) if rows.weight is None else rows.weight
+        self.stream: GramAccumulator | None = None
+        if few_rows(rows):
+            self.basis: LeftBasis | None = LeftBasis(rows, self.prior)
+            self.s, self.rotated = self.basis.s, self.basis.rotated
+            self.left_over = np.einsum("ij,ij->j", self.basis.rest_rhs, self.basis.rest_rhs)
+            self.n_free, self.total = self.basis.n_free, self.basis.total
+        else:
+            self.basis = None
+            self._decompose(lowest)
+            self.s, self.rotated = self.spectrum.s, self.spectrum.rotated
+            self.left_over, self.n_free = self.spectrum.left_over, self.spectrum.form.n_free
+
+    def _decompose(self, lowest: float) -> None:
+        rows = self.rows
+        stream = GramAccumulator(rows.n_features, rows.n_rhs).add(rows)
+        assert isinstance(stream, GramAccumulator)
+        spectrum = None
+        if self.prior.gamma is None:
+            spectrum = Spectrum.from_gram(
+                stream.full_gram(), stream.cross, stream.square, len(rows)
+            )
+            squares = spectrum.s**2 + lowest
+            if EPS * squares.max() > _PROMISED * squares.min():
+                spectrum = None
+        if spectrum is None:
+            exact = TSQRAccumulator(rows.n_features, rows.n_rhs).add(rows)
+            assert isinstance(exact, TSQRAccumulator)
+            spectrum = exact.spectrum(self.prior)
+        else:
+            self.stream = stream
+        self.spectrum = spectrum
+        spread = np.sqrt(np.append(np.diag(stream.gram), stream.square))
+        self.total = stream.running.weight
+        self.centre, self.rhs_mean = stream.running.finish(spread).split(rows.n_features)
+
+    def evidence(self, alphas: np.ndarray, n: float, log_weights: float) -> np.ndarray:
+        """Return the log marginal likelihood, intercept integrated out, noise at its optimum.
+
+        Parameters
+        ----------
+        alphas : ndarray of shape (n_alphas,)
+            Positive strengths.
+        n : float
+            Number of samples.
+        log_weights : float
+            Sum of the logarithms of the weights, where these are inverse variances.
+        """
+        shrink = self._shrink(alphas)
+        fixed = self.n_free + int(self.total > 0)
+        loss = np.einsum("ka,kt->at", shrink, self.rotated**2) + self.left_over
+        # Fewer samples than unpenalized parameters tell as little as exactly as many.
+        left = max(n - fixed, 0.0)
+        logs = np.zeros_like(loss)
+        if left > 0:
+            with np.errstate(divide="ignore"):
+                logs = left * (np.log(2 * np.pi * loss / left) + 1)
+        determinant = -np.log(shrink).sum(axis=0)
+        if self.total > 0:
+            determinant = determinant + np.log(self.total)
+        return -0.5 * (logs + (determinant - log_weights)[:, None])
+
+    def leave_one_out(self, alphas: np.ndarray, *, units: bool) -> LooSums:
+        """Sum over leave-one-out residuals; `units`: leave out one unit of weight, not a row."""
+        n_alphas, n_rhs = len(alphas), self.rotated.shape[1]
+        sums = LooSums(
+            np.zeros((n_alphas, n_rhs)),
+            np.zeros((n_alphas, n_rhs)),
+            np.zeros(n_alphas),
+            np.zeros(n_alphas),
+            np.zeros(n_alphas, dtype=int),
+        )
+        shrink = self._shrink(alphas)
+        blocks = self._few_blocks(shrink) if self.basis is not None else self._many(alphas, shrink)
+        for h, rest, residual, weight in blocks:
+            self._add(sums, h, rest, residual, weight, units)
+        return sums
+
+    def _shrink(self, alphas: np.ndarray) -> np.ndarray:
+        limit = max(len(self.rows), self.rows.n_features) * EPS * self.s.max(initial=0.0)
+        unseen = (self.s <= limit)[:, None] & (alphas == 0)
+        square = np.where(unseen, 1.0, self.s[:, None] ** 2)
+        return np.where(unseen, 1.0, alphas / (square + alphas))
+
+    def _few_blocks(self, shrink: np.ndarray) -> Any:
+        basis = self.basis
+        assert basis is not None
+        squares = basis.left**2
+        outside = np.einsum("ij,ij->i", basis.rest, basis.rest)[:, None]
+        rest = squares @ shrink + outside
+        fixed = np.einsum("ij,ij->i", basis.fixed, basis.fixed)[:, None]
+        h = squares @ (1 - shrink) + fixed
+        residual = np.einsum("ik,ka,kt->iat", basis.left, shrink, basis.rotated, optimize=True)
+        residual += (basis.rest @ basis.rest_rhs)[:, None, :]
+        yield h, rest, residual / np.sqrt(self.weight)[:, None, None], self.weight
+
+    def _many(self, alphas: np.ndarray, shrink: np.ndarray) -> Any:
+        """Yield leverages and residuals block by block; high leverages need a second pass."""
+        inverse = 1 / self.spectrum.denominators(alphas)
+        filtered = (self.s[:, None, None] * inverse[:, :, None] * self.rotated[:, None, :]).reshape(
+            len(self.s), -1
+        )
+        high: list[tuple[Any, ...]] = []
+        for piece in self.rows.blocks():
+            z, fixed, rhs = self._coordinates(piece)
+            weight = self.weight[piece]
+            h = z**2 @ inverse + np.einsum("ij,ij->i", fixed, fixed)[:, None]
+            h *= weight[:, None]
+            predicted = (z @ filtered).reshape(len(z), len(alphas), -1)
+            if self.n_free:
+                predicted += (fixed[:, : self.n_free] @ self.spectrum.free_rhs)[:, None]
+            residual = rhs[:, None, :] - predicted
+            near = (h > _CLOSE_TO_ONE).any(axis=1)
+            if near.any():
+                members = np.arange(piece.start, piece.stop)[near]
+                high.append((members, z[near], fixed[near], h[near], residual[near], weight[near]))
+            yield h[~near], 1 - h[~near], residual[~near], weight[~near]
+        if high:
+            members, z, fixed, h, residual, weight = (
+                np.concatenate(part) for part in zip(*high, strict=True)
+            )
+            yield h, self._from_squares(members, z, fixed, h, inverse, shrink), residual, weight
+
+    def _coordinates(self, piece: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return unweighted rows in spectral coordinates, their unpenalized part, centred rhs."""
+        rows = self.rows
+        block = np.empty((piece.stop - piece.start, rows.n_features))
+        rows.fill(block, piece)
+        flags = rows.intercept[piece]
+        self.centre.subtract(block, flags)
+        form = self.spectrum.form
+        parts = [] if form.free is None else [block @ form.free]
+        if self.total > 0:
+            parts.append((flags / np.sqrt(self.total))[:, None])
+        fixed = np.hstack(parts) if parts else np.zeros((len(block), 0))
+        assert rows.rhs is not None
+        rhs = rows.rhs[piece] - flags[:, None] * self.rhs_mean
+        return form.apply(block) @ self.spectrum.vectors, fixed, rhs
+
+    def _from_squares(
+        self,
+        members: np.ndarray,
+        z: np.ndarray,
+        fixed: np.ndarray,
+        h: np.ndarray,
+        inverse: np.ndarray,
+        shrink: np.ndarray,
+    ) -> np.ndarray:
+        """Return 1 - h from ``h (1 - h) = sum_{j != i} P_ij**2 + regularizer``."""
+        weight = self.weight[members]
+        total = ((z**2) @ (inverse * shrink)) * weight[:, None]
+        for piece in self.rows.blocks():
+            others, others_fixed, _ = self._coordinates(piece)
+            scale = np.sqrt(np.outer(weight, self.weight[piece]))
+            itself = members[:, None] == np.arange(piece.start, piece.stop)
+            shared = fixed @ others_fixed.T
+            for a in range(inverse.shape[1]):
+                hat = (shared + (z * inverse[:, a]) @ others.T) * scale
+                hat[itself] = 0.0
+                total[:, a] += np.einsum("ij,ij->i", hat, hat)
+        return total / h
+
+    def _add(
+        self,
+        sums: LooSums,
+        h: np.ndarray,
+        rest: np.ndarray,
+        residual: np.ndarray,
+        weight: np.ndarray,
+        units: bool,
+    ) -> None:
+        share = np.maximum(weight, 1.0)[:, None] if units else 1.0
+        # What stays of a row of weight s when one unit is taken out of it.
+        left = rest + h * (1 - 1 / share)
+        lost = left <= (10 * max(len(self.rows), self.rows.n_features) * EPS) ** 2
+        left = np.where(lost, 1.0, left)
+        noise = np.ones(len(weight)) if units else 1 / weight
+        q = h / weight[:, None] / left
+        counted = np.where(lost, 0.0, weight[:, None])
+        squares = (residual / left[:, :, None]) ** 2
+        variance = noise[:, None] + q
+        sums.squares += np.einsum("ia,iat->at", counted, squares)
+        sums.scaled_squares += np.einsum("ia,iat->at", counted / variance, squares)
+        sums.log_variance += (counted * np.log(variance)).sum(axis=0)
+        sums.weight += counted.sum(axis=0)
+        sums.n_excluded += lost.sum(axis=0)

@@ -1,0 +1,215 @@
+"""Streaming accumulators: blocks, order and merging do not matter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle import exact_coef, exact_quad
+from sweep import relative_error
+
+from skrigidity.hessian import (
+    ExtendedGramAccumulator,
+    GramAccumulator,
+    Prior,
+    Rows,
+    TSQRAccumulator,
+    accumulator,
+    choose,
+)
+
+KINDS = (ExtendedGramAccumulator, GramAccumulator, TSQRAccumulator)
+exact = pytest.mark.parametrize("kind", [ExtendedGramAccumulator, TSQRAccumulator])
+every = pytest.mark.parametrize("kind", KINDS)
+
+
+def rows_of(seed, n=40, d=5, **options):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, d)) + 3
+    options = {
+        "weight": rng.uniform(0.1, 3, n) * (np.arange(n) % 7 > 0),
+        "intercept": np.arange(n) % 3 > 0,
+        "rhs": rng.normal(size=(n, 2)),
+    } | options
+    return Rows(X, **options)
+
+
+def pieces(seed, n, most=6):
+    rng = np.random.default_rng(seed)
+    cuts = np.sort(rng.integers(0, n + 1, rng.integers(0, most)))
+    return np.split(rng.permutation(n), cuts)
+
+
+def assert_same(factor, other, rtol=1e-10):
+    G = np.random.default_rng(9).normal(size=(7, factor.n_features))
+    rows = Rows(G, intercept=(np.arange(7) % 2) * factor.has_intercept)
+    np.testing.assert_allclose(factor.quad(rows), other.quad(rows), rtol=rtol)
+    if factor.solution is not None:
+        np.testing.assert_allclose(factor.solution.coef, other.solution.coef, rtol=1e-8)
+        np.testing.assert_allclose(factor.solution.intercept, other.solution.intercept, rtol=1e-8)
+
+
+@every
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_blocks_order_and_merging_do_not_matter(kind, seed):
+    rows = rows_of(seed)
+    whole = kind(5, 2).add(rows)
+    streams = [kind(5, 2) for _ in range(3)]
+    for i, part in enumerate(pieces(seed, len(rows))):
+        streams[i % 3].add(rows[part])
+    merged = streams[2].merge(streams[0]).merge(streams[1])
+    assert merged.n_rows == whole.n_rows == np.count_nonzero(rows.weight)
+    assert merged.total_weight == pytest.approx(whole.total_weight)
+    assert merged.has_intercept
+    assert_same(merged.finish(Prior(0.1)), whole.finish(Prior(0.1)))
+    assert_same(merged.finish(Prior(0.1)), choose(rows, Prior(0.1)))
+
+
+@exact
+def test_streams_of_ill_conditioned_rows_keep_the_accuracy(kind):
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(60, 6)) * np.logspace(0, -6, 6) @ np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    rows = Rows(X + 1.0, intercept=True)
+    streams = [kind(6), kind(6)]
+    for i, part in enumerate(pieces(1, 60)):
+        streams[i % 2].add(rows[part])
+    q = streams[0].merge(streams[1]).finish(Prior(1e-13)).quad(rows)
+    error = relative_error(q, exact_quad(rows.matrix, rows.matrix, alpha=1e-13, intercept=True))
+    assert error.max() < (1e-12 if kind is ExtendedGramAccumulator else 1e-8)
+
+
+@every
+@pytest.mark.parametrize("convert", [scipy.sparse.csr_array, np.float32, np.int64])
+def test_storage_does_not_matter(kind, convert):
+    X = np.random.default_rng(0).integers(-9, 10, (30, 5)).astype(float)
+    other = (
+        X.astype(convert)
+        if isinstance(convert, type) and convert in (np.float32, np.int64)
+        else convert(X)
+    )
+    dense = kind(5).add(Rows(X, intercept=True)).finish(Prior(1.0))
+    assert_same(kind(5).add(Rows(other, intercept=True)).finish(Prior(1.0)), dense, rtol=1e-14)
+
+
+@every
+def test_flagged_rows_may_come_late(kind):
+    rows = rows_of(1, intercept=np.arange(40) >= 25)
+    stream = kind(5, 2)
+    for part in np.split(np.arange(40), 4):
+        stream.add(rows[part])
+    assert_same(stream.finish(Prior(0.1)), kind(5, 2).add(rows).finish(Prior(0.1)))
+
+
+@every
+def test_single_rows(kind):
+    rows = rows_of(2, weight=None)
+    stream = kind(5, 2)
+    for i in range(len(rows)):
+        stream.add(rows[[i]])
+    assert_same(stream.finish(Prior(0.1)), kind(5, 2).add(rows).finish(Prior(0.1)))
+
+
+@every
+@pytest.mark.parametrize("gamma", [None, np.arange(1.0, 6), np.diag(np.arange(1.0, 6)) + 0.1])
+def test_the_regularizer_comes_at_the_end(kind, gamma):
+    rows = rows_of(3)
+    stream = kind(5, 2).add(rows)
+    for alpha in (0.0, 0.1, 10.0):
+        assert_same(stream.finish(Prior(alpha, gamma)), choose(rows, Prior(alpha, gamma)))
+
+
+@every
+def test_copies_are_independent_and_streams_go_on(kind):
+    rows = rows_of(4)
+    stream = kind(5, 2).add(rows[:20])
+    before = stream.copy()
+    going = stream.streaming()
+    stream.add(rows[20:])
+    assert (before.n_rows, going.n_rows) == (17, 17)
+    assert_same(going.add(rows[20:]).finish(Prior(0.1)), stream.finish(Prior(0.1)))
+    assert_same(
+        stream.to_tsqr().finish(Prior(0.1))
+        if hasattr(stream, "to_tsqr")
+        else stream.finish(Prior(0.1)),
+        choose(rows, Prior(0.1)),
+    )
+
+
+@exact
+def test_continuing_after_a_fit(kind):
+    rows = rows_of(5)
+    factor = kind(5, 2).add(rows[:25]).finish(Prior(0.1))
+    again = factor.source.streaming().add(rows[25:]).finish(Prior(0.1))
+    assert_same(again, choose(rows, Prior(0.1)))
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 5])
+@exact
+def test_few_rows(kind, n):
+    rng = np.random.default_rng(6)
+    X, y = rng.normal(size=(n, 5)), rng.normal(size=(n, 1))
+    factor = kind(5, 1).add(Rows(X, intercept=n > 0, rhs=y)).finish(Prior(0.1))
+    G = rng.normal(size=(4, 5))
+    q = exact_quad(X, G, alpha=0.1, intercept=n > 0)
+    np.testing.assert_allclose(factor.quad(Rows(G, intercept=n > 0)), q, rtol=1e-12)
+    coef, offset = exact_coef(X, y, alpha=0.1, intercept=n > 0)
+    np.testing.assert_allclose(factor.solution.coef, coef, atol=1e-12)
+    np.testing.assert_allclose(factor.solution.intercept, offset, atol=1e-12)
+
+
+def test_extended_sums_are_exact_to_two_doubles():
+    """The Gram matrix of rows far from their mean, with weights, against rationals."""
+    from fractions import Fraction
+
+    rng = np.random.default_rng(7)
+    X, weight = rng.normal(size=(30, 2)) + 1e6, rng.integers(1, 9, 30) ** 2.0
+    stream = ExtendedGramAccumulator(2).add(Rows(X, weight=weight, intercept=True))
+    shift, scale = stream.shift, stream.scale
+    for i in range(2):
+        for j in range(2):
+            exact_sum = (
+                sum(
+                    Fraction(w)
+                    * (Fraction(a[i]) - Fraction(shift[i]))
+                    * (Fraction(a[j]) - Fraction(shift[j]))
+                    for a, w in zip(X, weight, strict=True)
+                )
+                * Fraction(scale[i])
+                * Fraction(scale[j])
+            )
+            found = Fraction(stream.gram.high[i + 1, j + 1]) + Fraction(
+                stream.gram.low[i + 1, j + 1]
+            )
+            size = np.sqrt(stream.gram.high[i + 1, i + 1] * stream.gram.high[j + 1, j + 1])
+            assert abs(found - exact_sum) < Fraction(size) / 2**100
+
+
+def test_the_number_of_features_decides():
+    assert isinstance(accumulator(10, 1), ExtendedGramAccumulator)
+    assert isinstance(accumulator(2000), TSQRAccumulator)
+
+
+@every
+def test_errors_name_their_cause(kind):
+    stream = kind(3, 1)
+    with pytest.raises(ValueError, match="3 features and 1 right-hand sides, got 2 and 0"):
+        stream.add(np.eye(2))
+    with pytest.raises(ValueError, match="cannot merge"):
+        stream.merge(kind(3))
+    with pytest.raises(ValueError, match="must be 0 or 1"):
+        stream.add(Rows(np.eye(3), rhs=np.ones(3), intercept=0.5))
+    assert "n_features=3, n_rhs=1, n_rows=0" in repr(stream)
+
+
+def test_preconditioned_gram_merges_with_its_like_only():
+    P = np.triu(np.ones((3, 3)))
+    with pytest.raises(ValueError, match="preconditioners"):
+        GramAccumulator(3, precondition=P).merge(GramAccumulator(3))
+    X = np.random.default_rng(0).normal(size=(9, 3))
+    stream = GramAccumulator(3, precondition=P).add(X)
+    np.testing.assert_allclose(
+        stream.finish(Prior(0.1)).quad(X), choose(X, Prior(0.1)).quad(X), rtol=1e-12
+    )
