@@ -18,6 +18,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skrigidity._extras import import_extra
 from skrigidity.atomistic._cache import FEATURES
 from skrigidity.atomistic._frames import (
     as_system,
@@ -298,7 +299,8 @@ class FeatomicDescriptor(TransformerMixin, BaseEstimator, auto_wrap_output_keys=
 
     def _computed(self, frames: list[Atoms], chosen: list[int]) -> Iterator[tuple[int, Any]]:
         if self.progress_bar:
-            bar = _import_tqdm()(total=len(chosen), unit="frame", desc="descriptor")
+            tqdm = import_extra("tqdm", extra="atomistic", needed_by="progress_bar=True")
+            bar = tqdm.tqdm(total=len(chosen), unit="frame", desc="descriptor")
         else:
             bar = nullcontext()
         chunks = list(_chunks(chosen, [len(frames[i]) for i in chosen], self.chunk_size))
@@ -417,11 +419,3 @@ def _chunks(items: list[int], sizes: list[int], limit: int) -> Iterator[list[int
         total += size
     if chunk:
         yield chunk
-
-
-def _import_tqdm() -> Any:
-    try:
-        from tqdm.auto import tqdm
-    except ImportError as error:
-        raise ImportError("progress_bar=True needs tqdm: pip install tqdm") from error
-    return tqdm
