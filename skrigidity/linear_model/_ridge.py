@@ -1,0 +1,201 @@
+"""Ridge regression that knows how firmly it is pinned."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, Self
+
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from ..hessian import Prior, accumulator, choose
+from ._base import RigidRidgeBase
+
+
+class RigidRidge(RigidRidgeBase):
+    r"""Ridge regression with prediction rigidities and calibrated uncertainties.
+
+    Minimizes :math:`\sum_i s_i (y_i - w^T x_i - b)^2 + \alpha w^T \Gamma w` and keeps the
+    factorized Hessian :math:`H = \sum_i s_i g_i g_i^T + \alpha \Gamma`, from which the rigidity
+    of any prediction with gradient g follows as :math:`R = 1 / (g^T H^{-1} g)`. The targets may
+    be those of samples (a row of features each) or of structures made of environments, whose
+    features are averaged or summed.
+
+    Parameters
+    ----------
+    alpha : float or array-like of shape (n_targets,), default=1.0
+        Regularization strength, not negative. 0 is allowed, also for singular problems: what
+        the data do not determine has rigidity 0.
+    regularizer : array-like of shape (n_features,) or (n_features, n_features), default=None
+        The matrix Gamma, or its diagonal; None is the identity. Zero entries leave their
+        column unpenalized. The intercept is never penalized.
+    fit_intercept : bool, default=True
+        Whether to fit an intercept.
+    aggregate : {"mean", "sum"}, default="mean"
+        How the environments of a structure make up its features.
+    solver : {"auto", "cholesky", "qr", "spectral"}, default="auto"
+        Factorization of the Hessian. "auto" takes the fastest that promises a relative
+        accuracy of 1e-8; ``hessian_.info`` says which and why.
+    calibration : {"bayesian", "loo"} or None, default="bayesian"
+        Scale of the error bars, ``var = C**2 / R + sigma**2``: "bayesian" takes both from the
+        training residuals and the effective degrees of freedom, "loo" takes C from leave-one-out
+        residuals and rigidities and sigma = 0, None means C = 1 and sigma = 0. `calibrate`
+        replaces it by held-out data.
+    weight_type : {"frequency", "precision"}, default="frequency"
+        Whether a sample weight counts repetitions of a sample, or is its inverse variance.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
+        Coefficients.
+    intercept_ : float or ndarray of shape (n_targets,)
+        Intercept.
+    hessian_ : skrigidity.hessian.Factor
+        Factorized Hessian; with an array `alpha`, ``hessian_.at(alpha)`` is the one for one
+        alpha.
+    scale_ : float or ndarray of shape (n_targets,)
+        C**2.
+    noise_variance_ : float or ndarray of shape (n_targets,)
+        sigma**2; inf where there are as many effective parameters as samples.
+    effective_dof_ : float or ndarray of shape (n_targets,)
+        Effective number of parameters, intercept included.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where the model was fitted on a DataFrame.
+
+    See Also
+    --------
+    RigidRidgeCV : The same with alpha chosen by closed-form cross-validation.
+
+    References
+    ----------
+    Chong, Bigi, Grasselli, Loche, Kellner, Ceriotti, Faraday Discuss. 256, 322 (2025).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.linear_model import RigidRidge
+    >>> X = np.array([[0.0], [1.0], [2.0], [3.0]])
+    >>> model = RigidRidge(alpha=0.0).fit(X, [0.0, 1.1, 1.9, 3.0])
+    >>> model.prediction_rigidity([[1.5], [10.0]]).round(3)
+    array([4.   , 0.068])
+    >>> y, std = model.predict([[1.5], [10.0]], return_std=True)
+    >>> std.round(2)
+    array([0.11, 0.38])
+    """
+
+    _parameter_constraints: dict = {
+        "alpha": [Interval(Real, 0, None, closed="left"), "array-like"],
+        "regularizer": ["array-like", None],
+        "fit_intercept": ["boolean"],
+        "aggregate": [StrOptions({"mean", "sum"})],
+        "solver": [StrOptions({"auto", "cholesky", "qr", "spectral"})],
+        "calibration": [StrOptions({"bayesian", "loo"}), None],
+        "weight_type": [StrOptions({"frequency", "precision"})],
+    }
+
+    def __init__(
+        self,
+        alpha: Any = 1.0,
+        *,
+        regularizer: Any = None,
+        fit_intercept: bool = True,
+        aggregate: str = "mean",
+        solver: str = "auto",
+        calibration: str | None = "bayesian",
+        weight_type: str = "frequency",
+    ) -> None:
+        self.alpha = alpha
+        self.regularizer = regularizer
+        self.fit_intercept = fit_intercept
+        self.aggregate = aggregate
+        self.solver = solver
+        self.calibration = calibration
+        self.weight_type = weight_type
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit the model and factorize its Hessian.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or structures of environments
+            A row per sample (dense or CSR), or a sequence of 2-D arrays, one per structure, a
+            row per environment.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights.
+
+        Returns
+        -------
+        self : object
+            Fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If input is not finite, lengths differ, or `alpha` or `regularizer` do not fit it.
+        """
+        rows, one_target = self._training_rows(X, y, sample_weight, reset=True)
+        alphas = self._alphas(rows.n_rhs)
+        prior = Prior(alphas.min(), self.regularizer)
+        factor = choose(rows, prior, method=self.solver)
+        self._adopt(factor, rows, alphas, one_target)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Add a batch of samples; the result does not depend on order and batching.
+
+        Continues after `fit` as well. What has been added stays in memory as one
+        (n_features, n_features) matrix, whatever the number of samples.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or structures of environments
+            Samples of the batch.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Their targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Their weights.
+
+        Returns
+        -------
+        self : object
+            Fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If ``calibration="loo"``, which needs all samples at once.
+        """
+        if self.calibration == "loo":
+            raise ValueError(
+                "calibration='loo' needs all samples at once: use fit, or another calibration"
+            )
+        first = not hasattr(self, "hessian_")
+        rows, one_target = self._training_rows(X, y, sample_weight, reset=first)
+        if first:
+            stream, self._n_total = accumulator(rows.n_features, rows.n_rhs), 0.0
+        else:
+            if (self.coef_.ndim == 1, self.coef_.size // rows.n_features) != (
+                one_target,
+                rows.n_rhs,
+            ):
+                raise ValueError(
+                    f"y must have targets of the same shape as in earlier batches, "
+                    f"got {rows.n_rhs} column(s)"
+                )
+            stream = self.hessian_.source.streaming()
+        stream.add(rows)
+        alphas = self._alphas(rows.n_rhs)
+        self._set_hessian(stream.finish(Prior(alphas.min(), self.regularizer)), alphas)
+        self._set_solution(self.hessian_.solution, one_target)
+        self._count(rows, before=self._n_total)
+        return self
+
+    @property
+    def _alpha(self) -> Any:
+        return self.alpha
