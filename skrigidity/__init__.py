@@ -1,3 +1,17 @@
-"""Prediction rigidities for regression models."""
+"""Prediction rigidities: how firmly the data pin each prediction of a regression model."""
+
+from .environments import Environments, PerEnvironment
+from .kernel_ridge import RigidKernelRidge
+from .linear_model import ComponentRidge, RigidRidge, RigidRidgeCV, WithRigidity
 
 __version__ = "0.1.0.dev0"
+
+__all__ = [
+    "ComponentRidge",
+    "Environments",
+    "PerEnvironment",
+    "RigidKernelRidge",
+    "RigidRidge",
+    "RigidRidgeCV",
+    "WithRigidity",
+]
