@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from ._accumulate import GramAccumulator, TSQRAccumulator
+from ._blas import times
 from ._factor import EPS
+from ._gram import gram_of
 from ._leave_out import LeftBasis, few_rows
 from ._prior import Prior
 from ._rows import Rows
@@ -85,26 +87,28 @@ class AlphaPath:
 
     def _decompose(self, lowest: float) -> None:
         rows = self.rows
-        stream = GramAccumulator(rows.n_features, rows.n_rhs).add(rows)
-        assert isinstance(stream, GramAccumulator)
+        stream, loss = gram_of(rows)
         spectrum = None
         if self.prior.gamma is None:
             spectrum = Spectrum.from_gram(
                 stream.full_gram(), stream.cross, stream.square, len(rows)
             )
             squares = spectrum.s**2 + lowest
-            if EPS * squares.max() > _PROMISED * squares.min():
+            if EPS * loss * squares.max() > _PROMISED * squares.min():
                 spectrum = None
         if spectrum is None:
             exact = TSQRAccumulator(rows.n_features, rows.n_rhs).add(rows)
-            assert isinstance(exact, TSQRAccumulator)
             spectrum = exact.spectrum(self.prior)
         else:
             self.stream = stream
         self.spectrum = spectrum
+        # Means that may be subtracted from the moments may be so from the products as well.
+        self.centre_late = self.stream is not None and loss > 1
         spread = np.sqrt(np.append(np.diag(stream.gram), stream.square))
         self.total = stream.running.weight
         self.centre, self.rhs_mean = stream.running.finish(spread).split(rows.n_features)
+        if self.centre_late:
+            self.mean_coordinates = self.centre.mean @ spectrum.vectors
 
     def evidence(self, alphas: np.ndarray, n: float, log_weights: float) -> np.ndarray:
         """Return the log marginal likelihood, intercept integrated out, noise at its optimum.
@@ -173,12 +177,18 @@ class AlphaPath:
             len(self.s), -1
         )
         high: list[tuple[Any, ...]] = []
+        squares = np.empty((0, 0))
         for piece in self.rows.blocks():
             z, fixed, rhs = self._coordinates(piece)
             weight = self.weight[piece]
-            h = z**2 @ inverse + np.einsum("ij,ij->i", fixed, fixed)[:, None]
+            if squares.shape != z.shape:
+                squares = np.empty(z.shape)
+            h = (
+                times(np.multiply(z, z, out=squares), inverse)
+                + np.einsum("ij,ij->i", fixed, fixed)[:, None]
+            )
             h *= weight[:, None]
-            predicted = (z @ filtered).reshape(len(z), len(alphas), -1)
+            predicted = times(z, filtered).reshape(len(z), len(alphas), -1)
             if self.n_free:
                 predicted += (fixed[:, : self.n_free] @ self.spectrum.free_rhs)[:, None]
             residual = rhs[:, None, :] - predicted
@@ -195,10 +205,16 @@ class AlphaPath:
 
     def _coordinates(self, piece: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return unweighted rows in spectral coordinates, their unpenalized part, centred rhs."""
-        rows = self.rows
+        rows, vectors = self.rows, self.spectrum.vectors
+        flags = rows.intercept[piece]
+        if self.centre_late:
+            z = times(rows.dense(piece), vectors)
+            z -= self.mean_coordinates
+            fixed = (flags / np.sqrt(self.total))[:, None]
+            assert rows.rhs is not None
+            return z, fixed, rows.rhs[piece] - self.rhs_mean
         block = np.empty((piece.stop - piece.start, rows.n_features))
         rows.fill(block, piece)
-        flags = rows.intercept[piece]
         self.centre.subtract(block, flags)
         form = self.spectrum.form
         parts = [] if form.free is None else [block @ form.free]
@@ -207,7 +223,7 @@ class AlphaPath:
         fixed = np.hstack(parts) if parts else np.zeros((len(block), 0))
         assert rows.rhs is not None
         rhs = rows.rhs[piece] - flags[:, None] * self.rhs_mean
-        return form.apply(block) @ self.spectrum.vectors, fixed, rhs
+        return form.apply(block) @ vectors, fixed, rhs
 
     def _from_squares(
         self,

@@ -84,15 +84,13 @@ class RunningCentre:
         return out
 
     def _centre(self, part: np.ndarray, weight: np.ndarray | None) -> np.ndarray | None:
-        if weight is None:
-            weight = np.ones(len(part))
-        total = float(weight.sum())
+        total = float(len(part)) if weight is None else float(weight.sum())
         if total == 0:
             return None
         if self.shift is None:
-            self.shift = _shift(part, weight @ part / total)
+            self.shift = _shift(part, _mean(part, weight, total))
         part -= self.shift
-        mean = weight @ part / total
+        mean = _mean(part, weight, total)
         part -= mean
         return self._merge(mean, total)
 
@@ -140,6 +138,10 @@ class RunningCentre:
         low = (self.shift - (high - back)) + (self.mean - back)
         negligible = np.abs(low) * np.sqrt(self.weight) <= 1e-15 * spread
         return Centre(high, None if negligible.all() else low, self.weight)
+
+
+def _mean(part: np.ndarray, weight: np.ndarray | None, total: float) -> np.ndarray:
+    return part.mean(axis=0) if weight is None else np.einsum("i,ij->j", weight, part) / total
 
 
 def _shift(part: np.ndarray, mean: np.ndarray) -> np.ndarray:

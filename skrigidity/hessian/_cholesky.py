@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # of the Gram matrix, so that the shifted matrix is positive definite.
 _SHIFT = 64.0
 # A residual sum of squares down to this share of the total keeps enough digits.
-_FIRM = 1e-3
+_FIRM = 1e-4
 
 
 class CholeskyAttempt:
@@ -101,7 +101,8 @@ def _rss(stream: GramAccumulator, coef: np.ndarray) -> np.ndarray | None:
 
 
 def _with_prior(stream: GramAccumulator, prior: Prior) -> np.ndarray:
-    hessian = stream.full_gram()
+    """Return the upper triangle of the regularized Hessian, in the coordinates of the stream."""
+    hessian = stream.gram.copy(order="F")
     if stream.precondition is None:
         prior.add_to(hessian)
     else:

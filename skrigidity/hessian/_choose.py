@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ._accumulate import ExtendedGramAccumulator, GramAccumulator, TSQRAccumulator
 from ._cholesky import CholeskyAttempt, cholesky_factor
 from ._factor import Factor, warn_if_inaccurate
+from ._gram import gram_of
 from ._prior import Prior
 from ._rows import Rows, as_rows
 
@@ -22,8 +21,6 @@ _SMALL_WORK, _SMALL_FEATURES = 2e9, 256
 _EXTENDED_BEYOND = 5e16
 _EXTENDED_FEATURES = 1500
 _PASSES = 3
-# Squared means up to this multiple of the variance may be subtracted from the moments.
-_LARGE_MEAN = 100.0
 
 
 def choose(rows: Any, prior: Prior | None = None, *, method: str = "auto") -> Factor:
@@ -109,29 +106,12 @@ def _good_enough(factor: Factor, small: bool) -> bool:
 
 def _from_gram(rows: Rows, prior: Prior, small: bool) -> Factor | None:
     promised = _PROMISED_IF_SMALL if small else _PROMISED
-    if _is_plain(rows):
-        stream = GramAccumulator(rows.n_features, rows.n_rhs)
-        loss = stream.add_whole(rows)
-        attempt = stream.attempt(prior)
-        attempt.accuracy *= loss
-        if loss < _LARGE_MEAN or attempt.accuracy <= promised:
-            return _from_attempt(rows, prior, attempt, small)
-    stream = GramAccumulator(rows.n_features, rows.n_rhs).add(rows)
-    return _from_attempt(rows, prior, stream.attempt(prior), small)
-
-
-def _is_plain(rows: Rows) -> bool:
-    """Whether one product gives the moments of the rows, their means being not too large."""
-    matrix, flags = rows.matrix, rows.intercept
-    if not isinstance(matrix, np.ndarray) or matrix.dtype != np.float64:
-        return False
-    if not matrix.flags.c_contiguous or rows.columns is not None or rows.weight is not None:
-        return False
-    if not flags.any():
-        return True
-    sample = matrix[:: max(1, len(matrix) // 64)]
-    large = sample.mean(axis=0) ** 2 > _LARGE_MEAN * sample.var(axis=0)
-    return bool(flags.all() and not large.any())
+    stream, loss = gram_of(rows)
+    attempt = stream.attempt(prior)
+    if attempt.accuracy <= promised < attempt.accuracy * loss:
+        attempt, loss = GramAccumulator(rows.n_features, rows.n_rhs).add(rows).attempt(prior), 1.0
+    attempt.accuracy *= loss
+    return _from_attempt(rows, prior, attempt, small)
 
 
 def _from_attempt(rows: Rows, prior: Prior, attempt: CholeskyAttempt, small: bool) -> Factor | None:

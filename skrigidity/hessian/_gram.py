@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import numpy as np
-from scipy.linalg.blas import dsyr, dsyrk, dtrsm
+from scipy.linalg.blas import dgemm, dsyr, dsyrk, dtrsm
 
 from ._accumulator import Accumulator, CentredAccumulator
 from ._cholesky import CholeskyAttempt, cholesky_factor
@@ -14,6 +14,9 @@ from ._factor import Factor, warn_if_inaccurate
 from ._prior import Prior
 from ._rows import Rows
 from ._tsqr import TSQRAccumulator
+
+# Squared means up to this multiple of the variance may be subtracted from the moments.
+_LARGE_MEAN = 100.0
 
 
 class GramAccumulator(CentredAccumulator):
@@ -60,7 +63,8 @@ class GramAccumulator(CentredAccumulator):
             features = dtrsm(1.0, self.precondition, features.T, trans_a=1, overwrite_b=1).T
         self.gram = dsyrk(1.0, features.T, beta=1.0, c=self.gram, overwrite_c=1)
         if self.n_rhs:
-            self.cross += features.T @ targets
+            # SciPy's BLAS throughout, see `_blas`.
+            self.cross += dgemm(1.0, features.T, targets.T, trans_b=1)
             self.square += np.einsum("ij,ij->j", targets, targets)
 
     def add_whole(self, rows: Rows) -> float:
@@ -78,7 +82,8 @@ class GramAccumulator(CentredAccumulator):
         if self.has_intercept:
             rhs_mean = rhs.mean(axis=0)
             rhs = rhs - rhs_mean
-            products = matrix.T @ np.column_stack([np.ones(n), rhs])
+            ones = np.column_stack([np.ones(n), rhs])
+            products = dgemm(1.0, matrix.T, ones.T, trans_b=1)
             mean, products = products[:, 0] / n, products[:, 1:]
             dsyr(-n, mean, a=self.gram, overwrite_a=1)
             square = np.maximum(np.diag(self.gram), np.finfo(float).tiny)
@@ -86,7 +91,7 @@ class GramAccumulator(CentredAccumulator):
             self.running.shift = np.append(mean, rhs_mean)
             self.running.weight = float(n)
         else:
-            products = matrix.T @ rhs
+            products = dgemm(1.0, matrix.T, rhs.T, trans_b=1)
         self.cross = products
         self.square = np.einsum("ij,ij->j", rhs, rhs)
         return loss
@@ -138,3 +143,28 @@ class GramAccumulator(CentredAccumulator):
     def full_gram(self) -> np.ndarray:
         """Return the Gram matrix with both triangles filled."""
         return np.triu(self.gram) + np.triu(self.gram, 1).T
+
+
+def gram_of(rows: Rows) -> tuple[GramAccumulator, float]:
+    """Return the moments of all rows, and the factor by which centring has rounded them."""
+    stream = GramAccumulator(rows.n_features, rows.n_rhs)
+    if _is_plain(rows):
+        loss = stream.add_whole(rows)
+        if loss <= _LARGE_MEAN:
+            return stream, loss
+        stream = GramAccumulator(rows.n_features, rows.n_rhs)
+    return stream.add(rows), 1.0
+
+
+def _is_plain(rows: Rows) -> bool:
+    """Whether one product gives the moments of the rows, their means being not too large."""
+    matrix, flags = rows.matrix, rows.intercept
+    if not isinstance(matrix, np.ndarray) or matrix.dtype != np.float64:
+        return False
+    if not matrix.flags.c_contiguous or rows.columns is not None or rows.weight is not None:
+        return False
+    if not flags.any():
+        return True
+    sample = matrix[:: max(1, len(matrix) // 64)]
+    large = sample.mean(axis=0) ** 2 > _LARGE_MEAN * sample.var(axis=0)
+    return bool(flags.all() and not large.any())

@@ -1,13 +1,14 @@
 """All benchmarks, as a table of ratios and their targets."""
 
 import fit
+import kernel_rigidity
 import lpr
 import ridge_cv
 import rigidity
 import streaming_memory
 from _options import Options, main
 
-BENCHMARKS = (fit, rigidity, lpr, ridge_cv, streaming_memory)
+BENCHMARKS = (fit, rigidity, lpr, ridge_cv, kernel_rigidity, streaming_memory)
 
 
 def run(options: Options) -> bool:
