@@ -25,14 +25,3 @@ def pytest_collection_modifyitems(items):
             if missing:
                 reason = f'needs {", ".join(missing)}: pip install "skrigidity[peers]"'
                 item.add_marker(pytest.mark.skip(reason=reason))
-
-
-def pytest_configure(config):
-    try:
-        from hypothesis import settings
-    except ImportError:
-        return
-    # What CI reports must not depend on the run; elsewhere new examples are looked for.
-    settings.register_profile("ci", derandomize=True, deadline=None)
-    if os.environ.get("CI"):
-        settings.load_profile("ci")
