@@ -100,7 +100,7 @@ class Spectrum:
     ) -> Spectrum:
         """Take the spectrum from a Gram matrix (identity regularizer, well conditioned only)."""
         self = cls.__new__(cls)
-        values, vectors = sl.eigh(gram, driver="evd", check_finite=False)
+        values, vectors = sl.eigh(gram, check_finite=False)
         self.form = StandardForm()
         self.n_features = len(gram)
         self.s = np.sqrt(np.maximum(values[::-1], 0.0))

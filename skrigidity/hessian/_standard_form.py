@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg as sl
 
 from ._prior import Prior, penalized_eigenpairs
 
@@ -100,7 +99,7 @@ def standard_form(
     else:
         values, vectors = penalized_eigenpairs(gamma)
         basis = vectors / np.sqrt(values)
-        null = sl.null_space(vectors.T) if vectors.size else np.eye(len(gamma))
+        null = _complement(vectors)
     return _eliminate(rows, rhs, basis, null)
 
 
@@ -114,10 +113,15 @@ def _eliminate(
     seen = s > max(rows.shape) * EPS * (s[0] if len(s) else 0.0)
     u, v = u[:, seen], vt[seen].T
     free = null @ (v / s[seen])
-    unseen = null @ sl.null_space(v.T) if v.shape[1] < null.shape[1] else None
+    unseen = null @ _complement(v) if v.shape[1] < null.shape[1] else None
     coupling = u.T @ penalized
     projected = u.T @ rhs
     penalized = penalized - u @ coupling
     penalized -= u @ (u.T @ penalized)
     form = StandardForm(penalized=basis - free @ coupling, free=free, unseen=unseen)
     return form, penalized, rhs - u @ projected, projected
+
+
+def _complement(vectors: np.ndarray) -> np.ndarray:
+    """Return an orthonormal basis of what is orthogonal to orthonormal columns."""
+    return np.linalg.qr(vectors, mode="complete")[0][:, vectors.shape[1] :]

@@ -227,7 +227,7 @@ def _masked(X: Any, columns: np.ndarray) -> Any:
     if sp.issparse(X):
         kept = np.zeros(X.shape[1])
         kept[columns] = 1.0
-        return (X @ sp.diags_array(kept)).tocsr()
+        return (X @ sp.diags(kept)).tocsr()
     out = np.zeros_like(X)
     out[:, columns] = X[:, columns]
     return out
