@@ -442,7 +442,7 @@ def test_leaving_one_out_takes_its_weight_from_its_rigidity(problem):
     # 1 - h by subtraction is what it is; where it has digits it must agree.
     spare = 1 - s / R
     good = spare > 1e-4
-    assert_allclose(left.residual[good], (residual / spare)[good], rtol=1e-6, atol=1e-6)
+    assert_allclose(left.residual[good], residual[good] / spare[good], rtol=1e-6, atol=1e-6)
     assert_allclose(left.prediction + left.residual, problem.y, rtol=1e-12, atol=1e-12)
 
 

@@ -87,14 +87,14 @@ class AlphaPath:
 
     def _decompose(self, lowest: float) -> None:
         rows = self.rows
-        stream, loss = gram_of(rows)
+        stream = gram_of(rows)
         spectrum = None
         if self.prior.gamma is None:
             spectrum = Spectrum.from_gram(
                 stream.full_gram(), stream.cross, stream.square, len(rows)
             )
             squares = spectrum.s**2 + lowest
-            if EPS * loss * squares.max() > _PROMISED * squares.min():
+            if EPS * stream.loss * squares.max() > _PROMISED * squares.min():
                 spectrum = None
         if spectrum is None:
             exact = TSQRAccumulator(rows.n_features, rows.n_rhs).add(rows)
@@ -103,7 +103,7 @@ class AlphaPath:
             self.stream = stream
         self.spectrum = spectrum
         # Means that may be subtracted from the moments may be so from the products as well.
-        self.centre_late = self.stream is not None and loss > 1
+        self.centre_late = self.stream is not None and stream.loss > 1
         spread = np.sqrt(np.append(np.diag(stream.gram), stream.square))
         self.total = stream.running.weight
         self.centre, self.rhs_mean = stream.running.finish(spread).split(rows.n_features)

@@ -39,7 +39,7 @@ class CholeskyAttempt:
         diagonal = np.diag(root)
         self.root: np.ndarray | None = root if info == 0 and (diagonal > 0).all() else None
         self.condition = np.inf if self.root is None else scaled_condition(root)
-        self.accuracy = gram_accuracy(self.condition**2)
+        self.accuracy = gram_accuracy(self.condition**2 * stream.loss)
 
     def preconditioner(self) -> np.ndarray:
         """Return a triangular factor near that of the rows, from the shifted matrix."""

@@ -106,11 +106,9 @@ def _good_enough(factor: Factor, small: bool) -> bool:
 
 def _from_gram(rows: Rows, prior: Prior, small: bool) -> Factor | None:
     promised = _PROMISED_IF_SMALL if small else _PROMISED
-    stream, loss = gram_of(rows)
-    attempt = stream.attempt(prior)
-    if attempt.accuracy <= promised < attempt.accuracy * loss:
-        attempt, loss = GramAccumulator(rows.n_features, rows.n_rhs).add(rows).attempt(prior), 1.0
-    attempt.accuracy *= loss
+    attempt = gram_of(rows).attempt(prior)
+    if attempt.accuracy / attempt.stream.loss <= promised < attempt.accuracy:
+        attempt = GramAccumulator(rows.n_features, rows.n_rhs).add(rows).attempt(prior)
     return _from_attempt(rows, prior, attempt, small)
 
 

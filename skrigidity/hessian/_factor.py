@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -247,8 +247,3 @@ def warn_if_inaccurate(factor: Factor) -> Factor:
             stacklevel=3,
         )
     return factor
-
-
-def with_reason(info: FactorInfo, reason: str) -> FactorInfo:
-    """Return `info` with another reason."""
-    return replace(info, reason=reason)

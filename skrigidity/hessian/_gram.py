@@ -53,6 +53,7 @@ class GramAccumulator(CentredAccumulator):
         self.gram = np.zeros((n_features, n_features), order="F")  # upper triangle only
         self.cross = np.zeros((n_features, n_rhs))
         self.square = np.zeros(n_rhs)
+        self.loss = 1.0  # factor by which centring has magnified the rounding of the moments
 
     def _add_block(self, block: np.ndarray) -> None:
         features = block
@@ -67,18 +68,17 @@ class GramAccumulator(CentredAccumulator):
             self.cross += dgemm(1.0, features.T, targets.T, trans_b=1)
             self.square += np.einsum("ij,ij->j", targets, targets)
 
-    def add_whole(self, rows: Rows) -> float:
+    def add_whole(self, rows: Rows) -> None:
         """Add a dense matrix in one product, centring its moments instead of its rows.
 
         Saves several passes over the rows, and loses digits where the means are large against
-        the spread: by the factor that is returned. Only for an empty accumulator.
+        the spread: `loss` is the factor. Only for an empty accumulator.
         """
         n, matrix = len(rows), rows.matrix
         rhs = np.zeros((n, 0)) if rows.rhs is None else rows.rhs
         self.gram = dsyrk(1.0, matrix.T)
         self.n_rows, self.total_weight = n, float(n)
         self.has_intercept = bool(rows.intercept.any())
-        loss = 1.0
         if self.has_intercept:
             rhs_mean = rhs.mean(axis=0)
             rhs = rhs - rhs_mean
@@ -87,18 +87,18 @@ class GramAccumulator(CentredAccumulator):
             mean, products = products[:, 0] / n, products[:, 1:]
             dsyr(-n, mean, a=self.gram, overwrite_a=1)
             square = np.maximum(np.diag(self.gram), np.finfo(float).tiny)
-            loss += float(np.max(n * mean**2 / square))
+            self.loss = 1.0 + float(np.max(n * mean**2 / square))
             self.running.shift = np.append(mean, rhs_mean)
             self.running.weight = float(n)
         else:
             products = dgemm(1.0, matrix.T, rhs.T, trans_b=1)
         self.cross = products
         self.square = np.einsum("ij,ij->j", rhs, rhs)
-        return loss
 
     def _merge_centred(self, other: Any) -> None:
         if not np.array_equal(self._preconditioner(), other._preconditioner()):
             raise ValueError("cannot merge accumulators with different preconditioners")
+        self.loss = max(self.loss, other.loss)
         self.gram += other.gram
         self.cross += other.cross
         self.square += other.square
@@ -145,15 +145,15 @@ class GramAccumulator(CentredAccumulator):
         return np.triu(self.gram) + np.triu(self.gram, 1).T
 
 
-def gram_of(rows: Rows) -> tuple[GramAccumulator, float]:
-    """Return the moments of all rows, and the factor by which centring has rounded them."""
+def gram_of(rows: Rows) -> GramAccumulator:
+    """Return the moments of all rows, in one product where that loses few digits."""
     stream = GramAccumulator(rows.n_features, rows.n_rhs)
     if _is_plain(rows):
-        loss = stream.add_whole(rows)
-        if loss <= _LARGE_MEAN:
-            return stream, loss
+        stream.add_whole(rows)
+        if stream.loss <= _LARGE_MEAN:
+            return stream
         stream = GramAccumulator(rows.n_features, rows.n_rhs)
-    return stream.add(rows), 1.0
+    return stream.add(rows)
 
 
 def _is_plain(rows: Rows) -> bool:

@@ -136,15 +136,7 @@ class RigidRidgeBase(LinearRigidityMixin, MultiOutputMixin, RegressorMixin, Base
         left = np.asarray(self.hessian_.residual_dof(self._n_total))
         dof = self._n_total - left
         self.effective_dof_ = float(dof) if dof.ndim == 0 else dof
-        # Fewer units of weight than parameters tell as little as exactly as many.
-        positive = left > 0
-        variance = np.where(positive, self._rss / np.where(positive, left, 1.0), np.inf)
-        shape = self.coef_.shape[:-1]
-        if self.calibration == "bayesian":
-            self.scale_ = self.noise_variance_ = per_target(variance, shape)
-        else:
-            self.scale_ = per_target(np.ones_like(variance), shape)
-            self.noise_variance_ = per_target(np.zeros_like(variance), shape)
+        self._set_initial_scale(self._rss, left, self.coef_.shape[:-1])
 
     def _leave_out(
         self, rows: Rows, alphas: np.ndarray, groups: Any
