@@ -1,4 +1,4 @@
-"""The bundled data sets: what is in the files, what the loaders give, how they were made."""
+"""Bundled amorphous carbon: what is in the file, what the loader gives, how it was made."""
 
 import hashlib
 import sys
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import skrigidity.datasets
-from skrigidity.datasets import _make_carbon, load_carbon
+from skrigidity.datasets import _describe_carbon, _make_carbon, load_carbon
 
 FOLDER = Path(skrigidity.datasets.__file__).parent
 CARBON_SHA256 = "86118e9ec5aa4f7e63c167e1b6b905403a37ebccf8defb605037781382ce053d"
@@ -88,7 +88,7 @@ def test_density_follows_from_the_cell(carbon):
 
 def test_atoms_keep_their_distance(carbon):
     shortest = [
-        _make_carbon.distances(x, cell).min()
+        _describe_carbon.distances(x, cell).min()
         for x, cell in zip(carbon.positions, carbon.cells, strict=True)
     ]
     assert min(shortest) > 1.0
@@ -98,7 +98,7 @@ def test_atoms_keep_their_distance(carbon):
 def test_slabs_have_vacuum(carbon):
     widths = np.array(
         [
-            _make_carbon.vacuum_width(x, cell)
+            _describe_carbon.vacuum_width(x, cell)
             for x, cell in zip(carbon.positions, carbon.cells, strict=True)
         ]
     )
@@ -141,7 +141,7 @@ def test_trajectories_group_a_slab_with_its_bulk(carbon):
 
 def test_description_quotes_the_data(carbon):
     description = [line.strip() for line in carbon.DESCR.splitlines()]
-    for line in _make_carbon.describe(carbon).splitlines():
+    for line in _describe_carbon.describe(carbon).splitlines():
         assert line.strip() in description
 
 
@@ -244,7 +244,7 @@ def test_forces_are_derivatives_of_the_energies():
 
 def test_script_describes_the_bundled_file(carbon, capsys):
     _make_carbon.main(["--describe"])
-    assert capsys.readouterr().out.strip() == _make_carbon.describe(carbon)
+    assert capsys.readouterr().out.strip() == _describe_carbon.describe(carbon)
 
 
 def test_script_goes_on_and_leaves_out_failures(monkeypatch, tmp_path, capsys):

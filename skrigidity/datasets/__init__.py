@@ -1,5 +1,9 @@
-"""Data sets bundled with the package, and the scripts that made them."""
+"""Data sets, bundled or downloaded, and the scripts that made the bundled ones."""
 
 from skrigidity.datasets._carbon import load_carbon
+from skrigidity.datasets._carbon_gap17 import fetch_carbon_gap17
+from skrigidity.datasets._qm9 import fetch_qm9
+from skrigidity.datasets._silicon import load_silicon
+from skrigidity.datasets._water import load_water
 
-__all__ = ["load_carbon"]
+__all__ = ["fetch_carbon_gap17", "fetch_qm9", "load_carbon", "load_silicon", "load_water"]

@@ -1,40 +1,10 @@
 """Loader of the bundled amorphous-carbon structures."""
 
-from importlib.resources import files
-from typing import Any
-
 import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import StrOptions, validate_params
 
-from skrigidity._extras import import_extra
-
-
-def _read_arrays() -> dict[str, np.ndarray]:
-    with (
-        files("skrigidity.datasets").joinpath("data", "carbon.npz").open("rb") as stream,
-        np.load(stream, allow_pickle=False) as archive,
-    ):
-        return {name: archive[name] for name in archive.files}
-
-
-def _make_frames(data: Bunch) -> list[Any]:
-    ase = import_extra("ase", extra="atomistic", needed_by="load_carbon(return_frames=True)")
-    frames = []
-    for i, positions in enumerate(data.positions):
-        atoms = ase.Atoms(
-            numbers=data.numbers, positions=positions, cell=data.cells[i], pbc=data.pbc
-        )
-        atoms.arrays["forces_gfn1"] = data.forces[i].copy()
-        atoms.info.update(
-            energy_gfn1=float(data.energies[i]),
-            kind=str(data.kind[i]),
-            density=float(data.density[i]),
-            temperature=float(data.temperature[i]),
-            trajectory=int(data.trajectory[i]),
-        )
-        frames.append(atoms)
-    return frames
+from skrigidity.datasets._arrays import make_frames, read_bundled, read_description
 
 
 @validate_params(
@@ -122,7 +92,7 @@ def load_carbon(*, kind: str | None = None, return_frames: bool = False) -> Bunc
     >>> len(slabs.target)
     68
     """
-    arrays = _read_arrays()
+    arrays = read_bundled("carbon")
     names = np.where(arrays["slab"], "slab", "bulk")
     chosen = np.ones(len(names), dtype=bool) if kind is None else names == kind
 
@@ -143,10 +113,22 @@ def load_carbon(*, kind: str | None = None, return_frames: bool = False) -> Bunc
         density=arrays["density"][chosen],
         temperature=arrays["temperature"][chosen].astype(float),
         trajectory=arrays["trajectory"][chosen].astype(np.intp),
-        DESCR=files("skrigidity.datasets")
-        .joinpath("descr", "carbon.rst")
-        .read_text(encoding="utf-8"),
+        DESCR=read_description("carbon"),
     )
     if return_frames:
-        data.frames = _make_frames(data)
+        data.frames = make_frames(
+            [data.numbers] * len(positions),
+            positions,
+            cells=data.cells,
+            pbc=data.pbc,
+            arrays={"forces_gfn1": data.forces},
+            info={
+                "energy_gfn1": energies,
+                "kind": data.kind,
+                "density": data.density,
+                "temperature": data.temperature,
+                "trajectory": data.trajectory,
+            },
+            needed_by="load_carbon(return_frames=True)",
+        )
     return data

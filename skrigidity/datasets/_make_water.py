@@ -1,0 +1,216 @@
+"""Make the bundled water monomers and dimers (see ``descr/water.rst`` for what they are).
+
+Run it where the package is installed together with PySCF, which is not a dependency of it::
+
+    pip install pyscf
+
+    python -m skrigidity.datasets._make_water --work water-work --output water.npz
+    python -m skrigidity.datasets._make_water --describe
+
+The first command draws the structures and computes their energies, one work file per structure. It
+takes about ten minutes on one core; when it is stopped, the same command goes on where it was. The
+second prints the numbers quoted in the description from the bundled file and needs only the
+package. ``OMP_NUM_THREADS=1`` is advisable: the molecules are too small for threads to help.
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skrigidity.datasets._arrays import write_arrays
+from skrigidity.datasets._making import (
+    EV_PER_HARTREE,
+    POSITIONS_PER_ANGSTROM,
+    Molecule,
+    Reference,
+    compute_missing,
+    read_energies,
+    to_fixed_point,
+)
+
+NUMBERS = (8, 1, 1)
+N_MONOMERS = N_DIMERS = 100
+DISTANCE_RANGE = (3.0, 10.0)  # angstrom, between the oxygen atoms of a dimer
+
+BOND, ANGLE = 0.9572, 104.52  # angstrom and degrees, of the free molecule
+BOND_SPREAD, ANGLE_SPREAD = 0.04, 4.0  # standard deviations
+SHORTEST_OH, SHORTEST_HH = 1.65, 1.9  # angstrom, between molecules
+
+
+# --------------------------------------------------------------------------------------------------
+# Structures
+
+
+def make_monomer(bonds: np.ndarray, angle: float) -> np.ndarray:
+    """Oxygen at the origin, the hydrogen atoms at bond lengths (angstrom) and angle (degrees)."""
+    half = np.deg2rad(angle) / 2
+    directions = np.array([[np.cos(half), np.sin(half), 0.0], [np.cos(half), -np.sin(half), 0.0]])
+    return np.vstack([np.zeros(3), np.asarray(bonds)[:, None] * directions])
+
+
+def rotation(rng: np.random.Generator) -> np.ndarray:
+    """Rotation matrix, uniform over all rotations (of a random unit quaternion)."""
+    w, x, y, z = (q := rng.normal(size=4)) / np.linalg.norm(q)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def random_monomer(rng: np.random.Generator) -> np.ndarray:
+    """Monomer with random bond lengths, angle and orientation, oxygen at the origin."""
+    bonds = rng.normal(BOND, BOND_SPREAD, size=2)
+    return make_monomer(bonds, rng.normal(ANGLE, ANGLE_SPREAD)) @ rotation(rng).T
+
+
+def random_dimer(distance: float, rng: np.random.Generator) -> np.ndarray:
+    """Two random monomers, the oxygen atoms ``distance`` apart, drawn until none are too close."""
+    while True:
+        first = random_monomer(rng)
+        second = random_monomer(rng) + np.array([distance, 0.0, 0.0])
+        pairs = np.linalg.norm(first[:, None] - second, axis=-1)
+        closest_oh = min(pairs[0, 1:].min(), pairs[1:, 0].min())
+        if closest_oh >= SHORTEST_OH and pairs[1:, 1:].min() >= SHORTEST_HH:
+            return np.vstack([first, second])
+
+
+def make_molecules(seed: int) -> list[Molecule]:
+    """All structures in the order of the file, the free molecule at rest last."""
+    monomers = [random_monomer(np.random.default_rng([seed, 1, i])) for i in range(N_MONOMERS)]
+    dimers = [
+        random_dimer(distance, np.random.default_rng([seed, 2, i]))
+        for i, distance in enumerate(np.linspace(*DISTANCE_RANGE, N_DIMERS))
+    ]
+    at_rest = make_monomer(np.full(2, BOND), ANGLE)
+    return [
+        *(
+            Molecule(f"monomer-{i:03d}", NUMBERS, to_fixed_point(positions))
+            for i, positions in enumerate(monomers)
+        ),
+        *(
+            Molecule(f"dimer-{i:03d}", NUMBERS * 2, to_fixed_point(positions))
+            for i, positions in enumerate(dimers)
+        ),
+        Molecule("at-rest", NUMBERS, to_fixed_point(at_rest)),
+    ]
+
+
+# --------------------------------------------------------------------------------------------------
+# Reference energies
+
+
+def b3lyp(molecule: Molecule) -> Reference:
+    """Energy: spin-restricted B3LYP, def2-TZVP, density fitting."""
+    mol = molecule.pyscf(basis="def2-tzvp")
+    method = mol.RKS(xc="b3lyp").density_fit()
+    method.kernel()
+    attempts = 1
+    if not method.converged:
+        method, attempts = method.newton(), 2
+        method.kernel(dm0=method.make_rdm1())
+    return Reference(float(method.e_tot) * EV_PER_HARTREE if method.converged else None, attempts)
+
+
+# --------------------------------------------------------------------------------------------------
+# The bundled file
+
+
+def assemble(molecules: list[Molecule], work: Path, output: Path) -> None:
+    """Join the work files into one compressed file that numpy alone can read."""
+    *structures, at_rest = molecules
+    energies = read_energies(molecules, work)
+    if at_rest.name not in energies:
+        raise SystemExit("the free molecule at rest has not been computed")
+    done = [molecule for molecule in structures if molecule.name in energies]
+    monomers = [molecule.positions for molecule in done if len(molecule.numbers) == 3]
+    dimers = [molecule.positions for molecule in done if len(molecule.numbers) == 6]
+    write_arrays(
+        output,
+        monomers=np.array(monomers, dtype=np.int32).reshape(-1, 3, 3),
+        dimers=np.array(dimers, dtype=np.int32).reshape(-1, 6, 3),
+        energies=np.array([energies[molecule.name] for molecule in done]),
+        monomer_energy=np.array(energies[at_rest.name]),
+        positions_per_angstrom=np.array(POSITIONS_PER_ANGSTROM),
+    )
+    print(f"{len(done)} structures, {output.stat().st_size} bytes: {output}")
+
+
+# --------------------------------------------------------------------------------------------------
+# The numbers of the description
+
+DISTANCE_EDGES = (3.0, 4.0, 5.0, 7.0, 10.0)
+
+
+def describe(data: Any) -> str:
+    """Numbers quoted in the description, as text; ``data`` is what ``load_water`` returns."""
+    rule = "=======  ===========  ===  =======  =======  ======="
+    lines = [rule, "kind     O-O (A)        n  minimum     mean  maximum", rule]
+    energies = 1000 * (data.target - data.monomer_energy / 3)
+    masks = {"monomer  -": data.kind == "monomer"}
+    for low, high in pairwise(DISTANCE_EDGES):
+        below = data.distance <= high if high == DISTANCE_EDGES[-1] else data.distance < high
+        masks[f"dimer    {low}-{high}"] = (data.distance >= low) & below
+    for label, mask in masks.items():
+        energy = energies[mask]
+        lines.append(
+            f"{label:<20}  {mask.sum():>3}  {energy.min():7.1f}  {energy.mean():7.1f}"
+            f"  {energy.max():7.1f}"
+        )
+    molecules = np.concatenate([x.reshape(-1, 3, 3) for x in data.positions])
+    arms = molecules[:, 1:] - molecules[:, :1]
+    bonds = np.linalg.norm(arms, axis=-1)
+    angles = np.rad2deg(np.arccos((arms[:, 0] * arms[:, 1]).sum(axis=-1) / bonds.prod(axis=-1)))
+    lines += [
+        rule,
+        "",
+        f"{len(data.target)} structures, {data.n_atoms.sum()} atoms",
+        f"energy per atom {data.target.min():.3f} to {data.target.max():.3f} eV, "
+        f"molecule at rest {data.monomer_energy:.3f} eV",
+        f"O-H bonds {bonds.min():.3f} to {bonds.max():.3f} angstrom, "
+        f"angles {angles.min():.1f} to {angles.max():.1f} degrees",
+    ]
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line: see ``--help``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m skrigidity.datasets._make_water",
+        description="Make the bundled water monomers and dimers.",
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("water-work"),
+        help="folder of the work files, one per structure",
+    )
+    parser.add_argument("--output", type=Path, default=Path("water.npz"), help="file to write")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--assemble-only", action="store_true", help="join the work files that are there"
+    )
+    parser.add_argument(
+        "--describe", action="store_true", help="print the numbers of the bundled file and stop"
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.describe:
+        from skrigidity.datasets import load_water
+
+        print(describe(load_water()))
+        return
+    molecules = make_molecules(arguments.seed)
+    if not arguments.assemble_only:
+        compute_missing(molecules, b3lyp, arguments.work)
+    assemble(molecules, arguments.work, arguments.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""What the scripts that make the bundled data sets share: fixed point, work files, bundling."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skrigidity.datasets._arrays import complete_or_absent
+
+# Fixed point, so that the coordinates in the file are exactly the ones that were computed.
+POSITIONS_PER_ANGSTROM = 1_000_000
+EV_PER_HARTREE = 27.211386245988
+SYMBOLS = {1: "H", 8: "O", 14: "Si"}
+
+
+def to_fixed_point(positions: np.ndarray) -> np.ndarray:
+    """Positions (angstrom) as integers of ``1 / POSITIONS_PER_ANGSTROM``."""
+    return np.rint(np.asarray(positions) * POSITIONS_PER_ANGSTROM).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Molecule:
+    """One structure without a cell, before its energy is known."""
+
+    name: str  # also the name of its work file
+    numbers: tuple[int, ...]
+    positions: np.ndarray  # (n_atoms, 3), in 1 / POSITIONS_PER_ANGSTROM
+
+    def pyscf(self, **settings: Any) -> Any:
+        """Build the molecule for PySCF."""
+        from pyscf import gto
+
+        atoms = [
+            (SYMBOLS[number], tuple(position / POSITIONS_PER_ANGSTROM))
+            for number, position in zip(self.numbers, self.positions, strict=True)
+        ]
+        return gto.M(atom=atoms, unit="Angstrom", verbose=0, **settings)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Outcome of a calculation; ``energy`` is None where it failed, ``attempts`` counts both."""
+
+    energy: float | None  # eV
+    attempts: int
+
+
+def compute_missing(
+    molecules: Iterable[Molecule], reference: Callable[[Molecule], Reference], work: Path
+) -> None:
+    """Compute the molecules that have no work file yet, one file each."""
+    work.mkdir(parents=True, exist_ok=True)
+    for molecule in molecules:
+        path = work / f"{molecule.name}.json"
+        if path.exists():
+            continue
+        begin = time.perf_counter()
+        result = reference(molecule)
+        record = {
+            "positions": molecule.positions.tolist(),
+            "energy": result.energy,
+            "attempts": result.attempts,
+            "seconds": round(time.perf_counter() - begin, 2),
+        }
+        with complete_or_absent(path) as partial:
+            partial.write_text(json.dumps(record), encoding="utf-8")
+        print(
+            f"{molecule.name}: {result.energy} eV, attempts {result.attempts}, "
+            f"{record['seconds']} s",
+            flush=True,
+        )
+
+
+def read_energies(molecules: Iterable[Molecule], work: Path) -> dict[str, float]:
+    """Energies (eV) by name of the molecules that have been computed; failures are printed.
+
+    A work file made for other positions is an error: it belongs to another seed or recipe.
+    """
+    energies = {}
+    for molecule in molecules:
+        path = work / f"{molecule.name}.json"
+        if not path.exists():
+            continue
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["positions"] != molecule.positions.tolist():
+            raise SystemExit(f"{path} holds another structure than the recipe gives")
+        if record["attempts"] > 1:
+            print(f"{molecule.name}: {record['attempts']} attempts")
+        if record["energy"] is None:
+            print(f"{molecule.name}: left out, did not converge")
+        else:
+            energies[molecule.name] = record["energy"]
+    if not energies:
+        raise SystemExit(f"no work files in {work}")
+    return energies
