@@ -3,15 +3,18 @@
 from .environments import Environments, PerEnvironment
 from .kernel_ridge import RigidKernelRidge
 from .linear_model import ComponentRidge, RigidRidge, RigidRidgeCV, WithRigidity
+from .sample_selection import PRSelector, SubsetRegressor
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "ComponentRidge",
     "Environments",
+    "PRSelector",
     "PerEnvironment",
     "RigidKernelRidge",
     "RigidRidge",
     "RigidRidgeCV",
+    "SubsetRegressor",
     "WithRigidity",
 ]

@@ -118,6 +118,8 @@ class ExtendedFactor(Factor):
 
     def _half(self, z: np.ndarray) -> np.ndarray:
         """Return rows in coordinates in which H is the identity."""
+        if len(self.root) == 0:
+            return z
         return sl.solve_triangular(self.root, z.T, trans="T", check_finite=False).T
 
     def _lost(self, mapped: Pair) -> np.ndarray:

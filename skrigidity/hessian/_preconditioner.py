@@ -136,12 +136,16 @@ class Preconditioned:
     @property
     def error(self) -> float:
         """Estimated relative error that the rounding of H to two doubles causes."""
+        if len(self.root) == 0:  # SciPy 1.11 solves no empty systems
+            return 0.0
         inverse = sl.solve_triangular(self.root, self.short.matrix.T, trans="T", check_finite=False)
         return PAIR_EPS * float(np.linalg.norm(inverse)) ** 2
 
     def rows(self) -> np.ndarray:
         """Return rows whose Gram matrix is H, dependences left out."""
         matrix = self.short.matrix
+        if matrix.shape[1] == 0:
+            return np.empty((0, len(self.scale)))
         if self.null.shape[1] == 0:
             out = sl.solve_triangular(matrix, self.root.T, trans="T", check_finite=False)
         else:

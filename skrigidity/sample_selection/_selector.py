@@ -1,0 +1,320 @@
+"""Greedy selection of the samples that make targets' predictions most rigid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from .._extras import import_extra
+from ._chosen import ChosenMixin
+from ._pool import Pool, fingerprints
+from ._problem import Problem, Selection
+
+
+class PRSelector(  # type: ignore[call-arg]
+    ChosenMixin, TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
+):
+    r"""Select the samples whose labels would pin the predictions of a target most firmly.
+
+    Starting from the Hessian of a training set (which may be empty), the candidate that raises an
+    objective of the targets' prediction rigidities most is added, then the next, without any
+    label. Adding the row g with weight s changes the variance of a target with gradient h from
+    :math:`v = h^T H^{-1} h` to :math:`v - (h^T H^{-1} g)^2 / (1/s + g^T H^{-1} g)`, exactly, so
+    that nothing is refactorized: a pick costs one product with the pool.
+
+    Parameters
+    ----------
+    n_to_select : int, float or None, default=None
+        Number of picks, or their share of the pool. None: as many as `threshold` or `budget`
+        take, or half the pool without either. With `replace`, a threshold alone is no limit.
+    alpha : float, default=1.0
+        Regularization strength of the ridge regression that is to be fitted.
+    regularizer : array-like of shape (n_features,) or (n_features, n_features), default=None
+        Its matrix Gamma, or the diagonal; None is the identity.
+    fit_intercept : bool, default=True
+        Whether it has an intercept.
+    aggregate : {"mean", "sum"}, default="mean"
+        How the environments of a structure make up its features.
+    estimator : RigidRidge, RigidRidgeCV, ComponentRidge or RigidKernelRidge, default=None
+        The model to select under, instead of the four parameters above. A fitted one brings its
+        Hessian (wrap it in `sklearn.frozen.FrozenEstimator` wherever the selector is cloned),
+        another one its parameters.
+    objective : {"mean", "log_mean", "min", "variance", "information"}, default="mean"
+        What to improve: the mean rigidity R of the targets, the mean of log R, the least R, the
+        mean of 1/R (A-optimal), or the information about the targets' predictions (half the
+        logarithm of the determinant of their covariance, in nats, by which it falls).
+    level : {"global", "local", "component"}, default="global"
+        Whether targets are structures, environments, or components of structures' predictions.
+        Candidates are always structures.
+    components : list or dict, default=None
+        Components for ``level="component"``, as in `RigidRidge.component_rigidity`.
+    threshold : float, default=None
+        Stop as soon as `threshold_on` reaches it.
+    threshold_on : {"objective", "targets"}, default="objective"
+        The objective, or the rigidity of every single target.
+    budget : float, default=None
+        Largest total cost; candidates that are too expensive for what is left are passed over.
+    replace : bool, default=False
+        Whether a candidate may be chosen again (a repeated measurement).
+    warm_start : bool, default=False
+        Whether `fit` continues after the picks of the last one, on the same pool.
+    storage : {"auto", "float64", "float32"} or None, default="auto"
+        How the whitened pool is kept. "float32" halves the memory, covariances with the targets
+        stay in float64; None keeps nothing and reads the pool again for every pick. "auto" is
+        None for memory maps, sparse matrices and functions that return blocks, else "float64".
+    X_target, target_weight, X_train, train_weight : array-like, default=None
+        Defaults for the parameters of `fit` of the same names. Here, a search or
+        cross-validation never slices them, whatever their length, and no earlier step of a
+        pipeline transforms them. What `fit` is given through metadata routing is sliced where
+        it is as long as `X`, and transformed where `transform_input` of the pipeline names it.
+    progress_bar : bool, default=False
+        Whether to show a progress bar.
+
+    Attributes
+    ----------
+    selected_idx_ : ndarray of int of shape (n_selected,)
+        Chosen candidates, in the order of their choice.
+    objective_path_ : ndarray of shape (n_selected + 1,)
+        The objective before and after every pick: the mean of R, of log R, least R, mean of 1/R
+        (which falls), or the information gained since the beginning (with an intercept that
+        nothing determines, -inf before the first pick, 0 after it).
+    gains_ : ndarray of shape (n_selected,)
+        By how much every pick improved it.
+    target_rigidity_ : ndarray of shape (2, n_targets) or (2, n_targets, n_components)
+        Rigidity of every target before and after. Environments of all structures follow each
+        other; without targets, those of the pool.
+    n_unmovable_targets_ : int
+        Number of targets whose prediction cannot move (R = inf), which are left out of the
+        objective.
+    total_cost_ : float
+        Cost of all picks.
+    n_candidates_ : int
+        Size of the pool.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Names of the features, where the pool was a DataFrame.
+
+    See Also
+    --------
+    SubsetRegressor : A regressor fitted to what a selector selects, inside any pipeline.
+    SubsetSampler : A selector as a step of imbalanced-learn's pipelines.
+
+    Notes
+    -----
+    All objectives but "information" and "variance" on a pool as its own target need the
+    covariances of all candidates with all targets: memory for n_candidates times n_targets
+    numbers. Where variances fall by more than six orders of magnitude, they have lost too many
+    digits: the Hessian is then factorized with the picks so far, and everything whitened anew.
+
+    Ties go to the lowest index. Gains of the mean rigidity need not diminish from pick to pick:
+    candidates may be worth more together than alone, which greedy selection cannot foresee.
+
+    References
+    ----------
+    Chong, Bigi, Grasselli, Loche, Kellner, Ceriotti, Faraday Discuss. 256, 322 (2025), sections
+    4.1 and 4.2, appendix B.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.sample_selection import PRSelector
+    >>> rng = np.random.default_rng(0)
+    >>> X_train, X_pool = rng.standard_normal((20, 5)), rng.standard_normal((100, 5))
+    >>> X_target = rng.standard_normal((10, 5)) + [3, 0, 0, 0, 0]
+    >>> selector = PRSelector(3, alpha=1e-2).fit(X_pool, X_target=X_target, X_train=X_train)
+    >>> selector.selected_idx_
+    array([34, 66, 80])
+    >>> selector.objective_path_.round(2)
+    array([0.79, 1.29, 1.72, 2.05])
+    >>> selector.transform(X_pool).shape
+    (3, 5)
+    """
+
+    _parameter_constraints: dict = {
+        "n_to_select": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Real, 0, 1, closed="right"),
+            None,
+        ],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "regularizer": ["array-like", None],
+        "fit_intercept": ["boolean"],
+        "aggregate": [StrOptions({"mean", "sum"})],
+        "estimator": "no_validation",
+        "objective": [StrOptions({"mean", "log_mean", "min", "variance", "information"})],
+        "level": [StrOptions({"global", "local", "component"})],
+        "components": "no_validation",
+        "threshold": [Interval(Real, None, None, closed="neither"), None],
+        "threshold_on": [StrOptions({"objective", "targets"})],
+        "budget": [Interval(Real, 0, None, closed="neither"), None],
+        "replace": ["boolean"],
+        "warm_start": ["boolean"],
+        "storage": [StrOptions({"auto", "float64", "float32"}), None],
+        "X_target": "no_validation",
+        "target_weight": ["array-like", None],
+        "X_train": "no_validation",
+        "train_weight": ["array-like", None],
+        "progress_bar": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        n_to_select: Any = None,
+        *,
+        alpha: float = 1.0,
+        regularizer: Any = None,
+        fit_intercept: bool = True,
+        aggregate: str = "mean",
+        estimator: Any = None,
+        objective: str = "mean",
+        level: str = "global",
+        components: Any = None,
+        threshold: float | None = None,
+        threshold_on: str = "objective",
+        budget: float | None = None,
+        replace: bool = False,
+        warm_start: bool = False,
+        storage: str | None = "auto",
+        X_target: Any = None,
+        target_weight: Any = None,
+        X_train: Any = None,
+        train_weight: Any = None,
+        progress_bar: bool = False,
+    ) -> None:
+        self.n_to_select = n_to_select
+        self.alpha = alpha
+        self.regularizer = regularizer
+        self.fit_intercept = fit_intercept
+        self.aggregate = aggregate
+        self.estimator = estimator
+        self.objective = objective
+        self.level = level
+        self.components = components
+        self.threshold = threshold
+        self.threshold_on = threshold_on
+        self.budget = budget
+        self.replace = replace
+        self.warm_start = warm_start
+        self.storage = storage
+        self.X_target = X_target
+        self.target_weight = target_weight
+        self.X_train = X_train
+        self.train_weight = train_weight
+        self.progress_bar = progress_bar
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        X_target: Any = None,
+        target_weight: Any = None,
+        X_train: Any = None,
+        train_weight: Any = None,
+        cost: Any = None,
+        candidate_weight: Any = None,
+    ) -> Self:
+        """Choose among the candidates.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_candidates, n_features), structures, callable or iterator
+            The pool: a matrix (dense, a memory map, or CSR); a sequence of 2-D arrays, one per
+            structure; a function without arguments that returns an iterable of such blocks,
+            always the same ones; or an iterator over blocks, which is collected in memory.
+        y : None
+            Ignored: labels play no part.
+        X_target : array-like of shape (n_targets, n_features) or structures, default=None
+            What is to be predicted firmly; with ``level="local"`` a matrix is a row per
+            environment. None: the pool itself.
+        target_weight : array-like of shape (n_targets,), default=None
+            Weights of the targets in the objective (of every environment where
+            ``level="local"``), positive.
+        X_train : array-like of shape (n_train, n_features) or structures, default=None
+            Training data that there are already; with a fitted `estimator`, those besides its
+            own.
+        train_weight : array-like of shape (n_train,), default=None
+            Their sample weights.
+        cost : array-like of shape (n_candidates,), default=None
+            What labelling every candidate costs, positive: gains are compared per cost.
+        candidate_weight : array-like of shape (n_candidates,), default=None
+            Sample weights that the candidates would be fitted with; 0 is never chosen.
+
+        Returns
+        -------
+        self : object
+            Fitted selector.
+
+        Raises
+        ------
+        ValueError
+            If arguments do not fit each other, or nothing determines some prediction
+            (``alpha=0``) for which covariances are needed.
+        """
+        pool = self._pool(X)
+        problem = Problem(
+            pool=pool,
+            sample=_first(X, pool),
+            X_target=_given(X_target, self.X_target),
+            target_weight=_given(target_weight, self.target_weight),
+            X_train=_given(X_train, self.X_train),
+            train_weight=_given(train_weight, self.train_weight),
+            cost=cost,
+            candidate_weight=candidate_weight,
+            earlier=self._earlier(pool),
+        )
+        with _progress(self) as tick:
+            result = Selection(self, problem).run(tick)
+        self.n_candidates_ = len(pool)
+        self.selected_idx_ = np.array(result.course.picks, dtype=np.intp)
+        self.objective_path_ = np.array(result.course.path)
+        self.gains_ = np.array(result.course.gains)
+        self.target_rigidity_ = result.rigidity
+        self.n_unmovable_targets_ = result.n_unmovable
+        self.total_cost_ = result.cost
+        self._objective = self.objective
+        self._fingerprints = fingerprints(pool.take(self.selected_idx_))
+        return self
+
+    # --- internals -------------------------------------------------------------------------
+
+    def _earlier(self, pool: Pool) -> Any:
+        """Return what an earlier fit has found, for a warm start."""
+        if not (self.warm_start and hasattr(self, "selected_idx_")):
+            return None
+        if len(pool) != self.n_candidates_ or not np.array_equal(
+            fingerprints(pool.take(self.selected_idx_)), self._fingerprints
+        ):
+            raise ValueError(
+                "X is not the pool of the last fit, which warm_start=True continues: set "
+                "warm_start=False to start over"
+            )
+        return self
+
+
+@contextmanager
+def _progress(selector: PRSelector) -> Iterator[Callable[[], object]]:
+    """Give what is to be called after every pick."""
+    if not selector.progress_bar:
+        yield lambda: None
+        return
+    tqdm = import_extra("tqdm", extra="atomistic", needed_by="PRSelector(progress_bar=True)")
+    with tqdm.tqdm(desc=type(selector).__name__, unit="pick") as bar:
+        yield bar.update
+
+
+def _given(argument: Any, default: Any) -> Any:
+    return default if argument is None else argument
+
+
+def _first(X: Any, pool: Pool) -> Any:
+    """Return one sample with the names of its features."""
+    return X[:1] if hasattr(X, "columns") else next(pool.blocks())[1][:1]
