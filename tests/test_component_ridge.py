@@ -14,8 +14,8 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skrigidity import Environments
@@ -716,3 +716,74 @@ def test_wrong_use(data):
         model.component_rigidity(X[:, :3])
     with pytest.raises(ValueError, match="level"):
         model.component_summary(X, level="atomic")
+
+
+# -- components that come with the data -------------------------------------------------------
+
+
+def test_environments_carry_components(rng, tmp_path):
+    parts = {"a": slice(0, 2), "b": np.array([2, 3, 4])}
+    X = Environments(rng.standard_normal((12, 5)), [0, 3, 5, 6, 9, 12], parts)
+    for kept in (X[1:], X[::2], X[[3, 0, 1]], X[np.arange(5) > 1], X[[0, 1], ...]):
+        assert kept.components is X.components
+        assert pickle.loads(pickle.dumps(kept)).components.keys() == parts.keys()
+    assert X[:, :2].components is None
+    assert X.with_values(X.values).components is None
+    assert X.with_values(X.values, parts).components == parts
+    y = np.arange(5.0)
+    auto = ComponentRidge("auto", alpha=[0.1, 2.0]).fit(X, y)
+    by_hand = ComponentRidge(parts, alpha=[0.1, 2.0]).fit(X, y)
+    assert auto.component_names_.tolist() == ["a", "b"]
+    assert_array_equal(auto.coef_, by_hand.coef_)
+    assert_array_equal(auto.component_rigidity(X), by_hand.component_rigidity(X))
+    # What is predicted needs no components of its own.
+    assert_array_equal(auto.predict_components(list(X)), by_hand.predict_components(X))
+    search = GridSearchCV(
+        ComponentRidge("auto", {"a": 1.0, "b": 1.0}), {"alpha__a": [0.1, 1.0]}, cv=2
+    ).fit(X, y)
+    assert search.best_estimator_.component_names_.tolist() == ["a", "b"]
+    with pytest.raises(ValueError, match="columns \\[4\\] are in no component"):
+        ComponentRidge("auto").fit(Environments(X.values, X.offsets, {"a": slice(0, 4)}), y)
+
+
+def test_column_names_carry_components(rng):
+    X = pd.DataFrame(
+        rng.standard_normal((20, 4)), columns=["long__x", "short__x", "short__y__z", "long__y"]
+    )
+    y = rng.standard_normal(20)
+    auto = ComponentRidge("auto", {"short": 0.1, "long": 1.0}).fit(X, y)
+    by_hand = ComponentRidge({"long": ["long__x", "long__y"], "short": [1, 2]}, [1.0, 0.1])
+    assert auto.component_names_.tolist() == ["long", "short"]
+    assert_array_equal(auto.coef_, by_hand.fit(X, y).coef_)
+    union = FeatureUnion(
+        [("all", FunctionTransformer()), ("squares", FunctionTransformer(np.square))]
+    ).set_output(transform="pandas")
+    X.columns = ["x0", "x1", "x2", "x3"]
+    pipeline = make_pipeline(union, ComponentRidge("auto", alpha=0.1)).fit(X, y)
+    assert pipeline[-1].component_names_.tolist() == ["all", "squares"]
+
+
+def test_attached_components_win_over_names(rng):
+    X = pd.DataFrame(rng.standard_normal((20, 3)), columns=["p__1", "p__2", "q"])
+    X.attrs["components"] = {"first": ["p__1"], "rest": ["p__2", "q", "gone"]}
+    for table in (X, X.iloc[::2], X.take([0, 3, 5])):
+        model = ComponentRidge("auto").fit(table, np.arange(float(len(table))))
+        assert {name: c.tolist() for name, c in model.components_.items()} == {
+            "first": [0],
+            "rest": [1, 2],
+        }
+
+
+@pytest.mark.parametrize(
+    ("make", "seen"),
+    [
+        (np.asarray, "ndarray without any"),
+        (pd.DataFrame, r"columns \[0, 1, 2\], \.\.\."),
+        (lambda X: pd.DataFrame(X, columns=["a__x", "b", "a__y", "a__z"]), r"columns \['b'\]:"),
+        (lambda X: Environments(X, np.arange(11)), "Environments without any"),
+    ],
+)
+def test_data_without_components(rng, make, seen):
+    X = make(rng.standard_normal((10, 4)))
+    with pytest.raises(ValueError, match=f"components='auto' needs data that know.*{seen}"):
+        ComponentRidge("auto").fit(X, np.arange(10.0))

@@ -436,3 +436,12 @@ def test_cross_validation_and_search(structures):
     assert search.score(X, y) > 0.999
     scaled = pipeline[:-1].fit(X, y).transform(X)
     assert isinstance(scaled, Environments)
+
+
+def test_per_environment_keeps_components_of_columns_that_stay_columns():
+    X = Environments(np.arange(12.0).reshape(6, 2), [0, 2, 6]).with_values(
+        np.arange(12.0).reshape(6, 2) ** 2, {"a": np.array([0]), "b": np.array([1])}
+    )
+    scaled = PerEnvironment(StandardScaler()).fit_transform(X)
+    assert list(scaled.components) == ["a", "b"]
+    assert getattr(PerEnvironment(PCA(1)).fit_transform(X), "components", None) is None

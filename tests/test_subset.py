@@ -545,3 +545,20 @@ def test_samplers_of_imbalanced_learn(X, y):
         SubsetRegressor(estimator, SMOTE()).fit(X, label)
     with pytest.raises(ValueError, match="'randomundersampler' of the pipeline chooses as well"):
         SubsetRegressor(estimator, make_resampling(under, RandomOverSampler())).fit(X, label)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        make_pipeline(StandardScaler(), RigidRidge()),
+        GridSearchCV(RigidRidge(), {"alpha": [0.1, 1.0]}, cv=2),
+    ],
+    ids=["pipeline", "search"],
+)
+def test_rigidities_of_composite_estimators_inside(inner):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((30, 3))
+    subset = SubsetRegressor(inner, PRSelector(12)).fit(X, X[:, 0])
+    ours = prediction_rigidity(subset, X)
+    np.testing.assert_array_equal(ours, prediction_rigidity(subset.estimator_, X))
+    assert prediction_std(subset, X).shape == (30,)

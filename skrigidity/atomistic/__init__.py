@@ -1,10 +1,19 @@
 """Atomistic structures: descriptors of atomic environments.
 
 Needs the extra ``atomistic`` (``pip install "skrigidity[atomistic]"``), but can be imported
-without it: what needs ASE or featomic says so when it is used.
+without it: what needs ASE, featomic or sphericart says so when it is used.
 """
 
+from skrigidity.atomistic._ace import ACEDescriptor
 from skrigidity.atomistic._cache import clear_cache
+from skrigidity.atomistic._composition import CompositionDescriptor
 from skrigidity.atomistic._featomic import FeatomicDescriptor
+from skrigidity.atomistic._range_separated import RangeSeparatedDescriptor
 
-__all__ = ["FeatomicDescriptor", "clear_cache"]
+__all__ = [
+    "ACEDescriptor",
+    "CompositionDescriptor",
+    "FeatomicDescriptor",
+    "RangeSeparatedDescriptor",
+    "clear_cache",
+]

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import Any
 
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_memory
 
 
 class FeatureCache:
@@ -47,6 +48,39 @@ class FeatureCache:
 
 
 FEATURES = FeatureCache()
+
+
+class Store:
+    """Arrays in a joblib memory, one small file each; nothing at all with None.
+
+    Parameters
+    ----------
+    memory : str, object with the joblib.Memory interface, or None
+    """
+
+    def __init__(self, memory: Any) -> None:
+        self._cached = check_memory(memory).cache(_hand_over, ignore=["rows"]) if memory else None
+
+    def get(self, key: bytes) -> NDArray[Any] | None:
+        """Return the array stored under a key, if it is there and can be read."""
+        if self._cached is None or not self._cached.check_call_in_cache(key, None):
+            return None
+        try:
+            return self._cached(key, None)
+        except LookupError:
+            return None
+
+    def put(self, key: bytes, array: NDArray[Any]) -> None:
+        """Store an array."""
+        if self._cached is not None:
+            self._cached(key, array)
+
+
+def _hand_over(key: bytes, rows: NDArray[Any] | None) -> NDArray[Any]:
+    # joblib calls this where it finds nothing, or a file that it cannot read.
+    if rows is None:
+        raise LookupError(key)
+    return rows
 
 
 def clear_cache() -> None:

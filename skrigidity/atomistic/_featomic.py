@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from joblib import effective_n_jobs
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
-from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
-from skrigidity._extras import import_extra
-from skrigidity.atomistic._cache import FEATURES
-from skrigidity.atomistic._frames import (
-    as_system,
-    check_frames,
-    digest,
-    parse_species,
-    reject_unknown_species,
-    require,
-)
+from skrigidity.atomistic._computed import ComputedDescriptor
+from skrigidity.atomistic._frames import as_system, require
 from skrigidity.atomistic._hypers import make_native, native_hypers, native_name
 from skrigidity.atomistic._layout import Layout
-from skrigidity.environments import Environments
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 
-class FeatomicDescriptor(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+class FeatomicDescriptor(ComputedDescriptor):
     """Turn ASE frames into features of their atomic environments.
 
     Rows follow the order of the atoms in their frame, whatever the calculator's. The columns are
@@ -46,10 +30,11 @@ class FeatomicDescriptor(TransformerMixin, BaseEstimator, auto_wrap_output_keys=
     ----------
     calculator : str or callable, default="SoapPowerSpectrum"
         Name (or class) of a featomic calculator with one row per atom: ``"SoapPowerSpectrum"``,
-        ``"SoapRadialSpectrum"``, ``"SphericalExpansion"``, ``"LodeSphericalExpansion"`` (these
-        two are not rotation invariant), ``"SortedDistances"``, ``"AtomicComposition"``. Any other
-        callable is called with ``hypers`` as keyword arguments, ignoring the parameters from
-        ``cutoff`` to ``center_atom_weight``, and returns an object whose ``compute(systems)`` gives
+        ``"SoapRadialSpectrum"``, ``"DensityCorrelations"`` (the bispectrum and higher orders),
+        ``"SphericalExpansion"``, ``"LodeSphericalExpansion"`` (these two are not rotation
+        invariant), ``"SortedDistances"``, ``"AtomicComposition"``. Any other callable
+        is called with ``hypers`` as keyword arguments, ignoring the parameters from ``cutoff`` to
+        ``n_correlations``, and returns an object whose ``compute(systems)`` gives
         a metatensor ``TensorMap`` with samples ``system`` and ``atom``; this is how
         Clebsch-Gordan products and combined densities come in.
     cutoff : float, default=4.5
@@ -69,6 +54,11 @@ class FeatomicDescriptor(TransformerMixin, BaseEstimator, auto_wrap_output_keys=
         Laplacian in the sphere, fewer in higher channels.
     center_atom_weight : float, default=1.0
         Weight of the central atom in its own density.
+    n_correlations : int, default=2
+        How many times ``"DensityCorrelations"`` multiplies the neighbor density with itself: 1 for
+        the power spectrum, 2 for the bispectrum (products of an atom and three neighbors), and so
+        on. The number of columns is about the power ``n_correlations + 1`` of that of the radial
+        functions times the species.
     hypers : dict, default=None
         featomic hyperparameters merged over those that the parameters above make, level by level:
         ``{"density": {"scaling": {...}}}`` adds a scaling. A nested dictionary with another
@@ -97,6 +87,9 @@ class FeatomicDescriptor(TransformerMixin, BaseEstimator, auto_wrap_output_keys=
         Bytes of features that all descriptors of this process keep for frames they have seen, so
         that a search over other steps of a pipeline computes them once; 0 keeps none. See
         :func:`clear_cache`. Not used with callables.
+    memory : str or object with the joblib.Memory interface, default=None
+        Where to keep the features of frames on disk, a small file for each, so that later
+        processes find them; None keeps none there. Not used with callables.
     progress_bar : bool, default=False
         Show a bar over frames; needs tqdm.
 
@@ -134,7 +127,9 @@ class FeatomicDescriptor(TransformerMixin, BaseEstimator, auto_wrap_output_keys=
     (2, 90)
     """
 
+    _modules = ("featomic", "ase")
     _parameter_constraints: dict[str, list[Any]] = {
+        **ComputedDescriptor._parameter_constraints,
         "calculator": [str, callable],
         "cutoff": [Interval(Real, 0, None, closed="neither")],
         "smoothing_width": [Interval(Real, 0, None, closed="left")],
@@ -143,17 +138,11 @@ class FeatomicDescriptor(TransformerMixin, BaseEstimator, auto_wrap_output_keys=
         "max_angular": [Interval(Integral, 0, None, closed="left"), None],
         "radial_basis": [StrOptions({"gto", "laplacian_eigenstate"})],
         "center_atom_weight": [Interval(Real, 0, None, closed="left")],
+        "n_correlations": [Interval(Integral, 1, None, closed="left")],
         "hypers": [dict, None],
-        "species": ["array-like", None],
         "center_types": [StrOptions({"shared", "blocks"})],
         "merge_duplicates": ["boolean"],
-        "output": [StrOptions({"environments", "mean", "sum"})],
         "components_by": [StrOptions({"neighbors", "centers", "angular"}), None],
-        "dtype": [StrOptions({"float64", "float32"})],
-        "chunk_size": [Interval(Integral, 1, None, closed="left")],
-        "n_jobs": [Integral, None],
-        "cache_size": [Interval(Integral, 0, None, closed="left")],
-        "progress_bar": ["boolean"],
     }
 
     def __init__(
@@ -167,6 +156,7 @@ class FeatomicDescriptor(TransformerMixin, BaseEstimator, auto_wrap_output_keys=
         max_angular: int | None = None,
         radial_basis: str = "gto",
         center_atom_weight: float = 1.0,
+        n_correlations: int = 2,
         hypers: dict[str, Any] | None = None,
         species: Iterable[str | int] | None = None,
         center_types: str = "shared",
@@ -177,6 +167,7 @@ class FeatomicDescriptor(TransformerMixin, BaseEstimator, auto_wrap_output_keys=
         chunk_size: int = 2000,
         n_jobs: int | None = None,
         cache_size: int = 2**28,
+        memory: Any = None,
         progress_bar: bool = False,
     ) -> None:
         self.calculator = calculator
@@ -187,6 +178,7 @@ class FeatomicDescriptor(TransformerMixin, BaseEstimator, auto_wrap_output_keys=
         self.max_angular = max_angular
         self.radial_basis = radial_basis
         self.center_atom_weight = center_atom_weight
+        self.n_correlations = n_correlations
         self.hypers = hypers
         self.species = species
         self.center_types = center_types
@@ -197,39 +189,10 @@ class FeatomicDescriptor(TransformerMixin, BaseEstimator, auto_wrap_output_keys=
         self.chunk_size = chunk_size
         self.n_jobs = n_jobs
         self.cache_size = cache_size
+        self.memory = memory
         self.progress_bar = progress_bar
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Iterable[Atoms], y: Any = None) -> FeatomicDescriptor:
-        """Fix the species and the columns.
-
-        Parameters
-        ----------
-        X : list of ase.Atoms
-        y : ignored
-
-        Returns
-        -------
-        FeatomicDescriptor
-            Itself.
-
-        Raises
-        ------
-        ImportError
-            If the extra ``atomistic`` is not installed.
-        TypeError
-            If ``X`` is not a list of frames; the message names the first that is none.
-        ValueError
-            If a frame is empty or not finite, contains a species that ``species`` does not, or
-            featomic rejects the hyperparameters.
-        """
-        require("featomic")
-        frames = check_frames(X)
-        if self.species is None:
-            self.species_ = parse_species(np.unique(np.concatenate([f.numbers for f in frames])))
-        else:
-            self.species_ = parse_species(self.species)
-            reject_unknown_species(frames, self.species_)
+    def _prepare(self) -> None:
         self._name = native_name(self.calculator)
         if self._name is not None:
             self._hypers_json = json.dumps(
@@ -244,116 +207,32 @@ class FeatomicDescriptor(TransformerMixin, BaseEstimator, auto_wrap_output_keys=
         )
         self.n_features_out_ = self._layout.n_columns
         self.components_ = self._layout.components(self.components_by)
-        return self
 
-    def transform(self, X: Iterable[Atoms]) -> Any:
-        """Compute the features of every atom, or of every frame.
-
-        Parameters
-        ----------
-        X : list of ase.Atoms
-
-        Returns
-        -------
-        Environments of shape (n_frames, n_features_out_), or with ``output="mean"`` or ``"sum"``
-        an array of that shape
-
-        Raises
-        ------
-        TypeError
-            If ``X`` is not a list of frames; the message names the first that is none.
-        ValueError
-            If a frame is empty, not finite or contains a species not seen in ``fit``; the message
-            names the frame and the species.
-        """
-        check_is_fitted(self, "components_")
-        frames = check_frames(X)
-        reject_unknown_species(frames, self.species_)
-        whole = self.output == "environments"
-        sizes = [len(frame) if whole else 1 for frame in frames]
-        offsets = np.concatenate([[0], np.cumsum(sizes)])
-        out = np.empty((offsets[-1], self.n_features_out_), dtype=self.dtype)
-        for i, rows in self._rows(frames):
-            out[offsets[i] : offsets[i + 1]] = rows
-        return Environments(out, offsets) if whole else self._wrap(out)
-
-    def _rows(self, frames: list[Atoms]) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield the index and the rows of each frame, remembered or computed, in any order."""
-        keys = self._cache_keys(frames)
-        missing = []
-        for i, key in enumerate(keys):
-            if (rows := FEATURES.get(key)) is None:
-                missing.append(i)
-            else:
-                yield i, rows
-        if not keys:
-            missing = list(range(len(frames)))
-        row_bytes = self.n_features_out_ * np.dtype(self.dtype).itemsize
-        remember = bool(keys) and self.cache_size >= row_bytes * sum(
-            len(frames[i]) if self.output == "environments" else 1 for i in missing
-        )
-        for i, rows in self._computed(frames, missing):
-            if remember:
-                FEATURES.put(keys[i], rows, self.cache_size)
-            yield i, rows
-
-    def _computed(self, frames: list[Atoms], chosen: list[int]) -> Iterator[tuple[int, Any]]:
-        if self.progress_bar:
-            tqdm = import_extra("tqdm", extra="atomistic", needed_by="progress_bar=True")
-            bar = tqdm.tqdm(total=len(chosen), unit="frame", desc="descriptor")
-        else:
-            bar = nullcontext()
-        chunks = list(_chunks(chosen, [len(frames[i]) for i in chosen], self.chunk_size))
-        n_threads = min(effective_n_jobs(self.n_jobs), max(len(chunks), 1))
-        with bar as progress, ThreadPoolExecutor(n_threads) as pool:
-            # One round of chunks at a time: results never pile up.
-            for start in range(0, len(chunks), n_threads):
-                todo = chunks[start : start + n_threads]
-                compute = pool.map if n_threads > 1 else map
-                for chunk, rows in zip(
-                    todo, compute(lambda c: self._compute(frames, c), todo), strict=True
-                ):
-                    yield from zip(chunk, rows, strict=True)
-                    if progress is not None:
-                        progress.update(len(chunk))
-
-    def _compute(self, frames: list[Atoms], chunk: list[int]) -> list[NDArray[Any]]:
+    def _environments(
+        self, frames: list[Atoms], chunk: list[int], dtype: np.dtype[Any]
+    ) -> NDArray[Any]:
         calculator = self._make_calculator()
         cutoff = max(getattr(calculator, "cutoffs", None) or [0.0]) or None
         systems = [as_system(frames[i], cutoff, f"X[{i}]") for i in chunk]
-        numbers = [frames[i].numbers for i in chunk]
         try:
             tensor = calculator.compute(systems)
         except require("featomic").FeatomicError as error:
             raise ValueError(f"X[{chunk[0]}] to X[{chunk[-1]}]: featomic says: {error}") from error
-        # Sums are taken in float64 even where the output is float32.
-        whole = self.output == "environments"
-        dense = self._layout.dense(tensor, numbers, np.dtype(self.dtype if whole else "float64"))
-        environments = Environments(dense, np.concatenate([[0], np.cumsum([*map(len, numbers)])]))
-        if whole:
-            return list(environments)
-        return list(environments.aggregate(self.output)[:, None])  # type: ignore[arg-type]
+        return self._layout.dense(tensor, [frames[i].numbers for i in chunk], dtype)
 
     def _make_calculator(self) -> Any:
         if self._name is not None:
             return make_native(self._name, self._hypers_json)
         return self.calculator(**(self.hypers or {}))  # type: ignore[operator]
 
-    def _cache_keys(self, frames: list[Atoms]) -> list[bytes]:
-        if self.cache_size == 0 or self._name is None:
-            return []
+    def _settings(self) -> tuple[Any, ...] | None:
+        if self._name is None:
+            return None
         # Layout's own settings, not today's parameters: those may have been set after fit.
-        settings = (
-            self._name,
-            self._hypers_json,
-            self.species_.tolist(),
-            self._layout.shared,
-            self.n_features_out_,
-            self.output,
-            self.dtype,
-        )
-        prefix = hashlib.blake2b(repr(settings).encode(), digest_size=16).digest()
-        return [prefix + digest(frame) for frame in frames]
+        return self._name, self._hypers_json, self._layout.shared, require("featomic").__version__
+
+    def _names(self) -> NDArray[np.object_]:
+        return self._layout.names()
 
     @property
     def hypers_(self) -> dict[str, Any]:
@@ -374,48 +253,4 @@ class FeatomicDescriptor(TransformerMixin, BaseEstimator, auto_wrap_output_keys=
         ndarray of str of shape (n_features_out_,)
             With ``center_types="blocks"`` the center comes first: ``"O:C-H l=1 n=0,2"``.
         """
-        check_is_fitted(self, "components_")
-        return self._layout.names()
-
-    def set_output(self, *, transform: str | None = None) -> FeatomicDescriptor:
-        """Choose the container for features of frames, as in scikit-learn.
-
-        Parameters
-        ----------
-        transform : {"default", "pandas", "polars"}, default=None
-
-        Returns
-        -------
-        FeatomicDescriptor
-            Itself.
-        """
-        if transform is not None:
-            self._sklearn_output_config = {"transform": transform}
-        return self
-
-    def _wrap(self, features: NDArray[Any]) -> Any:
-        # Public scikit-learn machinery that wraps an array: a transformer that does nothing else.
-        names = self.get_feature_names_out()
-        identity = FunctionTransformer(feature_names_out=lambda *_: names)
-        if hasattr(self, "_sklearn_output_config"):
-            identity.set_output(**self._sklearn_output_config)
-        return identity.fit_transform(features)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.transformer_tags.preserves_dtype = []
-        return tags
-
-
-def _chunks(items: list[int], sizes: list[int], limit: int) -> Iterator[list[int]]:
-    chunk: list[int] = []
-    total = 0
-    for item, size in zip(items, sizes, strict=True):
-        if chunk and total + size > limit:
-            yield chunk
-            chunk, total = [], 0
-        chunk.append(item)
-        total += size
-    if chunk:
-        yield chunk
+        return super().get_feature_names_out(input_features)

@@ -1,4 +1,4 @@
-"""ASE frames: validation, and the periodic cells that featomic understands."""
+"""ASE frames: validation, and cells that are periodic in all directions or in none."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
-def require(module: str) -> Any:
+def require(module: str, needed_by: str = "skrigidity.atomistic") -> Any:
     """Import a module of the extra ``atomistic``."""
-    return import_extra(module, extra="atomistic", needed_by="FeatomicDescriptor")
+    return import_extra(module, extra="atomistic", needed_by=needed_by)
 
 
 def check_frames(X: Any, name: str = "X") -> list[Atoms]:

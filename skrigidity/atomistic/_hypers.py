@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from skrigidity.atomistic._correlations import DensityCorrelations
 from skrigidity.atomistic._frames import require
 from skrigidity.atomistic._laplacian import laplacian_eigenstates
 
@@ -69,7 +70,8 @@ def make_native(name: str, hypers_json: str) -> Any:
 def _make_native(name: str, hypers_json: str, thread: int) -> Any:
     featomic = require("featomic")
     try:
-        return getattr(featomic, name)(**json.loads(hypers_json))
+        factory = _OWN.get(name) or getattr(featomic, name)
+        return factory(**json.loads(hypers_json))
     except (featomic.FeatomicError, TypeError, ValueError) as error:
         raise ValueError(f"hypers: {name} does not accept them: {error}") from error
 
@@ -116,6 +118,10 @@ def _radial_spectrum(d: Any) -> dict[str, Any]:
     return hypers | {"basis": {"radial": radial}}
 
 
+def _correlations(d: Any) -> dict[str, Any]:
+    return _soap(d) | {"n_correlations": int(d.n_correlations)}
+
+
 def _lode(d: Any) -> dict[str, Any]:
     if d.radial_basis != "gto":
         raise ValueError('radial_basis: LodeSphericalExpansion knows "gto" only; see hypers')
@@ -141,8 +147,11 @@ def _composition(d: Any) -> dict[str, Any]:
 _RECIPES: dict[str, Callable[[Any], dict[str, Any]]] = {
     "SoapPowerSpectrum": _soap,
     "SoapRadialSpectrum": _radial_spectrum,
+    "DensityCorrelations": _correlations,
     "SphericalExpansion": _soap,
     "LodeSphericalExpansion": _lode,
     "SortedDistances": _sorted_distances,
     "AtomicComposition": _composition,
 }
+
+_OWN: dict[str, Callable[..., Any]] = {"DensityCorrelations": DensityCorrelations}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -12,6 +12,8 @@ from scipy import sparse
 
 # Rows of this many bytes at a time stay in the cache while they are summed, checked or cast.
 _BLOCK_BYTES = 1 << 20
+
+Components = Mapping[str, slice | NDArray[np.intp]]
 
 
 class Environments:
@@ -26,6 +28,10 @@ class Environments:
         One row per environment, structure after structure. Not copied; a memory map stays one.
     offsets : array of int of shape (n_structures + 1,)
         Structure ``i`` owns the rows ``offsets[i]:offsets[i + 1]``.
+    components : dict of str to slice or array of int, default=None
+        Named groups of columns, as descriptors give them, for
+        ``ComponentRidge(components="auto")``. Selected structures keep them, selected or replaced
+        columns do not.
 
     Raises
     ------
@@ -48,8 +54,13 @@ class Environments:
 
     values: NDArray[Any]
     offsets: NDArray[np.int64]
+    components: Components | None = None
 
-    def __init__(self, values: ArrayLike, offsets: ArrayLike) -> None:
+    def __init__(
+        self, values: ArrayLike, offsets: ArrayLike, components: Components | None = None
+    ) -> None:
+        if components is not None:
+            self.components = dict(components)
         self.values = values if isinstance(values, np.ndarray) else np.asarray(values)
         if self.values.ndim != 2:
             raise ValueError(f"values: expected a 2-D array, got {self.values.ndim}-D")
@@ -159,26 +170,30 @@ class Environments:
 
     def _span(self, start: int, stop: int) -> Environments:
         bounds = self.offsets[start : stop + 1]
-        return trusted(self.values[bounds[0] : bounds[-1]], bounds - bounds[0])
+        return trusted(self.values[bounds[0] : bounds[-1]], bounds - bounds[0], self.components)
 
     def _take(self, indices: NDArray[np.int64]) -> Environments:
         sizes = self.sizes[indices]
         offsets = offsets_of(sizes)
         rows = np.repeat(self.offsets[indices] - offsets[:-1], sizes) + np.arange(offsets[-1])
-        return trusted(self.values[rows], offsets)
+        return trusted(self.values[rows], offsets, self.components)
 
-    def with_values(self, values: NDArray[Any]) -> Environments:
+    def with_values(
+        self, values: NDArray[Any], components: Components | None = None
+    ) -> Environments:
         """Return the same structures with other features.
 
         Parameters
         ----------
         values : array of shape (n_environments, n_features_new)
+        components : dict of str to slice or array of int, default=None
+            Named groups of the new columns; pass ``X.components`` where they mean the same.
 
         Returns
         -------
         Environments
         """
-        return Environments(values, self.offsets)
+        return Environments(values, self.offsets, components)
 
     def split(self, flat: NDArray[Any]) -> list[NDArray[Any]]:
         """Split an array with one entry per environment into one view per structure.
@@ -265,9 +280,13 @@ class Environments:
         return total
 
 
-def trusted(values: NDArray[Any], offsets: NDArray[np.int64]) -> Environments:
+def trusted(
+    values: NDArray[Any], offsets: NDArray[np.int64], components: Components | None = None
+) -> Environments:
     made = Environments.__new__(Environments)
     made.values, made.offsets = values, offsets
+    if components is not None:
+        made.components = components
     return made
 
 

@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn import get_config
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
+from sklearn.base import (
+    BaseEstimator,
+    OneToOneFeatureMixin,
+    TransformerMixin,
+    _fit_context,
+    clone,
+)
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
@@ -94,7 +100,8 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
                 f"{structures.n_environments} rows into an array of shape {values.shape}; "
                 "PerEnvironment needs one that keeps the number of rows"
             )
-        return structures.with_values(values)
+        same_columns = isinstance(self.transformer_, OneToOneFeatureMixin)
+        return structures.with_values(values, structures.components if same_columns else None)
 
     def _fit_args(
         self, method: str, X: Any, y: Any, params: dict[str, Any]

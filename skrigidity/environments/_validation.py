@@ -96,7 +96,7 @@ def as_environments(
         what = "structure" if len(X) == 0 else "feature"
         raise ValueError(f"{name}: expected at least one {what}, got shape {X.shape}")
     values = _as_numeric(X.values, name, dtype)
-    made = X if values is X.values else trusted(values, X.offsets)
+    made = X if values is X.values else trusted(values, X.offsets, X.components)
     if ensure_all_finite:
         _reject_nonfinite(made, name)
     return made

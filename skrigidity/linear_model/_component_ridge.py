@@ -13,7 +13,7 @@ from ..environments import Environments
 from ..hessian import Rows
 from ._component_parameters import ComponentParametersMixin
 from ._component_summary import ComponentSummaryMixin
-from ._components import resolve_components
+from ._components import carried_components, resolve_components
 from ._orthogonalize import Residualizer, sequential
 from ._ridge import RigidRidge
 
@@ -35,13 +35,15 @@ class ComponentRidge(ComponentParametersMixin, ComponentSummaryMixin, RigidRidge
 
     Parameters
     ----------
-    components : list, dict or descriptor, default=None
+    components : list, dict, descriptor or "auto", default=None
         Block sizes ``[20, 30]``; a list of column specifications; or a dict of them by name. A
         specification is a slice, column numbers, a boolean mask, or, for DataFrames, column
         names, shell-style patterns of names (``"short_*"``) or regular expressions
         (``re.compile("^short")``, searched for), or a list of such. A fitted descriptor stands
         for its ``components_``; give these instead, or ``FrozenEstimator(descriptor)``,
-        wherever the estimator is cloned. None is one component ``"all"``.
+        wherever the estimator is cloned. "auto" takes the components that the training data
+        bring along: those that a descriptor attached to its `Environments` or DataFrames, or the
+        part of column names before ``"__"``. None is one component ``"all"``.
     alpha : float, dict or array-like of shape (n_components,), default=1.0
         Regularization strength, not negative: one for all, ``{name: alpha}``, or one per
         component in their order. 0 leaves a component unpenalized. Entries of a dict are
@@ -205,11 +207,16 @@ class ComponentRidge(ComponentParametersMixin, ComponentSummaryMixin, RigidRidge
     # --- internals -------------------------------------------------------------------------
 
     def _validated(self, X: Any, *, reset: bool = False, name: str = "X") -> Any:
+        given = X
         X = super()._validated(X, reset=reset, name=name)
         if reset:
             components = self.components
+            if components is None:
+                components = {"all": slice(None)}
+            elif isinstance(components, str) and components == "auto":
+                components = carried_components(given)
             self.components_ = resolve_components(
-                {"all": slice(None)} if components is None else components,
+                components,
                 self.n_features_in_,
                 getattr(self, "feature_names_in_", None),
                 cover=True,

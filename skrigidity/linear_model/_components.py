@@ -10,6 +10,61 @@ from typing import Any
 
 import numpy as np
 
+from ..environments import Environments
+
+
+def carried_components(X: Any) -> dict[str, Any]:
+    """Return the components that training data bring along, for ``components="auto"``.
+
+    Parameters
+    ----------
+    X : Environments or DataFrame
+        Either with the components that a descriptor attached; else a DataFrame whose columns are
+        named ``"component__rest"``, as `FeatureUnion` and `ColumnTransformer` name them.
+
+    Returns
+    -------
+    dict of str to slice, ndarray of int or list of column names
+
+    Raises
+    ------
+    ValueError
+        If `X` brings none.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skrigidity.linear_model._components import carried_components
+    >>> carried_components(pd.DataFrame([[1, 2, 3]], columns=["s__a", "s__b", "l__a"]))
+    {'s': ['s__a', 's__b'], 'l': ['l__a']}
+    """
+    if isinstance(X, Environments) and X.components is not None:
+        return dict(X.components)
+    columns = getattr(X, "columns", None)
+    names = [] if columns is None else list(columns)
+    attached = getattr(X, "attrs", {}).get("components", {})
+    owner = {column: name for name, members in attached.items() for column in members}
+    for name in names:
+        if isinstance(name, str) and "__" in name:
+            owner.setdefault(name, name.partition("__")[0])
+    if not names or any(name not in owner for name in names):
+        raise ValueError(
+            "components='auto' needs data that know their components: Environments or DataFrames "
+            "that a descriptor made (set_output(transform='pandas')), or columns named "
+            f"'component__rest'; got {_seen(X, [name for name in names if name not in owner])}: "
+            "give components by themselves"
+        )
+    found: dict[str, Any] = {}
+    for name in names:
+        found.setdefault(owner[name], []).append(name)
+    return found
+
+
+def _seen(X: Any, strangers: list[Any]) -> str:
+    if not strangers:
+        return f"{type(X).__name__} without any"
+    return f"columns {strangers[:3]}" + (", ..." if len(strangers) > 3 else "")
+
 
 def resolve_components(
     components: Any,

@@ -1,0 +1,157 @@
+"""ACE functions as polynomials in densities: monomials times a sparse matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from skrigidity.atomistic.ace._densities import Density, DensityTable
+from skrigidity.atomistic.ace._enumerate import Family
+from skrigidity.atomistic.ace._invariants import coupled_densities, symmetric_invariants
+from skrigidity.atomistic.ace._partitions import Partition, distinct_weight, set_partitions
+
+Array = NDArray[np.float64]
+
+
+class _Terms(NamedTuple):
+    """Coefficients of one family's products of k densities."""
+
+    densities: list[tuple[Density, ...]]  # of each member
+    orders: NDArray[np.intp]  # m + l of each density, (n_terms, k)
+    couplings: NDArray[np.intp]  # (n_terms,)
+    coefficients: Array  # (n_terms,)
+    first: int  # the family's first function
+    n_couplings: int
+
+
+class Polynomials:
+    """Functions of the densities of an environment.
+
+    Parameters
+    ----------
+    families : list of Family
+    purified : bool
+        Whether factors are taken from distinct neighbors only.
+
+    Attributes
+    ----------
+    table : DensityTable
+        The densities that the monomials are made of.
+    n_functions : int
+
+    Notes
+    -----
+    The sum over distinct neighbors is one over set partitions of the factors. Factors of one
+    block belong to the same neighbor: their product is again radial functions times spherical
+    harmonics, of higher degree, so that every term is a product of densities, coupled to a
+    number like those of the self-interacting functions, but of fewer of them.
+
+    References
+    ----------
+    Ho, Gutleb, Ortner, J. Comput. Phys. 515, 113267 (2024): purification by expanding products
+    of one-particle functions.
+
+    Examples
+    --------
+    >>> from skrigidity.atomistic.ace._enumerate import enumerate_families
+    >>> from skrigidity.atomistic.ace._polynomial import Polynomials
+    >>> families = enumerate_families(2, 5, 1.5, 1)
+    >>> [Polynomials(families, purified).n_monomials for purified in (False, True)]
+    [9, 15]
+    """
+
+    def __init__(self, families: list[Family], purified: bool) -> None:
+        sizes = [len(family.radial) * family.n_couplings for family in families]
+        first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.intp)
+        self.n_functions = int(first[-1])
+        terms = [
+            entry
+            for family, start in zip(families, first.tolist(), strict=False)
+            for entry in _terms(family, purified, start)
+        ]
+        self.table = DensityTable(d for entry in terms for row in entry.densities for d in row)
+        self._parts = [
+            self._collect([entry for entry in terms if entry.orders.shape[1] == k])
+            for k in sorted({entry.orders.shape[1] for entry in terms})
+        ]
+
+    @property
+    def n_monomials(self) -> int:
+        """Number of different products of densities."""
+        return sum(len(monomials) for monomials, _ in self._parts)
+
+    def __call__(self, densities: Array) -> Array:
+        """Evaluate the functions.
+
+        Parameters
+        ----------
+        densities : ndarray of shape (table.n_rows, n_environments)
+
+        Returns
+        -------
+        ndarray of shape (n_functions, n_environments)
+        """
+        out = np.zeros((self.n_functions, densities.shape[1]))
+        for monomials, coefficients in self._parts:
+            values = densities[monomials[:, 0]]
+            for factor in monomials.T[1:]:
+                values *= densities[factor]
+            out += coefficients @ values
+        return out
+
+    def _collect(self, terms: list[_Terms]) -> tuple[NDArray[np.intp], sparse.csr_matrix]:
+        """Number the different monomials of one degree, and gather their coefficients."""
+        monomials, functions, coefficients = [], [], []
+        for entry in terms:
+            starts = [[self.table.start[d] for d in row] for row in entry.densities]
+            rows = np.array(starts)[:, None] + entry.orders
+            members = entry.first + entry.n_couplings * np.arange(len(starts))
+            monomials.append(np.sort(rows.reshape(-1, rows.shape[2]), axis=1))
+            functions.append((members[:, None] + entry.couplings).ravel())
+            coefficients.append(np.tile(entry.coefficients, len(starts)))
+        unique, where = _unique_rows(np.concatenate(monomials))
+        matrix = sparse.csr_matrix(
+            (np.concatenate(coefficients), (np.concatenate(functions), where)),
+            shape=(self.n_functions, len(unique)),
+        )
+        return unique, matrix
+
+
+def _terms(family: Family, purified: bool, first: int) -> Iterator[_Terms]:
+    tensors = symmetric_invariants(family.degrees, family.labels)
+    for partition in set_partitions(len(family.degrees)):
+        if not _allowed(partition, family.species, purified):
+            continue
+        weight = distinct_weight(partition)
+        for degrees, array in coupled_densities(tensors, family.degrees, partition):
+            couplings, *indices = np.nonzero(abs(array) > 1e-12)
+            densities = [
+                tuple(
+                    Density(family.species[block[0]], degree, tuple(sorted(n[i] for i in block)))
+                    for degree, block in zip(degrees, partition, strict=True)
+                )
+                for n in family.radial
+            ]
+            coefficients = weight * array[couplings, *indices]
+            orders = np.stack(indices, axis=1)
+            yield _Terms(densities, orders, couplings, coefficients, first, len(tensors))
+
+
+def _allowed(partition: Partition, species: tuple[int, ...], purified: bool) -> bool:
+    if not purified:
+        return all(len(block) == 1 for block in partition)
+    # One neighbor is of one species.
+    return all(len({species[i] for i in block}) == 1 for block in partition)
+
+
+def _unique_rows(rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    order = np.lexsort(rows.T[::-1])
+    ordered = rows[order]
+    new = np.concatenate([[True], (ordered[1:] != ordered[:-1]).any(axis=1)])
+    where = np.empty(len(rows), dtype=np.intp)
+    where[order] = np.cumsum(new) - 1
+    return ordered[new], where
