@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skrigidity import Environments, PRSelector, RigidKernelRidge, RigidRidge, RigidRidgeCV
-from skrigidity.sample_selection._augmentation import augmentation_study
+from skrigidity.sample_selection import augmentation_study
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "augmentation.ipynb"
 ALPHA, N_TRAIN, N_POOL = 0.03, 7, 25
@@ -25,7 +25,8 @@ ALPHA, N_TRAIN, N_POOL = 0.03, 7, 25
 def data():
     """Training set, pool and targets, in this order: X and y of each."""
     rng = np.random.default_rng(0)
-    X = rng.standard_normal((N_TRAIN + N_POOL + 6, 4)) + [5.0, 0, 0, 0]
+    X = rng.standard_normal((N_TRAIN + N_POOL + 6, 4))
+    X[:, 0] += 5
     X[-6:] += [0, 3, 0, 0]
     y = X @ [1.0, -2.0, 0.5, 3.0] + 0.1 * rng.standard_normal(len(X))
     parts = np.split(np.arange(len(X)), [N_TRAIN, N_TRAIN + N_POOL])
@@ -60,8 +61,8 @@ def by_hand(data, chosen):
 def test_paths_are_those_of_refits(data):
     strategies = {"guided": PRSelector(), "random": "random", "far": "farthest"}
     paths = study(data, strategies, n_random=3)
-    expected = [("guided", 0), *(("random", s) for s in range(3)), ("far", 0)]
-    assert list(paths.groupby(["strategy", "seed"], sort=False).groups) == expected
+    expected = [["guided", 0], *(["random", s] for s in range(3)), ["far", 0]]
+    assert paths[["strategy", "seed"]].drop_duplicates().to_numpy().tolist() == expected
     assert list(paths.columns) == [
         "strategy",
         "seed",
@@ -160,9 +161,7 @@ def test_any_selector_or_function(data):
     assert picks(paths, "widest") == np.argsort(-data[2][:, 1])[:3].tolist()
     assert picks(paths, seed=1) == [N_POOL - 1, N_POOL - 2, N_POOL - 3]
     row = paths[paths["strategy"] == "twice"].iloc[2]
-    assert_allclose(
-        (row["target_rigidity"], row["target_rmse"]), by_hand(data, [4, 4]), rtol=1e-9
-    )
+    assert_allclose((row["target_rigidity"], row["target_rmse"]), by_hand(data, [4, 4]), rtol=1e-9)
 
 
 def test_labels_play_no_part_in_the_choice(data):
@@ -174,10 +173,9 @@ def test_labels_play_no_part_in_the_choice(data):
     scaled = study(units, strategies)
     assert_allclose(scaled["target_rmse"], 1000 * paths["target_rmse"], rtol=1e-9)
     assert_allclose(scaled["target_rigidity"], paths["target_rigidity"], rtol=1e-12)
-    unknown = [*data[:3], np.where(np.isin(np.arange(N_POOL), paths["index"]), data[3], np.nan)]
-    assert_allclose(
-        study([*unknown, *data[4:]], strategies)["target_rmse"], paths["target_rmse"], rtol=1e-12
-    )
+    known = np.isin(np.arange(N_POOL), paths["index"].dropna().astype(int))
+    some = study([*data[:3], np.where(known, data[3], np.nan), *data[4:]], strategies)
+    assert_allclose(some["target_rmse"], paths["target_rmse"], rtol=1e-12)
 
 
 CONTAINERS = {
@@ -297,6 +295,7 @@ WRONG = {
     "X_target": ({"X_target": np.ones((6, 5))}, ValueError, "X_target must have as many.*got 5"),
     "y_train": ({"y_train": np.ones(3)}, ValueError, "y_train must have one entry.*7, got 3"),
     "y_target": ({"y_target": np.ones((6, 2))}, ValueError, r"y_target must have the shape.*\(6,"),
+    "unknown": ({"y_target": np.full(6, np.nan)}, ValueError, "y_target contains NaN"),
     "container": ({"X_pool": pd.DataFrame(np.ones((N_POOL, 4)))}, TypeError, "ndarray, got Data"),
 }
 
@@ -366,7 +365,7 @@ def test_what_the_notebook_says(notebook):
     # Not in every replicate.
     share = notebook["shares"].loc[(smooth, "below random and low density"), 3]
     assert share > 0.8
-    assert notebook["shares"].loc[sharp].min().min() < 0.6
+    assert 0 < notebook["shares"].loc[(sharp, "below random and low density"), 3] < 0.7
     # What is picked, and by which objective.
     assert notebook["firsts"].loc["PR-guided"].tolist() == [1, 0]
     assert notebook["firsts"].loc["farthest point", "at 8000 K"] > 0.8

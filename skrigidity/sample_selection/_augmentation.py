@@ -17,6 +17,7 @@ from ..environments import Environments, as_environments, is_environments
 from ..linear_model import RigidRidge, RigidRidgeCV
 from ..metrics import prediction_rigidity
 from ..metrics._see_through import _innermost
+from ._pool import named_check
 from ._selector import PRSelector
 from ._strategies import Task, as_strategy
 
@@ -114,7 +115,8 @@ def augmentation_study(
     TypeError
         If the estimator has no rigidities, or something in `strategies` is not a strategy.
     ValueError
-        If lengths or numbers of features differ, or the pool or a part of it is too small.
+        If lengths or numbers of features differ, labels of targets are not finite, or the pool or
+        a part of it is too small.
 
     See Also
     --------
@@ -210,7 +212,7 @@ class _Refits:
         self.estimator, self.X, self.y = estimator, X, y
         self.n_train = _num_samples(X) - n_pool
         self.X_target = X_target
-        self.y_target = np.asarray(y_target, dtype=np.float64)
+        self.y_target = named_check(y_target, "y_target", ensure_2d=False, dtype=np.float64)
         self._known: dict[tuple[int, ...], tuple[float, float]] = {}
         self._first = self._fitted([])
         self.model = self._last_step(X_target)[0]
