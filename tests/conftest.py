@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -25,3 +26,11 @@ def pytest_collection_modifyitems(items):
             if missing:
                 reason = f'needs {", ".join(missing)}: pip install "skrigidity[peers]"'
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    """Leave no figure open: matplotlib warns above 20."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
