@@ -525,7 +525,7 @@ def test_solver_and_calibration_are_those_of_the_final_fit(solver):
         ({"alphas": [np.inf, 1.0]}, "alphas must be a non-empty"),
         ({"alphas": 1.0}, "alphas"),
         ({"alphas": [0.0, 1.0], "scoring": "evidence"}, "alphas must be positive"),
-        ({"scoring": "r2"}, "scoring"),
+        ({"scoring": "no_such_score"}, "scoring"),
         ({"alpha_per_target": "yes"}, "alpha_per_target"),
         ({"regularizer": np.ones(3)}, "regularizer must have 5 entries"),
     ],

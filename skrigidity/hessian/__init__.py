@@ -15,7 +15,10 @@ from ._alpha_path import AlphaPath
 from ._choose import choose
 from ._dual import DualFactor
 from ._factor import Factor, FactorInfo, Solution, UnpinnedError
+from ._leave_groups import LeftGroups, leave_groups
 from ._leave_out import LeftOut, leave_out, residuals
+from ._loo_others import OtherRows
+from ._loo_rows import LooRows, loo_rows, loo_variance
 from ._preconditioned import ExtendedFactor
 from ._prior import Prior
 from ._rows import KernelRows, Rows
@@ -32,7 +35,10 @@ __all__ = [
     "FactorInfo",
     "GramAccumulator",
     "KernelRows",
+    "LeftGroups",
     "LeftOut",
+    "LooRows",
+    "OtherRows",
     "Prior",
     "Rows",
     "Solution",
@@ -42,6 +48,9 @@ __all__ = [
     "UnpinnedError",
     "accumulator",
     "choose",
+    "leave_groups",
     "leave_out",
+    "loo_rows",
+    "loo_variance",
     "residuals",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,6 +45,28 @@ class LooSums:
     log_variance: np.ndarray
     weight: np.ndarray
     n_excluded: np.ndarray
+
+
+class LooBlock(NamedTuple):
+    """Some rows of the fit to all rows, at every alpha.
+
+    Attributes
+    ----------
+    members : ndarray of int of shape (n_members,)
+        Which rows.
+    h, rest : ndarray of shape (n_members, n_alphas)
+        Leverages and, without cancellation, what they leave of 1.
+    residual : ndarray of shape (n_members, n_alphas, n_rhs)
+        Residuals, unweighted.
+    weight : ndarray of shape (n_members,)
+        Weights.
+    """
+
+    members: np.ndarray
+    h: np.ndarray
+    rest: np.ndarray
+    residual: np.ndarray
+    weight: np.ndarray
 
 
 class AlphaPath:
@@ -122,7 +145,7 @@ class AlphaPath:
         log_weights : float
             Sum of the logarithms of the weights, where these are inverse variances.
         """
-        shrink = self._shrink(alphas)
+        shrink = self.shrink(alphas)
         fixed = self.n_free + int(self.total > 0)
         loss = np.einsum("ka,kt->at", shrink, self.rotated**2) + self.left_over
         # Fewer samples than unpenalized parameters tell as little as exactly as many.
@@ -146,19 +169,31 @@ class AlphaPath:
             np.zeros(n_alphas),
             np.zeros(n_alphas, dtype=int),
         )
-        shrink = self._shrink(alphas)
-        blocks = self._few_blocks(shrink) if self.basis is not None else self._many(alphas, shrink)
-        for h, rest, residual, weight in blocks:
-            self._add(sums, h, rest, residual, weight, units)
+        for block in self.blocks(alphas):
+            self._add(sums, block, units)
         return sums
 
-    def _shrink(self, alphas: np.ndarray) -> np.ndarray:
+    def blocks(self, alphas: np.ndarray) -> Iterator[LooBlock]:
+        """Return an iterator over blocks of rows, in an order of its own."""
+        shrink = self.shrink(alphas)
+        return self._few_blocks(shrink) if self.basis is not None else self._many(alphas, shrink)
+
+    def after(self, block: LooBlock, units: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Return what stays of 1 minus the leverage without a row or a unit, and where nothing."""
+        share = np.maximum(block.weight, 1.0)[:, None] if units else 1.0
+        # What stays of a row of weight s when one unit is taken out of it.
+        left = block.rest + block.h * (1 - 1 / share)
+        lost = left <= (10 * max(len(self.rows), self.rows.n_features) * EPS) ** 2
+        return np.where(lost, 1.0, left), lost
+
+    def shrink(self, alphas: np.ndarray) -> np.ndarray:
+        """Return ``alpha / (s_k^2 + alpha)``; 1 for what the data do not determine at alpha 0."""
         limit = max(len(self.rows), self.rows.n_features) * EPS * self.s.max(initial=0.0)
         unseen = (self.s <= limit)[:, None] & (alphas == 0)
         square = np.where(unseen, 1.0, self.s[:, None] ** 2)
         return np.where(unseen, 1.0, alphas / (square + alphas))
 
-    def _few_blocks(self, shrink: np.ndarray) -> Any:
+    def _few_blocks(self, shrink: np.ndarray) -> Iterator[LooBlock]:
         basis = self.basis
         assert basis is not None
         squares = basis.left**2
@@ -168,9 +203,10 @@ class AlphaPath:
         h = squares @ (1 - shrink) + fixed
         residual = np.einsum("ik,ka,kt->iat", basis.left, shrink, basis.rotated, optimize=True)
         residual += (basis.rest @ basis.rest_rhs)[:, None, :]
-        yield h, rest, residual / np.sqrt(self.weight)[:, None, None], self.weight
+        residual /= np.sqrt(self.weight)[:, None, None]
+        yield LooBlock(np.arange(len(h)), h, rest, residual, self.weight)
 
-    def _many(self, alphas: np.ndarray, shrink: np.ndarray) -> Any:
+    def _many(self, alphas: np.ndarray, shrink: np.ndarray) -> Iterator[LooBlock]:
         """Yield leverages and residuals block by block; high leverages need a second pass."""
         inverse = 1 / self.spectrum.denominators(alphas)
         filtered = (self.s[:, None, None] * inverse[:, :, None] * self.rotated[:, None, :]).reshape(
@@ -179,7 +215,7 @@ class AlphaPath:
         high: list[tuple[Any, ...]] = []
         squares = np.empty((0, 0))
         for piece in self.rows.blocks():
-            z, fixed, rhs = self._coordinates(piece)
+            z, fixed, rhs = self.coordinates(piece)
             weight = self.weight[piece]
             if squares.shape != z.shape:
                 squares = np.empty(z.shape)
@@ -193,17 +229,19 @@ class AlphaPath:
                 predicted += (fixed[:, : self.n_free] @ self.spectrum.free_rhs)[:, None]
             residual = rhs[:, None, :] - predicted
             near = (h > _CLOSE_TO_ONE).any(axis=1)
+            members = np.arange(piece.start, piece.stop)
             if near.any():
-                members = np.arange(piece.start, piece.stop)[near]
-                high.append((members, z[near], fixed[near], h[near], residual[near], weight[near]))
-            yield h[~near], 1 - h[~near], residual[~near], weight[~near]
+                part = (z, fixed, members, h, residual, weight)
+                high.append(tuple(values[near] for values in part))
+            yield LooBlock(members[~near], h[~near], 1 - h[~near], residual[~near], weight[~near])
         if high:
-            members, z, fixed, h, residual, weight = (
+            z, fixed, members, h, residual, weight = (
                 np.concatenate(part) for part in zip(*high, strict=True)
             )
-            yield h, self._from_squares(members, z, fixed, h, inverse, shrink), residual, weight
+            rest = self._from_squares(members, z, fixed, h, inverse, shrink)
+            yield LooBlock(members, h, rest, residual, weight)
 
-    def _coordinates(self, piece: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def coordinates(self, piece: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return unweighted rows in spectral coordinates, their unpenalized part, centred rhs."""
         rows, vectors = self.rows, self.spectrum.vectors
         flags = rows.intercept[piece]
@@ -238,7 +276,7 @@ class AlphaPath:
         weight = self.weight[members]
         total = ((z**2) @ (inverse * shrink)) * weight[:, None]
         for piece in self.rows.blocks():
-            others, others_fixed, _ = self._coordinates(piece)
+            others, others_fixed, _ = self.coordinates(piece)
             scale = np.sqrt(np.outer(weight, self.weight[piece]))
             itself = members[:, None] == np.arange(piece.start, piece.stop)
             shared = fixed @ others_fixed.T
@@ -248,24 +286,13 @@ class AlphaPath:
                 total[:, a] += np.einsum("ij,ij->i", hat, hat)
         return total / h
 
-    def _add(
-        self,
-        sums: LooSums,
-        h: np.ndarray,
-        rest: np.ndarray,
-        residual: np.ndarray,
-        weight: np.ndarray,
-        units: bool,
-    ) -> None:
-        share = np.maximum(weight, 1.0)[:, None] if units else 1.0
-        # What stays of a row of weight s when one unit is taken out of it.
-        left = rest + h * (1 - 1 / share)
-        lost = left <= (10 * max(len(self.rows), self.rows.n_features) * EPS) ** 2
-        left = np.where(lost, 1.0, left)
+    def _add(self, sums: LooSums, block: LooBlock, units: bool) -> None:
+        left, lost = self.after(block, units)
+        weight = block.weight
         noise = np.ones(len(weight)) if units else 1 / weight
-        q = h / weight[:, None] / left
+        q = block.h / weight[:, None] / left
         counted = np.where(lost, 0.0, weight[:, None])
-        squares = (residual / left[:, :, None]) ** 2
+        squares = (block.residual / left[:, :, None]) ** 2
         variance = noise[:, None] + q
         sums.squares += np.einsum("ia,iat->at", counted, squares)
         sums.scaled_squares += np.einsum("ia,iat->at", counted / variance, squares)

@@ -16,7 +16,7 @@ from sklearn.utils.validation import (
 )
 
 from ..environments import is_environments
-from ..linear_model._calibrated import inverse, per_target
+from ..linear_model._calibrated import inverse
 from ._leave_out import leave_out, leave_out_centred
 from ._parameters import ComponentParametersMixin
 from ._rigidity import KernelRigidityMixin
@@ -68,10 +68,7 @@ class RigidKernelRidgeBase(
         """
         check_is_fitted(self)
         data = self._training_set(X, y, sample_weight, reset=False)
-        labels = np.arange(len(data.y))
-        if groups is not None:
-            check_consistent_length(X, groups)
-            labels = np.unique(groups, return_inverse=True)[1]
+        labels = self._labels(data.y, groups)
         kernel = data.X if self._precomputed else self._kernel.gram(self._points(data.X))
         alphas = self._alphas(data.y.shape[1])
         residual, q = self._leave_out(kernel, data.y, data.weight, labels, alphas)
@@ -163,14 +160,12 @@ class RigidKernelRidgeBase(
         residual = [by_alpha[a].residual[:, t] for t, a in enumerate(alphas)]
         return np.column_stack(residual), np.column_stack([by_alpha[a].quad for a in alphas])
 
-    def _calibrate_by_leaving_out(
-        self, kernel: Any, y: Any, weight: Any, alphas: Any, shape: tuple
-    ) -> None:
-        residual, q = self._leave_out(kernel, y, weight, np.arange(len(y)), alphas)
-        if (q > 0).any(axis=0).all():
-            self._set_scale(residual.reshape(len(y), *shape), inverse(q), weight)
-        else:
-            self.scale_ = per_target(np.full(y.shape[1], np.inf), shape)
+    def _labels(self, X: Any, groups: Any) -> np.ndarray:
+        """Return a number per sample, the same for samples that are left out together."""
+        if groups is None:
+            return np.arange(len(X))
+        check_consistent_length(X, groups)
+        return np.unique(groups, return_inverse=True)[1]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

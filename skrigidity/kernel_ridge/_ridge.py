@@ -182,7 +182,7 @@ class RigidKernelRidge(RigidKernelRidgeBase):
         self.weight_type = weight_type
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit the model and factorize its Hessian.
 
         Parameters
@@ -194,6 +194,9 @@ class RigidKernelRidge(RigidKernelRidgeBase):
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Sample weights.
+        groups : array-like of shape (n_samples,), default=None
+            With ``calibration="loo"``: samples of one group (frames of one trajectory) are left
+            out together, so that the scale of the error bars is that of a new group.
 
         Returns
         -------
@@ -203,10 +206,11 @@ class RigidKernelRidge(RigidKernelRidgeBase):
         Raises
         ------
         ValueError
-            If input is not finite, lengths differ, `alpha` is not positive or the kernel is not
-            positive semi-definite.
+            If input is not finite, lengths differ, `alpha` is not positive, the kernel is not
+            positive semi-definite, or there are groups without ``calibration="loo"``.
         """
         data = self._training_set(X, y, sample_weight, reset=True)
+        self._check_groups(data.y, groups)
         alphas = self._alphas(data.y.shape[1])
         kept = np.flatnonzero(data.weight > 0)
         weight, y = data.weight[kept], data.y[kept]
@@ -228,5 +232,7 @@ class RigidKernelRidge(RigidKernelRidgeBase):
         self.y_mean_ = per_target(mean, shape)
         self._solve(y - mean, weight, alphas, shape)
         if self.calibration == "loo":
-            self._calibrate_by_leaving_out(kernel, y, weight, alphas, shape)
+            labels = self._labels(data.y, groups)[kept]
+            residual, q = self._leave_out(kernel, y, weight, labels, alphas)
+            self._set_left_out_scale(residual, q, weight, shape)
         return self

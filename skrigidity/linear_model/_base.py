@@ -16,7 +16,7 @@ from sklearn.utils.validation import (
 
 from ..environments import Environments
 from ..hessian import Prior, Rows, leave_out, residuals
-from ._calibrated import inverse, per_target
+from ._calibrated import inverse
 from ._per_target import PerTargetHessian
 from ._rigidity import LinearRigidityMixin
 
@@ -98,17 +98,16 @@ class RigidRidgeBase(LinearRigidityMixin, MultiOutputMixin, RegressorMixin, Base
             )
         return alphas
 
-    def _adopt(self, factor: Any, rows: Rows, alphas: np.ndarray, one_target: bool) -> None:
+    def _adopt(
+        self, factor: Any, rows: Rows, alphas: np.ndarray, one_target: bool, groups: Any = None
+    ) -> None:
         """Take over a factorization of all training rows, and what follows from it."""
         self._set_hessian(factor, alphas)
         self._set_solution(self.hessian_.solution, one_target, rows)
         self._count(rows)
         if self.calibration == "loo":
-            residual, q = self._leave_out(rows, alphas, None)
-            if np.isfinite(q).any():
-                self._set_scale(residual, inverse(q), rows.weight)
-            else:
-                self.scale_ = per_target(np.full(rows.n_rhs, np.inf), self.coef_.shape[:-1])
+            residual, q = self._leave_out(rows, alphas, groups)
+            self._set_left_out_scale(residual, q, rows.weight, self.coef_.shape[:-1])
 
     def _set_hessian(self, factor: Any, alphas: np.ndarray) -> None:
         self.hessian_ = factor if alphas.ndim == 0 else PerTargetHessian(factor, alphas)
@@ -119,10 +118,7 @@ class RigidRidgeBase(LinearRigidityMixin, MultiOutputMixin, RegressorMixin, Base
         if not self.fit_intercept:
             intercept = np.zeros_like(intercept)
         self.intercept_ = float(intercept[0]) if one_target else intercept
-        self._rss = solution.rss
-        if self._rss is None:
-            assert rows is not None
-            self._rss = _weighted_rss(rows, solution)
+        self._rss = weighted_rss(rows, solution)
 
     def _count(self, rows: Rows, before: float = 0.0) -> None:
         """Set what depends on the number of samples, in the sense of `weight_type`."""
@@ -159,7 +155,11 @@ class RigidRidgeBase(LinearRigidityMixin, MultiOutputMixin, RegressorMixin, Base
         return tags
 
 
-def _weighted_rss(rows: Rows, solution: Any) -> np.ndarray:
+def weighted_rss(rows: Rows | None, solution: Any) -> np.ndarray:
+    """Return the residual sums of squares of a solution, from the rows where it lacks them."""
+    if solution.rss is not None:
+        return solution.rss
+    assert rows is not None
     error = residuals(rows, solution)
     if rows.weight is None:
         return np.einsum("ij,ij->j", error, error)

@@ -7,9 +7,13 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+)
 
-from ..calibration import METHODS, fit_scale
+from ..calibration import METHODS, RigidityCalibrator
 
 
 class CalibratedMixin:
@@ -208,16 +212,32 @@ class CalibratedMixin:
         method: str = "squared_residuals",
         noise: bool = False,
     ) -> None:
-        flat = residual.reshape(len(residual), -1)
-        R = np.broadcast_to(rigidity.reshape(len(rigidity), -1), flat.shape)
-        fits = [
-            fit_scale(flat[:, t], R[:, t], sample_weight, method=method, noise=noise)
-            for t in range(flat.shape[1])
-        ]
-        shape = residual.shape[1:]
-        self.scale_ = per_target([fit.variance for fit in fits], shape)
-        self.noise_variance_ = per_target([fit.noise for fit in fits], shape)
-        self.n_excluded_ = max(fit.n_excluded for fit in fits)
+        fit = RigidityCalibrator(method, noise=noise).fit(residual, rigidity, sample_weight)
+        self.scale_, self.noise_variance_ = fit.scale_, fit.noise_variance_
+        self.n_excluded_ = fit.n_excluded_
+
+    def _set_left_out_scale(
+        self, residual: np.ndarray, q: np.ndarray, sample_weight: Any, shape: tuple[int, ...]
+    ) -> None:
+        """Set C**2 from rows that were left out: inf where nothing is pinned without them."""
+        pinned = np.isfinite(q) & (q > 0)
+        if sample_weight is not None:
+            pinned = pinned[sample_weight > 0]
+        if pinned.any(axis=0).all():
+            self._set_scale(residual.reshape(len(q), *shape), inverse(q), sample_weight)
+        else:
+            self.scale_ = per_target(np.full(residual.shape[1], np.inf), shape)
+
+    def _check_groups(self, X: Any, groups: Any) -> None:
+        """Raise where groups do not match the samples, or would do nothing."""
+        if groups is None:
+            return
+        check_consistent_length(X, groups)
+        if self.calibration != "loo":
+            raise ValueError(
+                "groups are left out together by calibration='loo'; they change nothing with "
+                f"calibration={self.calibration!r}"
+            )
 
 
 def inverse(q: np.ndarray) -> np.ndarray:

@@ -39,8 +39,8 @@ class RigidRidge(RigidRidgeBase):
     calibration : {"bayesian", "loo"} or None, default="bayesian"
         Scale of the error bars, ``var = C**2 / R + sigma**2``: "bayesian" takes both from the
         training residuals and the effective degrees of freedom, "loo" takes C from leave-one-out
-        residuals and rigidities and sigma = 0, None means C = 1 and sigma = 0. `calibrate`
-        replaces it by held-out data.
+        residuals and rigidities (of `groups`, if `fit` is given any) and sigma = 0, None means
+        C = 1 and sigma = 0. `calibrate` replaces it by held-out data.
     weight_type : {"frequency", "precision"}, default="frequency"
         Whether a sample weight counts repetitions of a sample, or is its inverse variance.
 
@@ -115,7 +115,7 @@ class RigidRidge(RigidRidgeBase):
         self.weight_type = weight_type
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit the model and factorize its Hessian.
 
         Parameters
@@ -127,6 +127,9 @@ class RigidRidge(RigidRidgeBase):
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Sample weights.
+        groups : array-like of shape (n_samples,), default=None
+            With ``calibration="loo"``: samples of one group (frames of one trajectory) are left
+            out together, so that the scale of the error bars is that of a new group.
 
         Returns
         -------
@@ -136,13 +139,15 @@ class RigidRidge(RigidRidgeBase):
         Raises
         ------
         ValueError
-            If input is not finite, lengths differ, or `alpha` or `regularizer` do not fit it.
+            If input is not finite, lengths differ, `alpha` or `regularizer` do not fit it, or
+            there are groups without ``calibration="loo"``.
         """
         rows, one_target = self._training_rows(X, y, sample_weight, reset=True)
+        self._check_groups(X, groups)
         alphas = self._alphas(rows.n_rhs)
         prior = Prior(alphas.min(), self.regularizer)
         factor = choose(rows, prior, method=self.solver)
-        self._adopt(factor, rows, alphas, one_target)
+        self._adopt(factor, rows, alphas, one_target, groups)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)

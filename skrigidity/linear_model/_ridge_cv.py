@@ -6,16 +6,17 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_consistent_length
 
 from ..hessian import AlphaPath, Prior, Rows, choose
 from ._base import RigidRidgeBase
+from ._cv_scoring import BUILT_IN, left_out_scores, resolve, results
+from ._left_out_model import Samples
 from ._ridge import RigidRidge
 
 
 class RigidRidgeCV(RigidRidgeBase):
-    r"""`RigidRidge` with alpha chosen by leave-one-out errors or by evidence.
+    r"""`RigidRidge` with alpha chosen by leave-one-out scores or by evidence.
 
     All alphas come from one decomposition of the training rows, nothing is refitted.
 
@@ -24,12 +25,15 @@ class RigidRidgeCV(RigidRidgeBase):
     alphas : array-like of shape (n_alphas,), default=None
         Regularization strengths to choose from, not negative (positive for the evidence).
         None is 21 values from 1e-10 to 1e10 times the mean square of a feature.
-    scoring : {"neg_mean_squared_error", "log_likelihood", "evidence"}, \
-            default="neg_mean_squared_error"
-        What is maximized: the leave-one-out mean squared error (negative), the leave-one-out
-        predictive log-likelihood per sample with ``var = sigma**2 (1 + 1 / R)`` and sigma at its
-        optimum, or the log marginal likelihood, intercept integrated out. One unit of sample
-        weight is left out at a time (rows as a whole with ``weight_type="precision"``).
+    scoring : str, callable, list of str or dict, default="neg_mean_squared_error"
+        What is maximized: "neg_mean_squared_error", the leave-one-out mean squared error
+        (negative); "log_likelihood", the leave-one-out predictive log-likelihood per sample with
+        ``var = sigma**2 (1 + 1 / R)`` and sigma at its optimum; "evidence", the log marginal
+        likelihood, intercept integrated out; the name of a scorer in
+        `skrigidity.metrics.get_scorer_names` or of scikit-learn, or a scorer, see Notes. Several,
+        as a list of names or a dict of names and scorers, are compared in ``cv_results_``.
+    refit : str, default=None
+        Where there are several scores: which of them chooses alpha.
     alpha_per_target : bool, default=False
         Choose an alpha for every target by itself.
     regularizer : array-like of shape (n_features,) or (n_features, n_features), default=None
@@ -54,11 +58,27 @@ class RigidRidgeCV(RigidRidgeBase):
     alphas_ : ndarray of shape (n_alphas,)
         The strengths that were compared.
     scores_ : ndarray of shape (n_alphas,) or (n_alphas, n_targets)
-        Their scores.
+        Their scores, by the score that chose.
+    cv_results_ : dict
+        As of scikit-learn's searches: "params", "param_alpha" and, for every score,
+        "mean_test_<name>" and "rank_test_<name>" (the name of a single one being "score"),
+        averaged over targets.
     n_excluded_per_alpha_ : ndarray of shape (n_alphas,)
         Number of samples left out of each score because they alone determine a direction.
     coef_, intercept_, hessian_, scale_, noise_variance_, effective_dof_ :
         As in `RigidRidge`.
+
+    Notes
+    -----
+    One unit of sample weight is left out at a time (rows as a whole with
+    ``weight_type="precision"``), or a group. Scorers are applied once per alpha (and target) to
+    the predictions of all left-out samples together, to their error bars and rigidities, local
+    and component ones included, all of them of models that have not seen the sample. Error bars
+    are those of `calibration`: "bayesian", as every one of these models would have them; "loo",
+    with C from the residuals of all other samples; None, as they are. So "mean_log_likelihood"
+    differs from "log_likelihood", whose scale is at its optimum for the left-out samples.
+
+    Scores of rigidities grow with alpha. Look at them, but do not let them choose.
 
     References
     ----------
@@ -74,12 +94,21 @@ class RigidRidgeCV(RigidRidgeBase):
     >>> model = RigidRidgeCV(alphas=[1e-3, 1e-1, 1e1]).fit(X, y)
     >>> model.alpha_
     0.001
+
+    Several scores:
+
+    >>> scores = ["neg_crps", "rigidity_log_mean", "r2"]
+    >>> model.set_params(scoring=scores, refit="neg_crps").fit(X, y).alpha_
+    0.1
+    >>> model.cv_results_["mean_test_rigidity_log_mean"].round(2)
+    array([2.1 , 2.11, 2.28])
     """
 
     _parameter_constraints: dict = {
         **RigidRidge._parameter_constraints,
         "alphas": ["array-like", None],
-        "scoring": [StrOptions({"neg_mean_squared_error", "log_likelihood", "evidence"})],
+        "scoring": [str, callable, list, tuple, dict],
+        "refit": [str, None],
         "alpha_per_target": ["boolean"],
     }
     _parameter_constraints.pop("alpha")
@@ -88,7 +117,8 @@ class RigidRidgeCV(RigidRidgeBase):
         self,
         alphas: Any = None,
         *,
-        scoring: str = "neg_mean_squared_error",
+        scoring: Any = "neg_mean_squared_error",
+        refit: str | None = None,
         alpha_per_target: bool = False,
         regularizer: Any = None,
         fit_intercept: bool = True,
@@ -99,6 +129,7 @@ class RigidRidgeCV(RigidRidgeBase):
     ) -> None:
         self.alphas = alphas
         self.scoring = scoring
+        self.refit = refit
         self.alpha_per_target = alpha_per_target
         self.regularizer = regularizer
         self.fit_intercept = fit_intercept
@@ -120,8 +151,9 @@ class RigidRidgeCV(RigidRidgeBase):
         sample_weight : array-like of shape (n_samples,), default=None
             Sample weights.
         groups : array-like of shape (n_samples,), default=None
-            Samples of one group (frames of one trajectory) are left out together; exact, at
-            the cost of a factorization per alpha. Not for the evidence.
+            Samples of one group (frames of one trajectory) are left out together, also by
+            ``calibration="loo"``; exact, at the cost of a factorization per alpha. Not for the
+            evidence.
 
         Returns
         -------
@@ -131,43 +163,47 @@ class RigidRidgeCV(RigidRidgeBase):
         Raises
         ------
         ValueError
-            If `alphas` or other input is invalid.
+            If `alphas`, `scoring`, `refit` or other input is invalid.
         """
         rows, one_target = self._training_rows(X, y, sample_weight, reset=True)
+        scorers, chosen = resolve(self.scoring, self.refit)
+        labels = None
         if groups is not None:
             check_consistent_length(X, groups)
-            if self.scoring == "evidence":
+            if "evidence" in scorers.values():
                 raise ValueError("groups cannot be left out with scoring='evidence'")
-        rows = rows.seen() if groups is None else rows
-        self.alphas_ = self._checked_alphas(rows)
+            labels = np.unique(groups, return_inverse=True)[1]
+        seen = np.arange(len(rows))
+        if rows.weight is not None and not rows.weight.all():
+            seen = np.flatnonzero(rows.weight)
+            rows = rows[seen]
+            labels = None if labels is None else np.unique(labels[seen], return_inverse=True)[1]
+        self.alphas_ = self._checked_alphas(rows, "evidence" in scorers.values())
         path = None
-        if groups is None:
+        if labels is None:
             gamma = Prior(1.0, self.regularizer).gamma
             path = AlphaPath(rows, gamma, self.alphas_.min())
-            scores, excluded = self._path_scores(path, rows)
-        else:
-            scores, excluded = self._group_scores(rows, groups)
-        self.n_excluded_per_alpha_ = excluded
-        self._pick(scores, one_target)
+        scores = self._scores(scorers, Samples(X, seen), rows, path, labels)
+        self.cv_results_ = results(scores, self.alphas_)
+        self._pick(scores[chosen], one_target)
         alphas = self._alphas(rows.n_rhs)
         prior = Prior(alphas.min(), self.regularizer)
         if path is not None and path.stream is not None and self.solver == "auto":
             factor = path.stream.finish(prior)
         else:
             factor = choose(rows, prior, method=self.solver)
-        self._adopt(factor, rows, alphas, one_target)
+        self._adopt(factor, rows, alphas, one_target, labels)
         return self
 
     @property
     def _alpha(self) -> Any:
         return self.alpha_
 
-    def _checked_alphas(self, rows: Rows) -> np.ndarray:
+    def _checked_alphas(self, rows: Rows, positive: bool) -> np.ndarray:
         if self.alphas is None:
             return np.logspace(-10, 10, 21) * _mean_square(rows)
         alphas = np.asarray(self.alphas, dtype=np.float64).ravel()
         lowest = alphas.min(initial=np.inf)
-        positive = self.scoring == "evidence"
         if not len(alphas) or not np.isfinite(alphas).all() or lowest < 0:
             raise ValueError(
                 f"alphas must be a non-empty list of finite numbers >= 0, got {self.alphas!r}"
@@ -176,44 +212,74 @@ class RigidRidgeCV(RigidRidgeBase):
             raise ValueError("alphas must be positive with scoring='evidence'")
         return alphas
 
-    def _path_scores(self, path: AlphaPath, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        frequency = self.weight_type == "frequency"
-        weight = np.ones(len(rows)) if rows.weight is None else rows.weight
-        if self.scoring == "evidence":
-            n = weight.sum() if frequency else float(len(rows))
-            logs = 0.0 if frequency else float(np.log(weight).sum())
-            scores = path.evidence(self.alphas_, n, logs)
-            return scores, np.zeros(len(scores), dtype=int)
-        sums = path.leave_one_out(self.alphas_, units=frequency)
-        total = np.where(sums.weight > 0, sums.weight, np.nan)[:, None]
-        if self.scoring == "log_likelihood":
-            scores = _log_likelihood(
-                sums.scaled_squares / total, sums.log_variance[:, None] / total
+    def _scores(
+        self,
+        scorers: dict[str, Any],
+        samples: Samples,
+        rows: Rows,
+        path: AlphaPath | None,
+        labels: np.ndarray | None,
+    ) -> dict[str, np.ndarray]:
+        """Return every score, of shape (n_alphas, n_targets), and count what is left out."""
+        others = {name: scorer for name, scorer in scorers.items() if scorer not in BUILT_IN}
+        names = {scorer for name, scorer in scorers.items() if name not in others}
+        excluded = np.zeros(len(self.alphas_), dtype=int)
+        scores: dict[str, np.ndarray] = {}
+        found: dict[str, np.ndarray] = {}
+        if path is None and names:
+            found, excluded = self._group_scores(rows, labels)
+        elif path is not None:
+            if "evidence" in names:
+                found["evidence"] = self._evidence(rows, path)
+            if names - {"evidence"}:
+                errors, excluded = self._path_scores(path)
+                found.update(errors)
+        if others:
+            scores, excluded = left_out_scores(
+                self, others, samples, rows, self.alphas_, path, labels
             )
-        else:
-            scores = -sums.squares / total
-        return np.where(np.isnan(scores), -np.inf, scores), sums.n_excluded
+        self.n_excluded_per_alpha_ = excluded
+        return {n: scores[n] if n in scores else found[s] for n, s in scorers.items()}
 
-    def _group_scores(self, rows: Rows, groups: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _evidence(self, rows: Rows, path: AlphaPath) -> np.ndarray:
         weight = np.ones(len(rows)) if rows.weight is None else rows.weight
-        noise = np.ones(len(rows))
-        if self.weight_type == "precision":
-            noise = 1 / np.where(weight > 0, weight, np.inf)
-        scores, excluded = [], []
+        if self.weight_type == "frequency":
+            return path.evidence(self.alphas_, weight.sum(), 0.0)
+        return path.evidence(self.alphas_, float(len(rows)), float(np.log(weight).sum()))
+
+    def _path_scores(self, path: AlphaPath) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        sums = path.leave_one_out(self.alphas_, units=self.weight_type == "frequency")
+        total = np.where(sums.weight > 0, sums.weight, np.nan)[:, None]
+        scores = {
+            "neg_mean_squared_error": -sums.squares / total,
+            "log_likelihood": _log_likelihood(
+                sums.scaled_squares / total, sums.log_variance[:, None] / total
+            ),
+        }
+        scores = {name: np.where(np.isnan(v), -np.inf, v) for name, v in scores.items()}
+        return scores, sums.n_excluded
+
+    def _group_scores(self, rows: Rows, groups: Any) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        weight = np.ones(len(rows)) if rows.weight is None else rows.weight
+        noise = 1 / weight if self.weight_type == "precision" else np.ones(len(rows))
+        squares, likelihoods, excluded = [], [], []
         for alpha in self.alphas_:
             residual, q = self._leave_out(rows, np.asarray(alpha), groups)
             kept = np.isfinite(q)
-            excluded.append(int((~kept & (weight > 0)).sum()))
-            share = weight[kept] / max(weight[kept].sum(), np.finfo(float).tiny)
-            variance = noise[kept] + q[kept]
-            if not share.any():
-                scores.append(np.full(rows.n_rhs, -np.inf))
-            elif self.scoring == "log_likelihood":
-                squares = share @ (residual[kept] ** 2 / variance[:, None])
-                scores.append(_log_likelihood(squares, share @ np.log(variance)))
-            else:
-                scores.append(-(share @ residual[kept] ** 2))
-        return np.array(scores), np.array(excluded)
+            excluded.append(int((~kept).sum()))
+            if not kept.any():
+                squares.append(np.full(rows.n_rhs, -np.inf))
+                likelihoods.append(np.full(rows.n_rhs, -np.inf))
+                continue
+            share, variance = weight[kept] / weight[kept].sum(), noise[kept] + q[kept]
+            scaled = share @ (residual[kept] ** 2 / variance[:, None])
+            squares.append(-(share @ residual[kept] ** 2))
+            likelihoods.append(_log_likelihood(scaled, share @ np.log(variance)))
+        scores = {
+            "neg_mean_squared_error": np.array(squares),
+            "log_likelihood": np.array(likelihoods),
+        }
+        return scores, np.array(excluded)
 
     def _pick(self, scores: np.ndarray, one_target: bool) -> None:
         if self.alpha_per_target and not one_target:

@@ -1,18 +1,44 @@
-"""Rigidities of any fitted estimator, and straight from features."""
+"""Rigidities of any fitted estimator, scores of its error bars, and scorers of both."""
 
+from ._committee import committee_variance
+from ._component_curve import component_learning_curve
 from ._environments import componentwise_prediction_rigidity, local_prediction_rigidity
+from ._scorers import (
+    get_scorer_names,
+    get_scorers,
+    make_rigidity_scorer,
+    make_uncertainty_scorer,
+)
 from ._see_through import (
     component_rigidity,
     local_rigidity,
     prediction_rigidity,
     prediction_std,
 )
+from ._uncertainty import (
+    crps,
+    error_uncertainty_correlation,
+    miscalibration_area,
+    neg_log_likelihood,
+    sharpness,
+)
 
 __all__ = [
+    "committee_variance",
+    "component_learning_curve",
     "component_rigidity",
     "componentwise_prediction_rigidity",
+    "crps",
+    "error_uncertainty_correlation",
+    "get_scorer_names",
+    "get_scorers",
     "local_prediction_rigidity",
     "local_rigidity",
+    "make_rigidity_scorer",
+    "make_uncertainty_scorer",
+    "miscalibration_area",
+    "neg_log_likelihood",
     "prediction_rigidity",
     "prediction_std",
+    "sharpness",
 ]

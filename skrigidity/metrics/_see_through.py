@@ -235,6 +235,9 @@ def _unwrap(estimator: Any, X: Any) -> tuple[Any, Any]:
             estimator = estimator.steps[-1][1]
         elif hasattr(estimator, "refit") and hasattr(estimator, "estimator"):
             check_is_fitted(estimator, "best_estimator_")
+        elif hasattr(estimator, "selector") and hasattr(estimator, "estimator"):
+            check_is_fitted(estimator, "estimator_")  # a SubsetRegressor
+            estimator = estimator.estimator_
         else:
             return estimator, X
 

@@ -115,7 +115,23 @@ def fit_scale(
 
 
 def gaussian_crps(residual: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Return the continuous ranked probability score of a Gaussian (Gneiting, Raftery, 2007).
+    """Return the continuous ranked probability score of a Gaussian.
+
+    Parameters
+    ----------
+    residual : ndarray
+        Target minus mean.
+    std : ndarray
+        Standard deviations; without a spread the score is the absolute residual.
+
+    Returns
+    -------
+    ndarray
+        Scores in units of the residual: smaller is better.
+
+    References
+    ----------
+    Gneiting, Raftery, J. Am. Stat. Assoc. 102, 359 (2007).
 
     Examples
     --------
@@ -125,7 +141,6 @@ def gaussian_crps(residual: np.ndarray, std: np.ndarray) -> np.ndarray:
     array([0.2337])
     """
     residual = np.abs(residual)
-    # Without a spread the score is the absolute residual.
     z = residual / np.where(std > 0, std, 1.0)
     density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
     score = std * (z * (2 * ndtr(z) - 1) + 2 * density - 1 / np.sqrt(np.pi))
@@ -134,6 +149,18 @@ def gaussian_crps(residual: np.ndarray, std: np.ndarray) -> np.ndarray:
 
 def gaussian_nll(residual: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """Return the negative log-likelihood of a Gaussian.
+
+    Parameters
+    ----------
+    residual : ndarray
+        Target minus mean.
+    variance : ndarray
+        Positive variances.
+
+    Returns
+    -------
+    ndarray
+        Natural logarithms: smaller is better.
 
     Examples
     --------

@@ -1,0 +1,13 @@
+"""The scale of error bars, from residuals and rigidities: ``var = C**2 / R + sigma**2``."""
+
+from ._calibrator import RigidityCalibrator
+from ._scale import METHODS, Scale, fit_scale, gaussian_crps, gaussian_nll
+
+__all__ = [
+    "METHODS",
+    "RigidityCalibrator",
+    "Scale",
+    "fit_scale",
+    "gaussian_crps",
+    "gaussian_nll",
+]

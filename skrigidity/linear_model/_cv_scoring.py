@@ -1,0 +1,151 @@
+"""Scorers of `RigidRidgeCV`: which are asked for, and what they say of samples left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from inspect import signature
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..hessian import AlphaPath, Rows
+from ._left_out_model import LeftOutModel, LeftOutSet, Samples
+
+# Scores that need no scorer: sums over a decomposition of the rows.
+BUILT_IN = ("neg_mean_squared_error", "log_likelihood", "evidence")
+# Numbers per array of left-out rows, above which alphas are taken in turn.
+_AT_A_TIME = 2**24
+
+
+class Scoring(NamedTuple):
+    """What to score by.
+
+    Attributes
+    ----------
+    scorers : dict of str to str or callable
+        One of `BUILT_IN`, or a scorer, by the names they have in ``cv_results_``.
+    chosen : str
+        The name of the one that chooses alpha.
+    """
+
+    scorers: dict[str, Any]
+    chosen: str
+
+
+def resolve(scoring: Any, refit: Any) -> Scoring:
+    """Look up scorers by name, and which of them decides."""
+    if isinstance(scoring, str) or callable(scoring):
+        if refit is not None:
+            raise ValueError(f"refit must be None where scoring is a single one, got {refit!r}")
+        return Scoring({"score": _scorer(scoring)}, "score")
+    if not isinstance(scoring, dict):
+        names = list(scoring)
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError(
+                f"scoring must be a list of names, or a dict where there are callables: {names!r}"
+            )
+        scoring = {name: name for name in names}
+    if refit not in scoring:
+        raise ValueError(
+            f"refit must name the score that chooses alpha, one of {list(scoring)}, got {refit!r}"
+        )
+    return Scoring({name: _scorer(value) for name, value in scoring.items()}, refit)
+
+
+def _scorer(scoring: Any) -> Any:
+    if callable(scoring) or scoring in BUILT_IN:
+        return scoring
+    if not isinstance(scoring, str):
+        raise ValueError(f"scoring must be made of names and callables, got {scoring!r}")
+    # Imported here: not everybody who fits a model scores it by more than its errors.
+    from ..metrics import get_scorers
+
+    try:
+        return get_scorers(scoring)[scoring]
+    except ValueError as error:
+        raise ValueError(f"scoring: {error}, and {', '.join(BUILT_IN)}") from None
+
+
+def left_out_scores(
+    owner: Any,
+    scorers: dict[str, Callable],
+    samples: Samples,
+    rows: Rows,
+    alphas: np.ndarray,
+    path: AlphaPath | None,
+    groups: np.ndarray | None,
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Score every alpha and target by predictions of samples, or groups, that were left out.
+
+    Parameters
+    ----------
+    owner : RigidRidgeCV
+        The estimator.
+    scorers : dict of str to callable
+        Scorers by name.
+    samples : Samples
+        What `rows` were made from.
+    rows : Rows
+        Training rows.
+    alphas : ndarray of shape (n_alphas,)
+        Regularization strengths.
+    path : AlphaPath or None
+        Decomposition of the rows.
+    groups : ndarray of int of shape (n_rows,) or None
+        Rows with the same number are left out together.
+
+    Returns
+    -------
+    scores : dict of str to ndarray of shape (n_alphas, n_targets)
+        Greater is better; -inf where nothing is left to score.
+    n_excluded : ndarray of shape (n_alphas,)
+        Number of samples without which some direction is not determined.
+    """
+    scores = {name: np.full((len(alphas), rows.n_rhs), -np.inf) for name in scorers}
+    excluded = np.zeros(len(alphas), dtype=int)
+    assert rows.rhs is not None
+    for piece in _pieces(len(rows) * rows.n_rhs, len(alphas)):
+        data = LeftOutSet(owner, samples, rows, alphas[piece], path, groups)
+        for a, q in enumerate(data.left[1].T, start=piece.start):
+            kept = np.flatnonzero(np.isfinite(q))
+            excluded[a] = len(q) - len(kept)
+            if not len(kept):
+                continue
+            X = samples.take(kept)
+            weight = None if rows.weight is None else data.weight[kept]
+            for t in range(rows.n_rhs):
+                model = LeftOutModel(data, a - piece.start, t, kept)
+                for name, scorer in scorers.items():
+                    score = _call(scorer, model, X, rows.rhs[kept, t], weight)
+                    scores[name][a, t] = -np.inf if np.isnan(score) else score
+    return scores, excluded
+
+
+def results(scores: dict[str, np.ndarray], alphas: np.ndarray) -> dict[str, Any]:
+    """Return scores as the ``cv_results_`` of a search."""
+    out: dict[str, Any] = {
+        "params": [{"alpha": float(alpha)} for alpha in alphas],
+        "param_alpha": alphas.copy(),
+    }
+    for name, values in scores.items():
+        mean = values.mean(axis=1)
+        out[f"mean_test_{name}"] = mean
+        out[f"rank_test_{name}"] = (mean[:, None] < mean).sum(axis=1).astype(np.int32) + 1
+    return out
+
+
+def _pieces(size: int, n_alphas: int) -> Iterator[slice]:
+    step = max(1, _AT_A_TIME // max(1, size))
+    for start in range(0, n_alphas, step):
+        yield slice(start, min(start + step, n_alphas))
+
+
+def _call(scorer: Callable, model: Any, X: Any, y: np.ndarray, weight: np.ndarray | None) -> float:
+    if weight is None or not _takes_weights(scorer):
+        return float(scorer(model, X, y))
+    return float(scorer(model, X, y, sample_weight=weight))
+
+
+def _takes_weights(scorer: Callable) -> bool:
+    function = getattr(scorer, "_score_func", scorer)
+    return "sample_weight" in signature(function).parameters
