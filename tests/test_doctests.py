@@ -23,7 +23,8 @@ EXTRAS = {
     "scale": {"dask"},
     "cli": {"typer", "rich"},
     "torch": {"torch"},
-    "peers": {"skmatter", "imblearn", "mapie"},
+    "conformal": {"mapie"},
+    "peers": {"skmatter", "imblearn"},
 }
 EXTRA_OF = {module: extra for extra, modules in EXTRAS.items() for module in modules}
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
