@@ -15,7 +15,6 @@ package. ``OMP_NUM_THREADS=1`` is advisable: the clusters are too small for thre
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from skrigidity.datasets._making import (
     POSITIONS_PER_ANGSTROM,
     Molecule,
     Reference,
-    compute_missing,
+    command_line,
     read_energies,
     to_fixed_point,
 )
@@ -214,35 +213,17 @@ def describe(data: Any) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line: see ``--help``."""
-    parser = argparse.ArgumentParser(
-        prog="python -m skrigidity.datasets._make_silicon",
-        description="Make the bundled silicon clusters.",
-    )
-    parser.add_argument(
-        "--work",
-        type=Path,
-        default=Path("silicon-work"),
-        help="folder of the work files, one per cluster",
-    )
-    parser.add_argument("--output", type=Path, default=Path("silicon.npz"), help="file to write")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--assemble-only", action="store_true", help="join the work files that are there"
-    )
-    parser.add_argument(
-        "--describe", action="store_true", help="print the numbers of the bundled file and stop"
-    )
-    arguments = parser.parse_args(argv)
-    if arguments.describe:
-        from skrigidity.datasets import load_silicon
+    from skrigidity.datasets import load_silicon
 
-        print(describe(load_silicon()))
-        return
-    molecules = make_molecules(arguments.seed)
-    if not arguments.assemble_only:
-        smallest_first = sorted(molecules, key=lambda molecule: len(molecule.numbers))
-        compute_missing(smallest_first, pbe, arguments.work)
-    assemble(molecules, arguments.work, arguments.output)
+    command_line(
+        "silicon",
+        "silicon clusters",
+        argv,
+        make=make_molecules,
+        reference=pbe,
+        assemble=assemble,
+        describe=lambda: describe(load_silicon()),
+    )
 
 
 if __name__ == "__main__":

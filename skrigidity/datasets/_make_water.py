@@ -15,7 +15,6 @@ package. ``OMP_NUM_THREADS=1`` is advisable: the molecules are too small for thr
 
 from __future__ import annotations
 
-import argparse
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from skrigidity.datasets._making import (
     POSITIONS_PER_ANGSTROM,
     Molecule,
     Reference,
-    compute_missing,
+    command_line,
     read_energies,
     to_fixed_point,
 )
@@ -182,34 +181,17 @@ def describe(data: Any) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line: see ``--help``."""
-    parser = argparse.ArgumentParser(
-        prog="python -m skrigidity.datasets._make_water",
-        description="Make the bundled water monomers and dimers.",
-    )
-    parser.add_argument(
-        "--work",
-        type=Path,
-        default=Path("water-work"),
-        help="folder of the work files, one per structure",
-    )
-    parser.add_argument("--output", type=Path, default=Path("water.npz"), help="file to write")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--assemble-only", action="store_true", help="join the work files that are there"
-    )
-    parser.add_argument(
-        "--describe", action="store_true", help="print the numbers of the bundled file and stop"
-    )
-    arguments = parser.parse_args(argv)
-    if arguments.describe:
-        from skrigidity.datasets import load_water
+    from skrigidity.datasets import load_water
 
-        print(describe(load_water()))
-        return
-    molecules = make_molecules(arguments.seed)
-    if not arguments.assemble_only:
-        compute_missing(molecules, b3lyp, arguments.work)
-    assemble(molecules, arguments.work, arguments.output)
+    command_line(
+        "water",
+        "water monomers and dimers",
+        argv,
+        make=make_molecules,
+        reference=b3lyp,
+        assemble=assemble,
+        describe=lambda: describe(load_water()),
+    )
 
 
 if __name__ == "__main__":

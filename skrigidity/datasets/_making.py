@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -99,3 +100,42 @@ def read_energies(molecules: Iterable[Molecule], work: Path) -> dict[str, float]
     if not energies:
         raise SystemExit(f"no work files in {work}")
     return energies
+
+
+def command_line(
+    name: str,
+    what: str,
+    argv: list[str] | None,
+    *,
+    make: Callable[[int], list[Molecule]],
+    reference: Callable[[Molecule], Reference],
+    assemble: Callable[[list[Molecule], Path, Path], None],
+    describe: Callable[[], str],
+) -> None:
+    """Run the script that makes a data set of molecules: compute what is missing, and join it."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m skrigidity.datasets._make_{name}", description=f"Make the bundled {what}."
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path(f"{name}-work"),
+        help="folder of the work files, one per structure",
+    )
+    parser.add_argument("--output", type=Path, default=Path(f"{name}.npz"), help="file to write")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--assemble-only", action="store_true", help="join the work files that are there"
+    )
+    parser.add_argument(
+        "--describe", action="store_true", help="print the numbers of the bundled file and stop"
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.describe:
+        print(describe())
+        return
+    molecules = make(arguments.seed)
+    if not arguments.assemble_only:
+        smallest_first = sorted(molecules, key=lambda molecule: len(molecule.numbers))
+        compute_missing(smallest_first, reference, arguments.work)
+    assemble(molecules, arguments.work, arguments.output)
