@@ -7,7 +7,7 @@ judged again by exact arithmetic (`oracle`). Kernel models are dense Gaussian-pr
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -213,14 +213,14 @@ class KernelTask(Task):
     def values(self, picks: list[int]) -> tuple[Array, float]:
         """The objective after every candidate, and its error, in double precision."""
         before = self._value(self._covariance(picks)) if self.objective == "information" else 0.0
-        values = [self._value(self._covariance([*picks, c])) - before for c in range(self.n_pool)]
         everyone = list(range(self.n_pool))
+        values = np.array([self._value(self._covariance([*picks, c])) - before for c in everyone])
         _, noisy, _, S = self._parts(everyone)
-        size = 1.0 if self.objective in ("log_mean", "information") else np.abs(values).max()
-        lost = np.linalg.cond(noisy) * np.linalg.cond(S) if self.objective == "information" else (
-            np.linalg.cond(noisy) * np.max(np.diag(S)) / np.min(np.diag(self._covariance(everyone)))
-        )
-        return np.array(values), 100 * _EPS * float(lost * size)
+        if self.objective == "information":
+            return values, 100 * _EPS * float(np.linalg.cond(noisy) * np.linalg.cond(S))
+        size = 1.0 if self.objective == "log_mean" else np.abs(values).max()
+        fallen = np.diag(S).max() / np.diag(self._covariance(everyone)).min()
+        return values, 100 * _EPS * float(np.linalg.cond(noisy) * fallen * size)
 
     def _parts(self, picks: list[int]) -> tuple[Array, Array, Array, Array]:
         n = len(self.train_weight)
@@ -229,7 +229,8 @@ class KernelTask(Task):
         pool_weight = np.where(self.pool_weight > 0, self.pool_weight, 1.0)  # never chosen
         noise = self.alpha / np.append(self.train_weight, pool_weight[picks])
         noisy = self.kernel[np.ix_(data, data)] + np.diag(noise)
-        return noise, noisy, self.kernel[np.ix_(data, targets)], self.kernel[np.ix_(targets, targets)]
+        C, S = (self.kernel[np.ix_(of, targets)] for of in (data, targets))
+        return noise, noisy, C, S
 
     def _covariance(self, picks: list[int]) -> Array:
         """Posterior covariances of the targets."""

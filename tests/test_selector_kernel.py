@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.linalg import block_diag
 from selection_oracle import assert_greedy, kernel_task
 from test_selector import OBJECTIVES, assert_path
 
@@ -54,12 +55,13 @@ class Data:
             **fit or {},
         )
 
-    def task(self, objective, kernel=rbf, targets="targets", **weights):
-        X = np.vstack([self.train, self.pool, self.targets if isinstance(targets, str) else targets])
+    def task(self, objective, targets=None, **weights):
+        targets = self.targets if targets is None else targets
+        X = np.vstack([self.train, self.pool, targets])
+        n_train, n_pool = len(self.train), len(self.pool)
         return kernel_task(
-            kernel(X, X), len(self.train), len(self.pool), alpha=self.alpha, objective=objective,
-            **weights,
-        )  # fmt: skip
+            rbf(X, X), n_train, n_pool, alpha=self.alpha, objective=objective, **weights
+        )
 
 
 @pytest.mark.parametrize("kind", ["well", "firm", "empty", "ill", "duplicates"])
@@ -134,21 +136,19 @@ def test_components_as_targets(objective):
 def test_structures_of_environments(objective, aggregate):
     data = Data("well")
     sizes = {"train": [1, 3, 4], "pool": [1, 2, 3] * 4, "targets": [1, 3, 1]}
-    parts = {name: Environments(getattr(data, name), np.append(0, np.cumsum(n))) for name, n in sizes.items()}
+    parts = {
+        name: Environments(getattr(data, name), np.append(0, np.cumsum(n)))
+        for name, n in sizes.items()
+    }
     model = RigidKernelRidge(data.alpha, kernel="rbf", gamma=GAMMA, aggregate=aggregate)
     X = np.vstack([data.train, data.pool, data.targets])
     for level in ("global", "local"):
         selector = PRSelector(5, estimator=model, level=level, objective=objective)
         selector.fit(parts["pool"], X_target=parts["targets"], X_train=parts["train"])
-        S = np.zeros((0, 0))
-        for name, n in sizes.items():
-            block = np.eye(len(data.targets)) if level == "local" and name == "targets" else averages(n, aggregate)
-            S = np.block(
-                [
-                    [S, np.zeros((len(S), block.shape[1]))],
-                    [np.zeros((len(block), S.shape[1])), block],
-                ]
-            )
+        S = [averages(n, aggregate) for n in sizes.values()]
+        if level == "local":
+            S[2] = np.eye(len(data.targets))
+        S = block_diag(*S)
         task = kernel_task(S @ rbf(X, X) @ S.T, 3, 12, alpha=data.alpha, objective=objective)
         assert_path(selector, assert_greedy(task, selector.selected_idx_))
 
@@ -156,7 +156,8 @@ def test_structures_of_environments(objective, aggregate):
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_a_fitted_model_and_its_unfitted_self_select_the_same(objective):
     data = Data("well")
-    fitted = RigidKernelRidge(data.alpha, kernel="rbf", gamma=GAMMA).fit(data.train, data.train[:, 0])
+    fitted = RigidKernelRidge(data.alpha, kernel="rbf", gamma=GAMMA)
+    fitted.fit(data.train, data.train[:, 0])
     picks = data.select(objective).selected_idx_
     data.train = data.train[:0]
     assert_array_equal(data.select(objective, fitted).selected_idx_, picks)

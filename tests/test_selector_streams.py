@@ -1,5 +1,7 @@
 """PRSelector on pools in pieces and at low precision, and what must hold for any pool."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -32,7 +34,7 @@ def select(pool, targets, train, n_to_select=8, alpha=1e-3, **parameters):
 def blocks(pool, sizes=(1, 30, 500)):
     """A function that returns the pool in blocks of unequal sizes."""
     bounds = [0, *np.cumsum(sizes), len(pool)]
-    return lambda: (pool[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True))
+    return lambda: (pool[a:b] for a, b in pairwise(bounds))
 
 
 @pytest.fixture(scope="module")
@@ -110,10 +112,11 @@ few = settings(max_examples=40)
 @given(seeds, shapes, alphas, st.floats(1e-3, 1e3))
 def test_a_pick_raises_its_own_rigidity_by_its_weight(seed, shape, alpha, weight):
     pool, _, train = problem(seed, **shape)
-    weights = np.full(len(pool), weight)
-    selector = select(
-        pool, pool, train, 1, alpha, candidate_weight=weights, target_weight=np.arange(1.0, len(pool) + 1)
-    )  # fmt: skip
+    weights = {
+        "candidate_weight": np.full(len(pool), weight),
+        "target_weight": np.arange(1.0, len(pool) + 1),
+    }
+    selector = select(pool, pool, train, 1, alpha, **weights)
     before, after = selector.target_rigidity_[:, selector.selected_idx_[0]]
     assert_allclose(after, before + weight, rtol=1e-8)
 
@@ -178,9 +181,8 @@ def test_scales_of_features_and_rotations_do_not_matter(seed, shape, alpha, obje
     turn, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((d, d)))
     n = min(4, len(pool))
     plain = select(pool, targets, train, n, alpha, objective=objective)
-    turned = select(
-        *(scale * X @ turn for X in (pool, targets, train)), n, alpha * scale**2, objective=objective
-    )  # fmt: skip
+    pool, targets, train = (scale * X @ turn for X in (pool, targets, train))
+    turned = select(pool, targets, train, n, alpha * scale**2, objective=objective)
     assert_allclose(turned.objective_path_, plain.objective_path_, rtol=1e-6, atol=1e-6)
 
 

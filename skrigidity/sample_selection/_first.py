@@ -91,7 +91,10 @@ class FirstPick:
     def _rest(self, c: np.ndarray, noise: np.ndarray) -> np.ndarray:
         b = np.einsum("ij,ij->i", c, c)
         rest = self.v - 2 * (c @ self.z.T) * self.f + b[:, None] * self.f**2
-        return np.maximum(rest, 0.0, out=rest) + noise[:, None] * self.f**2
+        np.maximum(rest, 0.0, out=rest)
+        # Noise may be infinite, and then counts only where the intercept does.
+        rest[:, self.f != 0] += np.outer(noise, self.f[self.f != 0] ** 2)
+        return rest
 
     def _exact(self, candidates: np.ndarray) -> Iterator[np.ndarray]:
         rows = self._white(self.model.rows(self.pool.take(candidates))) - self.mean

@@ -89,8 +89,8 @@ def select(
         allowed = rules.eligible & (rules.cost <= rules.budget)
         if len(course.picks) >= rules.n_max or not allowed.any():
             return False
-        before = scores.value()
-        p, gain = _best(posterior, scores, rules.cost, allowed)
+        before = course.path[-1]
+        p, gain = _best(posterior, scores, rules.cost, allowed, before)
         _apply(posterior, scores, p, gain)
         spend(rules, p)
         course.picks.append(p)
@@ -121,22 +121,23 @@ def _gained(difference: float, gain: float, before: float) -> float:
 
 
 def _best(
-    posterior: Posterior, scores: Scores, cost: np.ndarray, allowed: np.ndarray
+    posterior: Posterior, scores: Scores, cost: np.ndarray, allowed: np.ndarray, value: float
 ) -> tuple[int, float]:
     while True:
         gains = scores.gains()
         ranking = np.where(allowed, gains / cost, -np.inf)
         best = int(np.argmax(ranking))
-        harmless = _HARMLESS * scores.size(float(gains[best]))
+        harmless = _HARMLESS * scores.size(value + scores.sign * float(gains[best]))
         tie = min(_TIE * abs(ranking[best]), harmless / cost[best])
         p = int(np.argmax(ranking >= ranking[best] - tie))
         if posterior.fresh or not posterior.state.stale(p):
             break
         posterior.refresh()
         scores.started()
-    rivals = _rivals(scores, cost, ranking, best, harmless)
-    if len(rivals):
-        p = _settled(posterior, scores, cost, p, rivals)
+    if posterior.state.error > _HARMLESS:
+        rivals = _rivals(scores, cost, ranking, best, harmless)
+        if len(rivals):
+            p = _settled(posterior, scores, cost, p, rivals)
     return p, float(gains[p])
 
 
@@ -165,7 +166,7 @@ def _settled(
     mine = values[rivals == p][0]
     gain = scores.sign * (mine - scores.value())
     better = scores.sign * (values - mine) / cost[rivals] + gain * (1 / cost[rivals] - 1 / cost[p])
-    tie = _TIE * max(abs(mine), scores.least) / cost[p]
+    tie = _TIE * scores.size(mine) / cost[p]
     return int(rivals[np.argmax(better >= better.max() - tie)])
 
 

@@ -164,6 +164,7 @@ class KernelPosterior(Posterior):
         if len(state.v) != len(weight):
             self.weight = self.weight[self.kept]
         state.second = self._known()
+        state.start()
         # Nothing is gained by starting over: these say that variances never drop.
         state.b_start, state.v_start = np.zeros_like(state.b), np.zeros_like(state.v)
         self._columns = np.empty((0, len(state.b)))

@@ -11,11 +11,12 @@ from scipy.linalg.blas import dger
 
 from ..hessian._factor import EPS
 from ._objectives import Objective
-from ._state import Posterior, State
+from ._state import ROUNDINGS, Posterior, State
 
 _BLOCK_ENTRIES = 2**15
-# Errors of a few roundings, in units of eps and of the variances before.
-_ROUNDINGS = 16.0
+_TINY = float(np.finfo(float).tiny)
+# Stands for an infinite noise where products with it are wanted.
+_LARGE = 1e150
 
 
 class Scores(ABC):
@@ -57,12 +58,15 @@ class Scores(ABC):
         """Follow a computation from scratch."""
 
     def exact_values(self, indices: np.ndarray, posterior: Posterior) -> np.ndarray | None:
-        """Return the objective after some candidates, None if that has no more digits than gains."""
+        """Return the objective after some candidates.
+
+        None where that has no more digits than the gains.
+        """
         return None
 
-    def size(self, gain: float) -> float:
-        """Return the size of the objective after a gain."""
-        return max(abs(self.value() + self.sign * gain), self.least, np.finfo(float).tiny)
+    def size(self, value: float) -> float:
+        """Return what errors of the objective are compared to."""
+        return max(abs(value), self.least, _TINY)
 
 
 class TargetScores(Scores):
@@ -94,19 +98,20 @@ class TargetScores(Scores):
         """Return all gains: one sweep, which also brings the covariances up to date."""
         state = self.state
         out = np.empty(len(state.b))
-        share = 1 / (state.noise + state.b)
-        floor = self._floor() if state.cancels else None
+        total = np.minimum(state.noise + state.b, _LARGE)
+        floor = self._floor() if state.cancels and not self.objective.linear else None
         for piece in self._blocks():
             A = state.second[piece]
             self._follow(piece, A)
             x, rest = self._scratch[:, : len(A)]
             np.multiply(A, A, out=x)
-            x *= share[piece, None]
-            np.subtract(state.v, x, out=rest)
+            if not self.objective.linear:
+                np.negative(x, out=rest)
+                dger(1.0, state.v, total[piece], a=rest.T, overwrite_a=1)
             if floor is not None:
                 np.maximum(rest, x * floor[piece, None], out=rest)
-                np.maximum(rest, EPS**2 * state.v, out=rest)
-            out[piece] = self.objective.gain(x, rest, state.v, self.weight)
+                np.maximum(rest, np.outer(total[piece], EPS**2 * state.v), out=rest)
+            out[piece] = self.objective.gain(x, rest, total[piece], state.v, self.weight)
         self._pending = None
         return np.maximum(out, 0.0, out=out)
 
@@ -142,8 +147,10 @@ class TargetScores(Scores):
         x = A**2 / total
         error = 2 * A * np.sqrt(b_start * state.v_start) / total
         error += x * (b_start / total + state.v_start / state.v)
-        error *= _ROUNDINGS * state.eps
-        rest = np.maximum(state.v - x, np.maximum(error, EPS**2 * state.v))
+        error *= ROUNDINGS * state.eps
+        # Where nothing is certain, as little may be left as is possible at all.
+        rest = np.maximum(state.v - x - error, x * self._floor()[indices, None])
+        rest = np.maximum(rest, EPS**2 * state.v)
         return (self.objective.slope(rest, self.weight) * error).sum(axis=1)
 
     def picked(self, p: int, gain: float, u: np.ndarray, extra: np.ndarray | None) -> None:
@@ -190,7 +197,8 @@ class TraceScores(Scores):
         """Estimate the rounding errors of some gains."""
         state = self.state
         b, b_start, noise = (x[indices] for x in (state.b, state.b_start, state.noise))
-        return _ROUNDINGS * state.eps * self.start[indices] / (noise + b) * b_start / (noise + b_start)
+        updated = b_start / (noise + b_start)
+        return ROUNDINGS * state.eps * updated * self.start[indices] / (noise + b)
 
     def started(self) -> None:
         """Follow a computation from scratch."""
@@ -242,7 +250,9 @@ class InformationScores(Scores):
     def error(self, indices: np.ndarray) -> np.ndarray:
         """Estimate the rounding errors of some gains."""
         state = self.state
-        return _ROUNDINGS * state.eps * (state.b_start / (state.noise + state.second))[indices]
+        error = ROUNDINGS * state.eps * state.b_start[indices]
+        known = np.maximum(state.second[indices] - error, 0.0)
+        return error / (state.noise[indices] + known)
 
     def picked(self, p: int, gain: float, u: np.ndarray, extra: np.ndarray | None) -> None:
         """Follow a pick; `extra` are covariances for known targets."""

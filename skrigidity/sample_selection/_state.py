@@ -10,8 +10,10 @@ import numpy as np
 from ..hessian._factor import EPS
 
 # Variances lose digits as they fall: when rounding may have brought in this relative error, they
-# are computed anew. With products in single precision, less can be asked of them in between.
+# are computed anew. Of less precise products with the pool, less can be asked in between.
 _TOLERATED, _TOLERATED_COARSE = 1e-10, 1e-4
+# Errors of a few roundings, in units of eps and of the variances before.
+ROUNDINGS = 16.0
 # Where rounding errors come this near to the noise, what a pick leaves of a target may cancel.
 _CANCELS = 2e-12
 
@@ -43,28 +45,36 @@ class State:
     b_start: np.ndarray = field(default_factory=lambda: np.empty(0))
     v_start: np.ndarray = field(default_factory=lambda: np.empty(0))
     eps: float = EPS
+    _largest: float = 0.0
 
     def start(self) -> None:
         """Take the present variances as those computed from scratch."""
         self.b_start, self.v_start = self.b.copy(), self.v.copy()
+        self._largest = float((self.b / self.noise).max())
 
     @property
     def cancels(self) -> bool:
         """Whether what a pick leaves of a target may have lost digits."""
-        return bool((self.b * (self.eps / _CANCELS) > self.noise).any())
+        return self._largest * self.eps > _CANCELS
 
     @property
-    def tolerated(self) -> float:
-        """Relative error beyond which variances are computed anew."""
-        return _TOLERATED if self.eps == EPS else _TOLERATED_COARSE
+    def error(self) -> float:
+        """Bound of the relative errors that rounding has brought into what any pick leaves."""
+        least = np.maximum(self.v, EPS**2 * self.v_start + np.finfo(float).tiny)
+        fallen = float((self.v_start / least).max())
+        return 4 * ROUNDINGS * self.eps * fallen * (1 + self._largest)
+
+    @property
+    def _used_up(self) -> float:
+        return max(EPS / _TOLERATED, self.eps / _TOLERATED_COARSE)
 
     def dropped(self) -> bool:
         """Tell whether any variance has fallen so far that its digits are used up."""
-        return bool((self.eps * self.v_start > 2 * self.tolerated * self.v).any())
+        return bool((self._used_up * self.v_start > 2 * self.v).any())
 
     def stale(self, p: int) -> bool:
         """Tell whether rounding since the start counts against the variance of a candidate."""
-        return bool(self.eps * self.b_start[p] > self.tolerated * (self.noise[p] + self.b[p]))
+        return bool(self._used_up * self.b_start[p] > self.noise[p] + self.b[p])
 
 
 class Posterior(ABC):

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.linalg as sl
 import scipy.sparse as sp
 
-from ..hessian import Factor, Rows, UnpinnedError
+from ..hessian import Rows, UnpinnedError
 from ..hessian._factor import EPS
 from ..hessian._rows import block_rows
 from ._linear import LinearModel
@@ -197,11 +197,15 @@ class WhitenedPosterior(Posterior):
 
     def _set_precision(self) -> None:
         """Note how precise products with the pool are; read it again if that is not enough."""
-        self._precision = EPS
-        if self._stored is not None and self._stored.dtype != np.float64:
-            self._precision = float(np.finfo(self._stored.dtype).eps)
-            if self._precision * (self.state.b / self.state.noise).max() > _COARSE:
-                self._stored, self._precision = None, EPS
+        stored = self._stored
+        if stored is not None:
+            self._precision = float(np.finfo(stored.dtype).eps)
+            coarse = self._precision * float((self.state.b / self.state.noise).max()) > _COARSE
+            if stored.dtype == np.float64 or not coarse:
+                return
+        # Whitening from the other side turns as many digits into noise as the rows have lost.
+        self._stored = None
+        self._precision = EPS * min(float(np.sqrt(self._factor.info.condition)), 1e10)
 
     def _set_trace(self) -> None:
         """Sum squared covariances with the targets over these, in a second pass."""
@@ -216,12 +220,20 @@ class WhitenedPosterior(Posterior):
         self._moment = M
 
     def _whitened_blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Iterate over the whitened pool; a block lives until the next one is made."""
+        scratch = np.empty((self._part_size, self.pool.n_features))
         for piece, features in self._parts():
-            yield piece, self._white(features)
+            rows, n = self.model.rows(features), piece.stop - piece.start
+            rows.fill(scratch[:n], slice(0, n))
+            yield piece, self._rotated(self._factor._whiten_rows(scratch[:n], rows.intercept))
+
+    @property
+    def _part_size(self) -> int:
+        return min(len(self.pool), block_rows(self.pool.n_features, _BLOCK_ENTRIES))
 
     def _parts(self) -> Iterator[tuple[slice, Any]]:
         """Iterate over the features of the pool, in blocks that stay in the cache."""
-        step = block_rows(self.pool.n_features, _BLOCK_ENTRIES)
+        step = self._part_size
         for piece, block in self.pool.blocks():
             for start in range(0, piece.stop - piece.start, step):
                 part = block[start : start + step]
@@ -229,7 +241,9 @@ class WhitenedPosterior(Posterior):
                 yield slice(first, first + part.shape[0]), part
 
     def _white(self, features: Any) -> np.ndarray:
-        z = self._factor.whiten(self.model.rows(features))
+        return self._rotated(self._factor.whiten(self.model.rows(features)))
+
+    def _rotated(self, z: np.ndarray) -> np.ndarray:
         return z if self._rotation is None else z @ self._rotation
 
     # --- pick by pick ------------------------------------------------------------------------
@@ -297,7 +311,7 @@ class WhitenedPosterior(Posterior):
             flags = np.zeros(factor.n_features + 1)
             flags[-1] = factor.has_intercept
             white = factor.whiten(Rows(unit.matrix, intercept=flags))
-            self._combined = white if self._rotation is None else white @ self._rotation
+            self._combined = self._rotated(white)
         combined = self._combined @ vectors
         slopes, constant = combined[:-1], combined[-1]
         out = np.empty((len(self.pool), vectors.shape[1]))

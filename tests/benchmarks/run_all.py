@@ -1,19 +1,40 @@
 """All benchmarks, as a table of ratios and their targets."""
 
+import importlib.util
+
 import fit
 import kernel_rigidity
 import lpr
 import ridge_cv
 import rigidity
+import selection
+import selection_memory
+import selection_scaling
 import streaming_memory
 from _options import Options, main
 
-BENCHMARKS = (fit, rigidity, lpr, ridge_cv, kernel_rigidity, streaming_memory)
+BENCHMARKS = (
+    fit,
+    rigidity,
+    lpr,
+    ridge_cv,
+    kernel_rigidity,
+    selection,
+    selection_scaling,
+    streaming_memory,
+    selection_memory,
+)
 
 
 def run(options: Options) -> bool:
     """Run all of them; return whether all targets are met."""
     met = [module.run(options) for module in BENCHMARKS]
+    if importlib.util.find_spec("sphericart") is None:
+        print("ACE: skipped, sphericart is not installed")
+    else:
+        import ace
+
+        met.append(ace.run(options))
     return all(met)
 
 
