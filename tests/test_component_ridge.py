@@ -11,10 +11,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from oracle import exact_quad
 from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
+from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -755,11 +756,11 @@ def test_column_names_carry_components(rng):
     by_hand = ComponentRidge({"long": ["long__x", "long__y"], "short": [1, 2]}, [1.0, 0.1])
     assert auto.component_names_.tolist() == ["long", "short"]
     assert_array_equal(auto.coef_, by_hand.fit(X, y).coef_)
-    union = FeatureUnion(
-        [("all", FunctionTransformer()), ("squares", FunctionTransformer(np.square))]
-    ).set_output(transform="pandas")
     X.columns = ["x0", "x1", "x2", "x3"]
-    pipeline = make_pipeline(union, ComponentRidge("auto", alpha=0.1)).fit(X, y)
+    squares = FunctionTransformer(np.square, feature_names_out="one-to-one")
+    both = ColumnTransformer([("all", "passthrough", [0, 1]), ("squares", squares, [2, 3])])
+    both.set_output(transform="pandas")
+    pipeline = make_pipeline(both, ComponentRidge("auto", alpha=0.1)).fit(X, y)
     assert pipeline[-1].component_names_.tolist() == ["all", "squares"]
 
 

@@ -20,7 +20,7 @@ def carried_components(X: Any) -> dict[str, Any]:
     ----------
     X : Environments or DataFrame
         Either with the components that a descriptor attached; else a DataFrame whose columns are
-        named ``"component__rest"``, as `FeatureUnion` and `ColumnTransformer` name them.
+        named ``"component__rest"``, as `ColumnTransformer` names them.
 
     Returns
     -------
