@@ -7,6 +7,7 @@ judged again by exact arithmetic (`oracle`). Kernel models are dense Gaussian-pr
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -36,7 +37,7 @@ def objective_of(name: str, v: Array, weight: Array) -> Array:
 
 
 @dataclass
-class Task:
+class Task(ABC):
     """What both kinds of model share: weights, and how to compare candidates.
 
     `values` gives the objective (of information: the gain) after every candidate in double
@@ -50,15 +51,15 @@ class Task:
     pool_weight: Array
     unpinned: bool
 
-    def values(self, picks: list[int]) -> tuple[Array, float]:
-        raise NotImplementedError
+    @abstractmethod
+    def values(self, picks: list[int]) -> tuple[Array, float]: ...
 
-    def exact_values(self, picks: list[int], candidates: list[int]) -> Array:
-        raise NotImplementedError
+    @abstractmethod
+    def exact_values(self, picks: list[int], candidates: list[int]) -> Array: ...
 
+    @abstractmethod
     def exact_value(self, picks: list[int]) -> float:
         """The objective with these picks; of information, 0."""
-        raise NotImplementedError
 
 
 @dataclass

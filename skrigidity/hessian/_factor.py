@@ -110,6 +110,8 @@ class Factor(ABC):
         """
         rows = self._as_rows(rows)
         pieces = [self._whiten_rows(*self._block(rows, piece)) for piece in self._pieces(rows)]
+        if len(pieces) == 1:
+            return pieces[0]
         return np.concatenate(pieces) if pieces else np.empty((0, self.n_features))
 
     def cross(self, a: Any, b: Any) -> np.ndarray:

@@ -65,8 +65,9 @@ class PRSelector(  # type: ignore[call-arg]
     warm_start : bool, default=False
         Whether `fit` continues after the picks of the last one, on the same pool.
     storage : {"auto", "float64", "float32"} or None, default="auto"
-        How the whitened pool is kept. "float32" halves the memory, covariances with the targets
-        stay in float64; None keeps nothing and reads the pool again for every pick. "auto" is
+        How the whitened pool is kept. "float32" halves the memory; close calls are settled in
+        float64, and where it cannot resolve the noise, the pool is read again. None keeps
+        nothing and reads the pool again for every pick. "auto" is
         None for memory maps, sparse matrices and functions that return blocks, else "float64".
     X_target, target_weight, X_train, train_weight : array-like, default=None
         Defaults for the parameters of `fit` of the same names. Here, a search or
