@@ -264,7 +264,11 @@ def test_nystroem_and_ridge_converge_to_the_full_kernel(structures):
 
 
 @pytest.mark.parametrize("aggregate", ["mean", "sum"])
-@pytest.mark.parametrize("kernel", ["rbf", "laplacian", "poly", "cosine", rbf, RBF(1.2)], ids=str)
+@pytest.mark.parametrize(
+    "kernel",
+    ["rbf", "laplacian", "poly", "cosine", rbf, RBF(1.2)],
+    ids=lambda kernel: getattr(kernel, "__name__", str(kernel)),
+)
 def test_kernel_of_structures(structures, aggregate, kernel):
     X, y = structures
 
