@@ -91,7 +91,7 @@ def select(
             return False
         before = course.path[-1]
         p, gain = _best(posterior, scores, rules.cost, allowed, before)
-        _apply(posterior, scores, p, gain)
+        _apply(posterior, scores, p)
         spend(rules, p)
         course.picks.append(p)
         course.path.append(scores.value())
@@ -170,14 +170,11 @@ def _settled(
     return int(rivals[np.argmax(better >= better.max() - tie)])
 
 
-def _apply(posterior: Posterior, scores: Scores, p: int, gain: float) -> None:
+def _apply(posterior: Posterior, scores: Scores, p: int) -> None:
     state = posterior.state
     u, extra = posterior.condition(p)
-    scores.picked(p, gain, u, extra)
-    noise, b = state.noise[p], state.b[p]
-    state.b -= u * (u / (noise + b))
-    np.maximum(state.b, 0.0, out=state.b)
-    state.b[p] = noise * (b / (noise + b))
+    scores.picked(p, u, extra)
+    state.follow(p, u)
     posterior.picks.append(p)
     if state.dropped():
         posterior.refresh()

@@ -183,8 +183,7 @@ class KernelPosterior(Posterior):
             state.v = np.maximum(state.v - row**2 / total, 0.0)
         elif extra is not None:
             state.second -= extra**2 / (state.noise[p] + state.second[p])
-        state.b -= u * (u / total)
-        np.maximum(state.b, 0.0, out=state.b)
+        state.follow(p, u)
         self.picks.append(p)
 
     def _halved(self, kernel: KernelSum, points: Points) -> np.ndarray:

@@ -63,8 +63,8 @@ class LinearModel:
     def targets(self, X: Any, level: str, components: Any) -> list[Rows]:
         """Return the gradients of what is to be pinned.
 
-        Per structure, per environment, or per structure and component (all components of the
-        first structure first).
+        Per structure, per environment, or per component and structure: a set of rows per
+        component.
         """
         if level == "global":
             return [self.rows(X)]
@@ -81,10 +81,9 @@ class LinearModel:
         if features is not None:
             rows = self.rows(features)
             added = Rows(rows.matrix, weight=weight, intercept=rows.intercept)
-        if self.base is not None:
-            data = [rows for rows in (self.train, added) if rows is not None]
-            return self.base.update(joined(data)) if data else self.base
         data = [rows for rows in (self.train, added) if rows is not None]
+        if self.base is not None:
+            return self.base.update(joined(data)) if data else self.base
         if not data:
             # Nothing but the regularizer: exact, and no work at all.
             return choose(Rows(np.empty((0, self.n_features))), self.prior, method="spectral")

@@ -51,7 +51,7 @@ class Scores(ABC):
         """Estimate the rounding errors of some gains."""
 
     @abstractmethod
-    def picked(self, p: int, gain: float, u: np.ndarray, extra: np.ndarray | None) -> None:
+    def picked(self, p: int, u: np.ndarray, extra: np.ndarray | None) -> None:
         """Follow a pick, before the variances of the candidates do."""
 
     def started(self) -> None:  # noqa: B027  (most keep nothing)
@@ -69,8 +69,8 @@ class Scores(ABC):
         return max(abs(value), self.least, _TINY)
 
 
-class TargetScores(Scores):
-    """Gains from the covariances of every candidate with every target, ``state.second``.
+class ObjectiveScores(Scores):
+    """Scores of a function of the targets' variances.
 
     Parameters
     ----------
@@ -87,6 +87,17 @@ class TargetScores(Scores):
         self.objective = objective
         self.weight = weight
         self.sign, self.least = objective.sign, objective.least
+
+    def value(self) -> float:
+        """Return the objective."""
+        return float(self.objective.value(self.state.v, self.weight))
+
+
+class TargetScores(ObjectiveScores):
+    """Gains from the covariances of every candidate with every target, ``state.second``."""
+
+    def __init__(self, state: State, objective: Objective, weight: np.ndarray) -> None:
+        super().__init__(state, objective, weight)
         self._pending: tuple[np.ndarray, np.ndarray] | None = None
         self._scratch = np.empty((2, 0, 0))
 
@@ -135,10 +146,6 @@ class TargetScores(Scores):
         for start in range(0, n, step):
             yield slice(start, min(start + step, n))
 
-    def value(self) -> float:
-        """Return the objective."""
-        return float(self.objective.value(self.state.v, self.weight))
-
     def error(self, indices: np.ndarray) -> np.ndarray:
         """Estimate the rounding errors of some gains."""
         state = self.state
@@ -153,7 +160,7 @@ class TargetScores(Scores):
         rest = np.maximum(rest, EPS**2 * state.v)
         return (self.objective.slope(rest, self.weight) * error).sum(axis=1)
 
-    def picked(self, p: int, gain: float, u: np.ndarray, extra: np.ndarray | None) -> None:
+    def picked(self, p: int, u: np.ndarray, extra: np.ndarray | None) -> None:
         """Follow a pick."""
         state = self.state
         row, b, noise = state.second[p].copy(), state.b[p], state.noise[p]
@@ -176,22 +183,12 @@ class TargetScores(Scores):
         return self.objective.value(left, self.weight)
 
 
-class TraceScores(Scores):
+class TraceScores(ObjectiveScores):
     """Gains in mean variance from ``second = sum_t w_t a_t**2``, without the covariances."""
-
-    def __init__(self, state: State, objective: Objective, weight: np.ndarray) -> None:
-        super().__init__(state)
-        self.objective = objective
-        self.weight = weight
-        self.sign, self.least = objective.sign, objective.least
 
     def gains(self) -> np.ndarray:
         """Return all gains."""
         return np.maximum(self.state.second, 0.0) / (self.state.noise + self.state.b)
-
-    def value(self) -> float:
-        """Return the mean variance."""
-        return float(self.objective.value(self.state.v, self.weight))
 
     def error(self, indices: np.ndarray) -> np.ndarray:
         """Estimate the rounding errors of some gains."""
@@ -204,7 +201,7 @@ class TraceScores(Scores):
         """Follow a computation from scratch."""
         self.start = self.state.second.copy()
 
-    def picked(self, p: int, gain: float, u: np.ndarray, extra: np.ndarray | None) -> None:
+    def picked(self, p: int, u: np.ndarray, extra: np.ndarray | None) -> None:
         """Follow a pick; `extra` is ``sum_t w_t a_t a_t[p]``."""
         assert extra is not None
         second, step = self.state.second, u / (self.state.noise[p] + self.state.b[p])
@@ -254,7 +251,7 @@ class InformationScores(Scores):
         known = np.maximum(state.second[indices] - error, 0.0)
         return error / (state.noise[indices] + known)
 
-    def picked(self, p: int, gain: float, u: np.ndarray, extra: np.ndarray | None) -> None:
+    def picked(self, p: int, u: np.ndarray, extra: np.ndarray | None) -> None:
         """Follow a pick; `extra` are covariances for known targets."""
         assert extra is not None
         second, noise, b = self.state.second, self.state.noise[p], self.state.b[p]

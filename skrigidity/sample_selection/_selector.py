@@ -307,7 +307,7 @@ def _progress(selector: PRSelector) -> Iterator[Callable[[], object]]:
     if not selector.progress_bar:
         yield lambda: None
         return
-    tqdm = import_extra("tqdm", extra="atomistic", needed_by="PRSelector(progress_bar=True)")
+    tqdm = import_extra("tqdm", extra="progress", needed_by="PRSelector(progress_bar=True)")
     with tqdm.tqdm(desc=type(selector).__name__, unit="pick") as bar:
         yield bar.update
 

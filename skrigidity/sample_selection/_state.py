@@ -52,6 +52,13 @@ class State:
         self.b_start, self.v_start = self.b.copy(), self.v.copy()
         self._largest = float((self.b / self.noise).max())
 
+    def follow(self, p: int, u: np.ndarray) -> None:
+        """Take off the variances of the candidates what candidate p, with covariances u, does."""
+        noise, b = self.noise[p], self.b[p]
+        self.b -= u * (u / (noise + b))
+        np.maximum(self.b, 0.0, out=self.b)
+        self.b[p] = noise * (b / (noise + b))
+
     @property
     def cancels(self) -> bool:
         """Whether what a pick leaves of a target may have lost digits."""
