@@ -1,6 +1,7 @@
 """Packages that only some parts need: imported on demand, missed with a clear message."""
 
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
 
@@ -42,5 +43,35 @@ def import_extra(name: str, *, extra: str, needed_by: str = "this") -> ModuleTyp
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
-        message = f'{needed_by} needs {error.name}: pip install "skrigidity[{extra}]"'
-        raise ImportError(message, name=error.name) from error
+        raise _missing(error.name, extra, needed_by) from error
+
+
+def require_extra(*names: str, extra: str, needed_by: str = "this") -> None:
+    """Raise the error of `import_extra` for the first module that is missing; import none.
+
+    Parameters
+    ----------
+    *names : str
+        Top-level modules.
+    extra : str
+        The extra of skrigidity that installs them.
+    needed_by : str, default="this"
+        What needs them, for the message.
+
+    Raises
+    ------
+    ImportError
+        A module is not installed.
+
+    Examples
+    --------
+    >>> from skrigidity._extras import require_extra
+    >>> require_extra("math", extra="plot")
+    """
+    for name in names:
+        if find_spec(name) is None:
+            raise _missing(name, extra, needed_by)
+
+
+def _missing(name: str, extra: str, needed_by: str) -> ImportError:
+    return ImportError(f'{needed_by} needs {name}: pip install "skrigidity[{extra}]"', name=name)

@@ -3,11 +3,15 @@
 import importlib.util
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# The scripts that have made the bundled data.
+sys.path.append(str(Path(__file__).parents[1] / "docs" / "recipes"))
 
 # Linear algebra on a busy machine keeps no deadline. CI takes the same examples every time; the
 # `thorough` profile is for hunting: HYPOTHESIS_PROFILE=thorough pytest

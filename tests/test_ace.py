@@ -1,6 +1,5 @@
 """ACE and composition descriptors of ASE frames."""
 
-import pickle
 import sys
 from itertools import product
 
@@ -8,11 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.utils.estimator_checks import check_no_attributes_set_in_init
 
 from skrigidity import ComponentRidge, RigidRidge
 from skrigidity.atomistic import (
@@ -280,29 +277,6 @@ def test_drop_leaves_out_one_product():
     )
 
 
-@pytest.mark.usefixtures("extra")
-@pytest.mark.parametrize("output", ["mean", "sum"])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_structure_features_aggregate_the_environments(output, dtype):
-    frames = frames_of_all_kinds()
-    descriptor = ACEDescriptor(**SMALL, output=output, dtype=dtype, chunk_size=4)
-    features = descriptor.fit_transform(frames)
-    expected = ACEDescriptor(**SMALL).fit_transform(frames).aggregate(output)
-    assert features.dtype == dtype
-    tolerance = 1e-12 if dtype == "float64" else 1e-6
-    np.testing.assert_allclose(features, expected, rtol=tolerance, atol=tolerance)
-
-
-@pytest.mark.usefixtures("extra")
-def test_set_output_wraps_frames_but_not_environments():
-    descriptor = ACEDescriptor(**SMALL, output="mean").set_output(transform="pandas")
-    table = descriptor.fit_transform([cluster(3), cluster(4)])
-    assert isinstance(table, pd.DataFrame)
-    assert table.columns.tolist() == descriptor.get_feature_names_out().tolist()
-    descriptor.set_params(output="environments")
-    assert isinstance(descriptor.fit_transform([cluster(3)]), Environments)
-
-
 # --- as an estimator -----------------------------------------------------------------------------
 
 
@@ -331,20 +305,6 @@ def test_environments_and_components_go_into_the_models():
         frames, y
     )
     assert search.predict(frames).shape == (25,)
-
-
-@pytest.mark.usefixtures("extra")
-def test_clone_pickle_params():
-    frames = frames_of_all_kinds()
-    descriptor = ACEDescriptor(**SMALL, species=["Si", "O"], drop=[((1, 0), (1, 0))])
-    check_no_attributes_set_in_init("ACEDescriptor", descriptor)
-    assert clone(descriptor).get_params() == descriptor.get_params()
-    with pytest.raises(NotFittedError):
-        descriptor.transform(frames)
-    expected = descriptor.fit(frames).transform(frames)
-    clear_cache()
-    again = pickle.loads(pickle.dumps(descriptor)).transform(frames)
-    np.testing.assert_array_equal(again.values, expected.values)
 
 
 @pytest.mark.usefixtures("extra")
@@ -445,17 +405,13 @@ def test_memory_serves_featomic_too(tmp_path):
 
 @pytest.mark.usefixtures("extra")
 @pytest.mark.parametrize("descriptor", [ACEDescriptor(**SMALL), CompositionDescriptor()])
-def test_unknown_species_and_frames_that_are_none(descriptor):
+def test_unknown_species(descriptor):
     descriptor.set_params(species=["Si"])
     with pytest.raises(ValueError, match=r"X\[1\]: contains H, O; this descriptor knows Si"):
         descriptor.fit([cluster(2), *water()])
     descriptor.fit([cluster(2)])
     with pytest.raises(ValueError, match=r"X\[0\]: contains H, O; this descriptor knows Si"):
         descriptor.transform(water())
-    with pytest.raises(TypeError, match=r"X: .*single one; pass \[atoms\]"):
-        descriptor.transform(cluster(2))
-    with pytest.raises(ValueError, match=r"X\[0\]: the frame has no atoms"):
-        descriptor.transform([cluster(2)[:0]])
 
 
 @pytest.mark.usefixtures("extra")
@@ -467,9 +423,6 @@ def test_frames_that_cannot_be():
         descriptor.transform([cluster(3), flat])
     twice.positions[2] = twice.positions[0]
     with pytest.raises(ValueError, match=r"X\[0\]: atoms 0 and 2 are at the same place"):
-        descriptor.transform([twice])
-    twice.positions[2] = np.nan
-    with pytest.raises(ValueError, match=r"X\[0\]: the positions or the cell contain NaN"):
         descriptor.transform([twice])
 
 
@@ -545,8 +498,6 @@ def test_composition():
     assert descriptor.components_ == {"H": slice(0, 1), "C": slice(1, 2), "O": slice(2, 3)}
     given = CompositionDescriptor(species=["O", "N", "H", "C"], output="sum").fit(frames)
     assert given.transform(frames)[0].tolist() == [2, 0, 0, 1]
-    assert pickle.loads(pickle.dumps(given)).transform(frames)[0].tolist() == [2, 0, 0, 1]
-    check_no_attributes_set_in_init("CompositionDescriptor", CompositionDescriptor())
 
 
 @pytest.mark.usefixtures("extra")

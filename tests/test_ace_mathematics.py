@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 
 from skrigidity.atomistic.ace import ACEBasis
-from skrigidity.atomistic.ace._clebsch_gordan import gaunt, real_clebsch_gordan
 from skrigidity.atomistic.ace._densities import spherical_harmonics
 from skrigidity.atomistic.ace._enumerate import enumerate_families
 from skrigidity.atomistic.ace._invariants import (
+    gaunt,
     harmonic_product,
     invariant_tensors,
+    real_clebsch_gordan,
     symmetric_invariants,
 )
-from skrigidity.atomistic.ace._partitions import distinct_weight, set_partitions
+from skrigidity.atomistic.ace._polynomial import distinct_weight, set_partitions
 from skrigidity.atomistic.ace._radial import (
     agnesi,
     many_body_functions,

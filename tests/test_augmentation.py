@@ -99,10 +99,11 @@ def test_guided_by_rigidity(data, objective):
 
 
 def test_another_alpha_of_its_own(data):
-    own = PRSelector(estimator=RigidRidge(1e4))
+    own = {"estimator": PRSelector(estimator=RigidRidge(1e4)), "alpha": PRSelector(alpha=1e4)}
     alone = PRSelector(3, alpha=1e4).fit(data[2], X_target=data[4], X_train=data[0])
-    paths = study(data, {"it": own, "study's": PRSelector()})
-    assert picks(paths) == alone.selected_idx_.tolist() != picks(paths, "study's")
+    paths = study(data, {**own, "study's": PRSelector()})
+    assert picks(paths, "alpha") == picks(paths, "estimator") == alone.selected_idx_.tolist()
+    assert picks(paths, "alpha") != picks(paths, "study's")
 
 
 def test_targets_of_its_own(data):

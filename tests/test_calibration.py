@@ -6,7 +6,15 @@ from numpy.testing import assert_allclose
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from skrigidity.calibration import METHODS, fit_scale, gaussian_crps, gaussian_nll
+from skrigidity.calibration import (
+    METHODS,
+    RigidityCalibrator,
+    _scale,
+    fit_scale,
+    gaussian_crps,
+    gaussian_nll,
+    scale_from_quad,
+)
 
 
 @pytest.fixture
@@ -134,17 +142,53 @@ def test_recovers_known_scales(method, variance, noise):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("noise", [False, True])
-@pytest.mark.parametrize("unit", [1e-6, 1e6])
-def test_units(rows, method, noise, unit):
-    """Neither the unit of the target nor that of the rigidity matters."""
+@pytest.mark.parametrize("unit", [1e-100, 1e6, 2.0**332])
+def test_units(rows, method, noise, unit, monkeypatch):
+    """No unit matters, that of the target, of the rigidity or of the weights, nor does it cost."""
+    steps = []
+
+    def counted(*args, _minimize=_scale.minimize, **options):
+        best = _minimize(*args, **options)
+        steps.append(best.nfev)
+        return best
+
+    monkeypatch.setattr(_scale, "minimize", counted)
     residual, rigidity, weight = rows
     fit = fit_scale(residual, rigidity, weight, method=method, noise=noise)
     scaled = fit_scale(unit * residual, rigidity, weight, method=method, noise=noise)
-    assert_allclose([scaled.variance, scaled.noise], unit**2 * np.array(fit[:2]), rtol=1e-5)
     rigid = fit_scale(residual, unit * rigidity, weight, method=method, noise=noise)
-    assert_allclose([rigid.variance / unit, rigid.noise], fit[:2], rtol=1e-5)
     heavy = fit_scale(residual, rigidity, unit * weight, method=method, noise=noise)
-    assert_allclose(heavy[:2], fit[:2], rtol=1e-5)
+    # Units that are powers of two leave every digit, and every step of the search, as it was.
+    exact = np.frexp(unit)[0] == 0.5
+    rtol = 0 if exact else 1e-7
+    assert_allclose(scaled[:2], np.multiply(fit[:2], unit) * unit, rtol=rtol)
+    assert_allclose([rigid.variance / unit, rigid.noise], fit[:2], rtol=rtol)
+    assert_allclose(heavy[:2], fit[:2], rtol=rtol)
+    assert len(steps) == (4 if noise and method != "squared_residuals" else 0)
+    assert max(steps, default=0) <= (steps[0] if exact and steps else 100)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("noise", [False, True])
+def test_numbers_whose_squares_are_out_of_range(rows, method, noise):
+    residual, rigidity, weight = rows
+    # Intermediate squares are, the result is not.
+    extreme = fit_scale(1e200 * residual, rigidity * 1e-200 * 1e-100, weight * 1e300, method=method)
+    alone = fit_scale(*rows, method=method)
+    assert_allclose(extreme.variance, alone.variance * 1e100, rtol=1e-10)
+    for unit in (1e-200, 1e155, 1e300):
+        for estimator in (fit_scale, RigidityCalibrator(method, noise=noise).fit):
+            options = {"method": method, "noise": noise} if estimator is fit_scale else {}
+            with pytest.raises(ValueError, match=r"residual\*\*2 .* beyond the range"):
+                estimator(unit * residual, rigidity, weight, **options)
+
+
+def test_scores_of_numbers_whose_squares_are_out_of_range():
+    residual, std = np.array([1e200, 1e200, 1e-200]), np.array([1e200, 1e-200, 1e200])
+    unit = gaussian_crps(np.array([1.0, 0.0]), np.ones(2))
+    assert_allclose(gaussian_crps(residual, std), [1e200 * unit[0], 1e200, 1e200 * unit[1]])
+    nll = gaussian_nll(np.array([1e160, 1e-160]), np.array([1e300, 1e-300]))
+    assert_allclose(nll, -norm.logpdf(np.array([1e10, 1e-10]), scale=1.0) + np.log([1e150, 1e-150]))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -157,6 +201,27 @@ def test_weights_repeat_rows(rows, method, noise):
         np.repeat(residual, counts), np.repeat(rigidity, counts), method=method, noise=noise
     )
     assert_allclose(weighted, repeated, rtol=1e-5)
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_quadratic_forms_and_several_targets(rows, noise):
+    """`scale_from_quad` takes q = 1 / R, and columns of targets."""
+    residual, rigidity, weight = rows
+    q = np.column_stack([1 / rigidity, 2 / rigidity[::-1]])
+    q[:2, 0], q[2, 1] = (0, np.inf), np.inf
+    both = np.column_stack([residual, residual[::-1]])
+    fit = scale_from_quad(both, q, weight, noise=noise)
+    assert fit.n_excluded == 3
+    for t in range(2):
+        with np.errstate(divide="ignore"):
+            column = fit_scale(both[:, t], 1 / q[:, t], weight, noise=noise)
+        assert_allclose([fit.variance[t], fit.noise[t]], column[:2], rtol=1e-12)
+    shared = scale_from_quad(both, q[:, 0], weight, noise=noise)
+    assert shared.n_excluded == 2
+    assert shared.variance[0] == fit.variance[0]
+    assert_allclose(scale_from_quad(both, q[:, :1], weight, noise=noise)[:2], shared[:2])
+    with pytest.raises(ValueError, match="one column or one per target"):
+        scale_from_quad(both, q[:, [0, 1, 1]])
 
 
 # -- limits -----------------------------------------------------------------------------------
@@ -218,6 +283,7 @@ def test_one_row():
         (([1.0], [np.nan]), "rigidity must have no negative"),
         (([1.0, 2.0], [1.0, 1.0], [-1.0, 2.0], METHODS[0]), "sample_weight must be finite"),
         (([1.0, 2.0], [1.0, 1.0], [np.nan, 2.0], METHODS[0]), "sample_weight must be finite"),
+        (([1.0, 2.0], [1.0, 1.0], [np.inf, 2.0], METHODS[0]), "sample_weight must be finite"),
         (([np.nan, 2.0], [1.0, 1.0]), "residual must be finite"),
         (([np.inf, 2.0], [1.0, 1.0]), "residual must be finite"),
     ],

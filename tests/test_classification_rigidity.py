@@ -1,5 +1,6 @@
 """Rigidities of classifiers: logits, centred logits, probabilities."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose
 from scipy.stats import spearmanr
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import (
@@ -17,25 +19,21 @@ from sklearn.linear_model import (
     RidgeClassifier,
     RidgeClassifierCV,
 )
+from sklearn.model_selection import TunedThresholdClassifierCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skrigidity.linear_model import WithRigidity
-from skrigidity.linear_model.curvature import _softmax
+from skrigidity import WithRigidity
+from skrigidity.gradients import SoftmaxGradients
 
 TIGHT = {"tol": 1e-10, "max_iter": 10_000, "solver": "newton-cholesky"}
 
 
-@parametrize_with_checks(
-    [
-        WithRigidity(LogisticRegression()),
-        WithRigidity(RidgeClassifier()),
-        WithRigidity(RidgeClassifierCV()),
-    ]
-)
+@parametrize_with_checks([WithRigidity(LogisticRegression())])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::UserWarning")
 def test_check_estimator(estimator, check):
     check(estimator)
@@ -71,7 +69,7 @@ def test_binary_hessian(solver, class_weight):
     inner = model.estimator_
     theta = np.append(inner.coef_, inner.intercept_)
     scaling = 2.0 if solver == "liblinear" else None
-    weight = model.curvature_.prepared(y, s)[1]
+    weight = model.gradients_.weights(y, s)
     objective = obj.logistic(X, y, weight, 0.5, scaling)
     # The gradient vanishes: objective and class weights are the estimator's.
     assert_allclose(obj.gradient(objective, theta), 0, atol=1e-3)
@@ -118,35 +116,33 @@ def test_two_classes_are_a_special_case_of_softmax():
     X, y, s = sample(2)
     binary = WithRigidity(LogisticRegression(C=2.0, **TIGHT)).fit(X, y, sample_weight=s)
     coef, intercept = binary.estimator_.coef_[0], binary.estimator_.intercept_[0]
-    softmax = _softmax.SoftmaxCurvature(
-        np.array([-coef, coef]) / 2,
-        np.array([-intercept, intercept]) / 2,
-        # |w|^2 / 2 of the difference is |w_1|^2 + |w_2|^2 in halves.
-        alpha=1.0,
-        fit_intercept=True,
+    # |w|^2 / 2 of the difference is |w_1|^2 + |w_2|^2 in halves: alpha is 1 here.
+    softmax = SoftmaxGradients(
+        np.array([-coef, coef]) / 2, np.array([-intercept, intercept]) / 2, fit_intercept=True
     )
-    hessian = softmax.factorize(X, y, s)
-    R = 1 / softmax.quad(hessian, X)
+    softmax.bind(X, s)
+    hessian = softmax.factorize(softmax.training_rows(X, y, s), 1.0, None)
+    R = 1 / hessian.quad(softmax.rows(X)).reshape(-1, 2)
     assert_allclose(R, np.repeat(4 * binary.prediction_rigidity(X)[:, None], 2, axis=1), rtol=1e-9)
-    assert_allclose(
-        np.sqrt(softmax.probability_quad(hessian, X)), binary.probability_std(X), rtol=1e-9
-    )
+    variances = hessian.quad(softmax.probability_rows(X)).reshape(-1, 2)
+    assert_allclose(np.sqrt(variances), binary.probability_std(X), rtol=1e-9)
 
 
 def test_blocks_of_rows(monkeypatch):
     X, y, s = sample(4)
     whole = WithRigidity(LogisticRegression()).fit(X, y, sample_weight=s)
-    rows = _softmax.SoftmaxRows(whole.curvature_, X, s)
-    out = np.empty((17, 12))
-    rows.fill(out, slice(5, 22))
-    assert_allclose(out, whole.curvature_.data_block(X, rows.p)[5:22])
-    monkeypatch.setattr(_softmax, "_BLOCK_ENTRIES", 100)
-    monkeypatch.setattr(_softmax.SoftmaxRows, "blocks", lambda self: map(slice, [0, 7], [7, 360]))
-    pieces = WithRigidity(LogisticRegression()).fit(X, y, sample_weight=s)
-    assert_allclose(pieces.prediction_rigidity(X), whole.prediction_rigidity(X), rtol=1e-9)
-    assert_allclose(pieces.probability_std(X), whole.probability_std(X), rtol=1e-9)
-    after = pieces.rigidity_with(X, X[:3])
-    assert (after >= whole.prediction_rigidity(X) * (1 - 1e-9)).all()
+    rows = whole.gradients_.training_rows(X, y, s)
+    together = rows.of(slice(None))
+    monkeypatch.setattr("skrigidity.gradients.softmax.block_rows", lambda n: 100)
+    pieces = list(whole.gradients_.training_rows(X, y, s).blocks())
+    assert len(pieces) == 4
+    for name in ("matrix", "weight", "rhs", "groups"):
+        stacked = np.concatenate([getattr(piece, name) for piece in pieces])
+        assert_allclose(stacked, getattr(together, name))
+    again = WithRigidity(LogisticRegression()).fit(X, y, sample_weight=s)
+    assert_allclose(again.prediction_rigidity(X), whole.prediction_rigidity(X), rtol=1e-9)
+    assert_allclose(again.probability_std(X), whole.probability_std(X), rtol=1e-9)
+    assert_allclose(again.rigidity_with(X, X[:3]), whole.rigidity_with(X, X[:3]), rtol=1e-9)
 
 
 @pytest.mark.parametrize("n_classes", [2, 4])
@@ -164,6 +160,7 @@ def test_ridge_classifier_is_ridge_on_signs(n_classes, inner):
         assert_allclose(model.decision_function(X), ridge.predict(X), rtol=1e-6, atol=1e-8)
     assert_allclose(model.prediction_rigidity(X), ridge.prediction_rigidity(X), rtol=1e-9)
     assert not hasattr(model, "probability_std")
+    assert (model.scale_, model.noise_variance_) == (1.0, 0.0)
 
 
 # -- equation 1 of the paper --------------------------------------------------------------------
@@ -250,6 +247,70 @@ def test_weights_sparse_input_and_cross_validation():
     assert_allclose(chosen.prediction_rigidity(X), expected, rtol=1e-2)
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("estimator", [LogisticRegression, RidgeClassifier])
+@pytest.mark.filterwarnings("ignore:A column-vector y was passed")
+def test_labels_in_a_column(n_classes, estimator):
+    X, y, s = sample(n_classes)
+    inner = estimator(class_weight="balanced")
+    model = WithRigidity(inner).fit(X, y[:, None], sample_weight=s)
+    flat = WithRigidity(inner).fit(X, y, sample_weight=s)
+    assert_allclose(model.prediction_rigidity(X), flat.prediction_rigidity(X), rtol=1e-9)
+
+
+@pytest.mark.parametrize("estimator", [LogisticRegression, RidgeClassifier])
+def test_a_class_without_weight(estimator):
+    """It says nothing, be its weight zero in the sample or in the class."""
+    X, y, s = sample(3)
+    inner = estimator(class_weight={0: 1.0, 1: 2.0, 2: 0.0})
+    model = WithRigidity(inner).fit(X, y, sample_weight=s)
+    R = model.prediction_rigidity(X)
+    assert np.isfinite(R).all()
+    other = WithRigidity(inner).fit(X[y < 2], y[y < 2], sample_weight=s[y < 2])
+    if estimator is RidgeClassifier:
+        assert_allclose(R, other.prediction_rigidity(X), rtol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore:lbfgs failed")
+def test_balanced_classes_one_of_which_weighs_nothing():
+    X, y, s = sample(3)
+    s[y == 2] = 0.0
+    model = WithRigidity(LogisticRegression(class_weight="balanced"))
+    R = model.fit(X, y, sample_weight=s).prediction_rigidity(X)
+    assert (np.isfinite(R) & (R > 0)).all()
+
+
+def test_multilabel_ridge_classifier(rng):
+    X, _, s = sample(2)
+    Y = (X @ rng.standard_normal((3, 2)) > 0.5).astype(int)
+    model = WithRigidity(RidgeClassifier(0.5)).fit(X, Y, sample_weight=s)
+    ridge = WithRigidity(Ridge(0.5)).fit(X, 2.0 * Y - 1, sample_weight=s)
+    assert_allclose(model.prediction_rigidity(X), ridge.prediction_rigidity(X), rtol=1e-9)
+    left = model.leave_one_out(X, Y, sample_weight=s)
+    assert_allclose(left.prediction, ridge.leave_one_out(X, 2.0 * Y - 1, s).prediction, rtol=1e-8)
+
+
+def test_pickle():
+    for n_classes in (2, 3):
+        X, y, _ = sample(n_classes)
+        model = WithRigidity(LogisticRegression()).fit(X, y)
+        again = pickle.loads(pickle.dumps(model))
+        assert_allclose(again.prediction_rigidity(X), model.prediction_rigidity(X), rtol=0)
+        assert_allclose(again.leave_one_out(X, y).rigidity, model.leave_one_out(X, y).rigidity)
+
+
+def test_liblinear_under_sums(rng):
+    """The intercept belongs to the structure, not to one of its environments."""
+    X = [rng.standard_normal((rng.integers(1, 5), 2)) for _ in range(40)]
+    y = rng.integers(0, 2, 40)
+    model = WithRigidity(LogisticRegression(solver="liblinear"), aggregate="sum").fit(X, y)
+    total = np.array([part.sum() for part in model.predict_local(X)])
+    assert_allclose(total + model.estimator_.intercept_, model.decision_function(X))
+    shifted = [x[:1] * 0.0 for x in X[:3]]
+    assert all(np.isinf(R).all() for R in model.local_rigidity(shifted))
+    assert np.isfinite(model.prediction_rigidity(shifted)).all()
+
+
 def test_added_samples_and_combinations(rng):
     for n_classes in (2, 3):
         X, y, _ = sample(n_classes)
@@ -290,6 +351,9 @@ def test_frozen_and_labels(rng):
         (DecisionTreeClassifier(), TypeError, "piecewise constant"),
         (SVC(), TypeError, "support vectors"),
         (LinearSVC(), TypeError, "support vectors"),
+        (TunedThresholdClassifierCV(LogisticRegression()), TypeError, "threshold .* `estimator_`"),
+        (CalibratedClassifierCV(LogisticRegression()), TypeError, "inside of it"),
+        (OneVsRestClassifier(LogisticRegression()), TypeError, "several models"),
         (LogisticRegression(penalty="l1", l1_ratio=1, solver="liblinear"), ValueError, "kink"),
         (
             LogisticRegression(penalty="elasticnet", l1_ratio=0.5, solver="saga", max_iter=5000),
@@ -304,6 +368,13 @@ def test_refused(estimator, error, message):
     X, y, _ = sample(2)
     with pytest.raises(error, match=message):
         WithRigidity(estimator).fit(X, y)
+
+
+def test_thresholds_are_tuned_around_it():
+    X, y, _ = sample(2)
+    tuned = TunedThresholdClassifierCV(WithRigidity(LogisticRegression())).fit(X, y)
+    expected = WithRigidity(LogisticRegression()).fit(X, y).prediction_rigidity(X)
+    assert_allclose(tuned.estimator_.prediction_rigidity(X), expected)
 
 
 def test_bad_calls():

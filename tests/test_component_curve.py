@@ -1,5 +1,7 @@
 """component_learning_curve: subsets of a training set against rigidities of components."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +11,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skrigidity import ComponentRidge, Environments, RigidRidge
+from skrigidity import ComponentRidge, Environments, PRSelector, RigidRidge
 from skrigidity.metrics import component_learning_curve
+from skrigidity.sample_selection import SubsetRegressor
 
 
 @pytest.fixture
@@ -99,6 +102,25 @@ def test_composite_estimators(data):
         components=[1, 3],
     )  # fmt: skip
     assert several["rmse"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("components", "names"),
+    [
+        ([1, 3], ["component0", "component1"]),
+        ([slice(0, 1), [1, 2, 3]], ["component0", "component1"]),
+        ({"first": [0], 2: [1, 2]}, ["first", "2"]),
+        (["a", "c"], ["a", "c"]),
+        (["a", [1, 2]], ["a", "component1"]),
+        (SimpleNamespace(components_={"all": slice(None)}), ["all"]),
+    ],
+)
+def test_names_of_components(data, components, names):
+    X, y = data
+    X = pd.DataFrame(X, columns=list("abcd"))
+    model = SubsetRegressor(RigidRidge(), PRSelector(10))
+    curve = component_learning_curve(model, X, y, [40], X, components=components)
+    assert curve["component"].tolist() == [*names, "total"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Data sets that are downloaded, from a server on the loopback interface."""
 
+import gzip
 import hashlib
 import io
 import re
@@ -8,7 +9,6 @@ import tarfile
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,6 +98,7 @@ class Server(ThreadingHTTPServer):
         self.requests = []
         self.failures = 0
         self.break_off = False
+        self.encoding = None
         self.content = dict(CONTENT)
 
     @property
@@ -115,6 +116,8 @@ class Handler(BaseHTTPRequestHandler):
         content = self.server.content[self.path]
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
+        if self.server.encoding:
+            self.send_header("Content-Encoding", self.server.encoding)
         self.end_headers()
         self.wfile.write(content[: len(content) // 2] if self.server.break_off else content)
 
@@ -227,7 +230,7 @@ def test_connection_that_breaks_off_leaves_nothing(server, remote, tmp_path):
 
 def test_interrupted_download_leaves_nothing(remote, tmp_path, monkeypatch):
     def begin(self, url, output_file, pooch, check_only=False):
-        Path(output_file).write_bytes(CARBON[:100])
+        output_file.write(CARBON[:100])
         assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
         raise KeyboardInterrupt
 
@@ -235,6 +238,32 @@ def test_interrupted_download_leaves_nothing(remote, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         _fetch.fetch_file(remote, options(tmp_path))
     assert not list(tmp_path.iterdir())
+
+
+def test_download_that_does_not_end_is_given_up(server, remote, tmp_path, monkeypatch):
+    """Before all of it is on the disk, whether the server expands it or the client does."""
+    monkeypatch.setattr(_fetch, "LARGEST", 10_000)
+    server.content["/C-GAP-17.extxyz"] = gzip.compress(bytes(10_000_000))
+    server.encoding = "gzip"
+    written = []
+    count = _fetch.Bounded._count
+    monkeypatch.setattr(
+        _fetch.Bounded, "_count", lambda self, data: written.append(len(data)) or count(self, data)
+    )
+    with pytest.raises(OSError, match=f"{remote.url} is far larger than it should be"):
+        _fetch.fetch_file(remote, options(tmp_path))
+    assert sum(written) < 3_000_000
+    assert not list(tmp_path.iterdir())
+
+
+def test_bounded_file_reads_no_further_than_the_bound():
+    inner = io.BytesIO(bytes(100))
+    file = _fetch.Bounded(inner, "it", 50)
+    assert len(file.read(20)) == 20
+    with pytest.raises(OSError, match="it is far larger"):
+        file.read()
+    assert inner.tell() == 51
+    assert len(_fetch.Bounded(io.BytesIO(bytes(50)), "it", 50).read()) == 50
 
 
 def test_damaged_copy_is_replaced(server, remote, tmp_path):
@@ -345,6 +374,40 @@ def test_files_may_be_placed_by_hand(server, tmp_path, monkeypatch, fetch, n_fil
 
 @pytest.mark.usefixtures("needs")
 @pytest.mark.parametrize(("fetch", "n_files"), FETCHERS)
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "bomb"])
+def test_damaged_arrays_are_made_again(server, tmp_path, fetch, n_files, damage):
+    expected = fetch(data_home=tmp_path).energies
+    (kept,) = tmp_path.glob("*.npz")
+    content = bytearray(kept.read_bytes())
+    for i in range(200, 260):
+        content[i] ^= 1
+    damaged = {"cut": content[:-100], "flipped": content, "empty": b""}
+    kept.write_bytes(damaged.get(damage, b""))
+    if damage == "bomb":
+        np.savez_compressed(kept, energies=np.zeros(10**6))
+    with pytest.warns(UserWarning, match=f"{kept.name} is damaged .*made again"):
+        again = fetch(data_home=tmp_path, download_if_missing=False)
+    np.testing.assert_array_equal(again.energies, expected)
+    fetch(data_home=tmp_path, download_if_missing=False)  # warns no more
+    # Where the download is gone as well, it is fetched again.
+    kept.write_bytes(b"")
+    for path in tmp_path.iterdir():
+        if path != kept:
+            path.unlink()
+    with pytest.warns(UserWarning, match="is damaged"):
+        fetch(data_home=tmp_path)
+    assert len(server.requests) == 2 * n_files
+
+
+@pytest.mark.usefixtures("needs", "server")
+def test_molecules_are_unpacked_up_to_a_bound(tmp_path, monkeypatch):
+    monkeypatch.setattr(_fetch, "LARGEST", 3000)
+    with pytest.raises(OSError, match=r"the content of .*tar\.bz2 is far larger"):
+        fetch_qm9(data_home=tmp_path)
+
+
+@pytest.mark.usefixtures("needs")
+@pytest.mark.parametrize(("fetch", "n_files"), FETCHERS)
 def test_failures_leave_nothing_converted(server, tmp_path, fetch, n_files):
     server.failures = 1
     with pytest.raises(ConnectionError, match=f"{fetch.__name__} could not download"):
@@ -365,6 +428,9 @@ def test_columns_agree(server, tmp_path, fetch, n_files):
         assert len(atoms) == data.n_atoms[i]
         assert atoms.calc is None
     assert "frames" not in fetch(data_home=tmp_path)
+    X, y = fetch(data_home=tmp_path, return_X_y=True)
+    assert data.frames == X
+    np.testing.assert_array_equal(y, data.target)
 
 
 @pytest.mark.usefixtures("needs", "server")
@@ -422,21 +488,19 @@ def test_qm9_shows_progress_of_reading(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("fetch", [fetch_carbon_gap17, fetch_qm9])
-@pytest.mark.parametrize(
-    "argument",
-    [
-        {"data_home": 3},
-        {"download_if_missing": "no"},
-        {"return_frames": 2},
-        {"progress": "bar"},
-        {"n_retries": -1},
-        {"delay": -0.5},
-    ],
-)
-def test_wrong_argument_is_named(fetch, argument):
-    (name,) = argument
-    with pytest.raises(ValueError, match=f"'{name}' parameter of {fetch.__name__}"):
-        fetch(**argument)
+def test_wrong_argument_is_named(fetch):
+    wrong = {
+        "data_home": 3,
+        "download_if_missing": "no",
+        "return_frames": 2,
+        "return_X_y": "yes",
+        "progress": "bar",
+        "n_retries": -1,
+        "delay": -0.5,
+    }
+    for name, value in wrong.items():
+        with pytest.raises(ValueError, match=f"'{name}' parameter of {fetch.__name__}"):
+            fetch(**{name: value})
 
 
 def test_own_arguments_are_checked():

@@ -4,11 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skrigidity import _demo
-from skrigidity._demo import _write
-from skrigidity._demo._data import DENSE, split_carbon
-from skrigidity._demo._model import calibrate_by_groups
-from skrigidity._demo._tables import coordination, least_rigid
+from skrigidity.cli import _demo, _output
+from skrigidity.cli._demo import _write
+from skrigidity.cli._demo._data import DENSE, split_carbon
+from skrigidity.cli._demo._tables import coordination, least_rigid
 from skrigidity.datasets import load_carbon
 
 FILES = {"structures.csv", "rigidity.png", "structures.extxyz"}
@@ -128,7 +127,6 @@ def test_calibration_leaves_out_groups(result):
         ridge = type(model["ridge"])(alpha=model["ridge"].alpha).fit(features[~out], y[~out])
         error = y[out] - ridge.predict(features[out])
         scores.extend(error**2 * ridge.prediction_rigidity(features[out]))
-    calibrate_by_groups(model, frames, y, groups)
     assert model["ridge"].scale_ == pytest.approx(np.mean(scores), rel=1e-6)
 
 
@@ -194,7 +192,7 @@ def test_frames(result, tmp_path):
     ridge, features = result.fit.model["ridge"], result.fit.model[:-1]
     lpr = ridge.local_rigidity(features.transform(result.frames))
     for frame, values, row in zip(frames, lpr, result.structures.itertuples(), strict=True):
-        np.testing.assert_allclose(frame.arrays["lpr"], values, atol=1e-8)
+        np.testing.assert_allclose(frame.arrays["local_rigidity"], values, atol=1e-8)
         assert values.argmin() == row.least_rigid_atom
         assert frame.info["kind"] == row.kind
         per_atom = frame.info["energy_predicted"] / len(frame)
@@ -207,6 +205,33 @@ def test_frames(result, tmp_path):
             assert frame.info["energy_gfn1"] == pytest.approx(row.n_atoms * row.energy_eV_per_atom)
 
 
+def test_summary_says_what_its_numbers_are(result):
+    """Units, the direction of R, where counting begins, and the words of the other files."""
+    text = _demo.summary_text(result)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "nan" not in text.lower()
+    for words in (
+        "high is firm",
+        "as firmly as by one direct measurement of unit weight",
+        "(meV/atom)",
+        "counted from 0",
+        "infinite",
+        "std",
+        "rigidity",
+        "local rigidity",
+        "structure",
+        "coordination",
+        *result.structures["kind"].unique(),
+    ):
+        assert words in text
+    # One number as the table has it.
+    firm = result.structures.query("kind == 'bulk'")["rigidity"].median()
+    (line,) = [line for line in text.splitlines() if line.startswith("rigidity, median")]
+    assert f"{firm:.2g}" in line
+    scale = result.structures["std_meV_per_atom"] * np.sqrt(result.structures["rigidity"])
+    assert f"std = {scale[0]:.0f} meV/atom / sqrt(R)" in text
+
+
 def test_picture_says_what_its_axes_are(result):
     figure = _demo.draw(result)
     assert len(figure.axes) == 3
@@ -215,7 +240,17 @@ def test_picture_says_what_its_axes_are(result):
         assert "(" in axes.get_ylabel()
         assert axes.get_title()
     assert figure.axes[1].get_xscale() == figure.axes[1].get_yscale() == "log"
-    assert len(figure.legends[0].get_texts()) == 3
+    left, middle, _ = (axes.get_legend() for axes in figure.axes)
+    assert [text.get_text() for text in left.get_texts()] == [
+        "bulk (held out) (44)",
+        "slab (surface) (40)",
+        "target (yours) (3)",
+    ]
+    assert len(middle.get_texts()) == 2
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_failure_leaves_nothing_behind(result, tmp_path, monkeypatch):
@@ -228,11 +263,43 @@ def test_failure_leaves_nothing_behind(result, tmp_path, monkeypatch):
 
 def test_failure_keeps_earlier_results(result, tmp_path, monkeypatch):
     _demo.write(result, tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = contents(tmp_path)
     monkeypatch.setattr(_write, "draw", lambda result: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         _demo.write(result, tmp_path)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+@pytest.mark.parametrize("moved", [0, 1, 2])
+@pytest.mark.parametrize("earlier", [set(), {"a"}, {"a", "b", "c"}])
+def test_files_are_replaced_together_or_not_at_all(tmp_path, monkeypatch, error, moved, earlier):
+    """Whichever of the moves fails or is interrupted."""
+    for name in earlier | {"mine"}:
+        (tmp_path / name).write_text(f"old {name}")
+    before = contents(tmp_path)
+    replace, done = _output.os.replace, []
+
+    def failing(source, target):
+        done.append(target)
+        if len(done) == moved + 1:
+            raise error
+        replace(source, target)
+
+    def write_all():
+        with _output.replaced_together(tmp_path, "abc") as staged:
+            assert staged.parent == tmp_path
+            for name in "abc":
+                (staged / name).write_text("new")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_output.os, "replace", failing)
+        with pytest.raises(error):
+            write_all()
+    assert contents(tmp_path) == before
+    assert listing(tmp_path) == set(before)
+    write_all()
+    assert contents(tmp_path) == {"mine": b"old mine", "a": b"new", "b": b"new", "c": b"new"}
 
 
 def test_replacing_leaves_other_files_and_no_old_picture(result, tmp_path):

@@ -6,7 +6,15 @@ from cases import make_case, quick_cases
 from numpy.testing import assert_allclose, assert_array_equal
 from oracle import exact_coef, exact_group_loo, exact_loo, exact_quad
 
-from skrigidity.hessian import Prior, Rows, choose, leave_out
+from skrigidity.hessian import (
+    AlphaPath,
+    OtherRows,
+    Prior,
+    Rows,
+    choose,
+    leave_out,
+    loo_rows,
+)
 
 CASES = quick_cases()
 
@@ -317,3 +325,97 @@ def test_rows_without_features():
     left = leave_out(Rows(X, rhs=np.arange(5.0)[:, None]), Prior(0.1))
     assert_array_equal(left.quad[:2], 0.0)
     assert_allclose(left.residual[:2, 0], [0, 1], atol=1e-15)
+
+
+@pytest.mark.parametrize("n", [4, 12])
+def test_only_rows_of_weight_zero_have_the_intercept(n):
+    """Nothing that is left pins it, so nothing pins their predictions."""
+    rng = np.random.default_rng(17)
+    X, y, flags = rng.standard_normal((n, 3)), rng.standard_normal((n, 1)), np.arange(n) == 1
+    rows = Rows(X, weight=np.where(flags, 0.0, 1.0), intercept=flags, rhs=y)
+    left = leave_out(rows, Prior(0.1))
+    assert_array_equal(np.isinf(left.quad), flags)
+    coef, _ = exact_coef(X[~flags], y[~flags], alpha=0.1)
+    assert_allclose(left.residual[1], y[1] - X[1] @ coef, rtol=1e-9)
+
+
+def test_a_group_with_all_intercepts_does_not_unpin_its_other_rows():
+    rng = np.random.default_rng(19)
+    X, y = rng.standard_normal((7, 6)) * [2e3, 10, 1, 0.01, 10, 0.3], rng.standard_normal((7, 1))
+    flags, groups = np.arange(7) % 2, (np.arange(7) > 0).astype(int)
+    left = leave_out(Rows(X, intercept=flags, rhs=y, groups=groups), Prior(1e-5))
+    assert_array_equal(np.isinf(left.quad), flags == 1)
+    q = exact_quad(X[:1], X[2::2], alpha=1e-5)
+    assert_allclose(left.quad[2::2], q, rtol=1e-9)
+
+
+@pytest.mark.parametrize("n", [5, 40])
+def test_a_zero_row_of_a_group_is_certain(n):
+    rng = np.random.default_rng(18)
+    X, y = rng.standard_normal((n, 2)), rng.standard_normal((n, 1))
+    X[1] = 0.0
+    left = leave_out(Rows(X, rhs=y), Prior(0.1), np.arange(n) // 3)
+    assert_array_equal(left.quad == 0, np.arange(n) == 1)
+
+
+# -- anything, against fits without it --------------------------------------------------------
+
+
+def random_rows(seed):
+    """Rows of any shape and scale: duplicates, heavy rows, weights, intercepts, free columns."""
+    rng = np.random.default_rng(seed)
+    n, d = int(rng.integers(3, 30)), int(rng.integers(1, 9))
+    X = rng.normal(size=(n, d)) * 10.0 ** rng.integers(-3, 4, d)
+    if rng.random() < 0.3:
+        X = rng.integers(-2, 3, (n, d)).astype(float)
+    if rng.random() < 0.2:
+        X[1] = X[0]
+    if rng.random() < 0.3:
+        X[0] *= 1e5
+    weight = None if rng.random() < 0.4 else rng.uniform(0.1, 3, n)
+    flags = [False, True, np.arange(n) % 2][rng.integers(3)]
+    gamma = rng.uniform(0.5, 2, d) * (rng.random(d) > 0.2) if rng.random() < 0.3 else None
+    y = rng.normal(size=(n, int(rng.integers(1, 3))))
+    groups = rng.integers(0, max(2, n // 3), n)
+    return Rows(X, weight=weight, intercept=flags, rhs=y, groups=groups), gamma, rng
+
+
+def fitted_without(rows, labels, label, prior):
+    """The fit without a sample, None where it lacks the intercept."""
+    rest = rows.kept(labels != label)
+    factor = choose(rest, prior)
+    return factor if factor.has_intercept == rows.has_intercept else None
+
+
+@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.filterwarnings("ignore:ill-conditioned")
+def test_random_problems_against_fits_without_a_sample(seed):
+    rows, gamma, rng = random_rows(seed)
+    n, alphas = len(rows), 10.0 ** rng.integers(-6, 3, 2)
+    single = Rows(rows.matrix, weight=rows.weight, intercept=rows.intercept, rhs=rows.rhs)
+    others = Rows(rng.normal(size=(4, rows.n_features)), intercept=1.0 * rows.has_intercept)
+    sample = rng.integers(0, n, 4)
+    path = loo_rows(AlphaPath(single, gamma, alphas.min()), alphas, units=False)
+    elsewhere = OtherRows(single, gamma, alphas).without_row(path, others, sample)
+    for a, alpha in enumerate(alphas):
+        prior = Prior(alpha, gamma)
+        for kind, labels in ((single, np.arange(n)), (rows, rows.groups)):
+            left = leave_out(kind, prior)
+            for i in range(n):
+                refit = fitted_without(kind, labels, labels[i], prior)
+                if refit is None or (labels == labels[i]).all():
+                    continue
+                own = single[[i]]
+                q = refit.quad(Rows(own.matrix, intercept=own.intercept))[0]
+                residual = own.rhs - own.times(refit.solution.coef, refit.solution.intercept)
+                size = np.abs(np.vstack([rows.rhs, residual])).max()
+                assert_allclose(left.quad[i], q, rtol=1e-6, atol=1e-12)
+                assert_allclose(left.residual[[i]], residual, atol=1e-6 * size)
+                if kind is single:
+                    assert_allclose(path.quad[i, a], q, rtol=1e-6, atol=1e-12)
+                    if np.isfinite(q):
+                        assert_allclose(path.residual[[i], a], residual, atol=1e-6 * size)
+                for k in np.flatnonzero(sample == i):
+                    q = refit.quad(others[[k]])[0]
+                    if kind is single:
+                        assert_allclose(elsewhere[k, a], q, rtol=1e-6)

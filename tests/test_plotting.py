@@ -1,5 +1,6 @@
 """Displays: their data, what they drop and count, and what they refuse. No picture is compared."""
 
+import pickle
 import subprocess
 import sys
 
@@ -113,7 +114,6 @@ def test_target_chooses_a_column(display, forecast):
         display.from_predictions(*several, target=2)
 
 
-@pytest.mark.parametrize("display", OF_PREDICTIONS)
 @pytest.mark.parametrize(
     ("which", "value", "message"),
     [
@@ -123,13 +123,23 @@ def test_target_chooses_a_column(display, forecast):
         (2, -0.1, "y_std must have no negative entry and no NaN, got -0.1"),
     ],
 )
-def test_bad_predictions(display, which, value, message, forecast):
+def test_bad_predictions(which, value, message, forecast):
     bad = [values.copy() for values in forecast]
     bad[which][3] = value
     with pytest.raises(ValueError, match=message):
-        display.from_predictions(*bad)
+        ErrorUncertaintyDisplay.from_predictions(*bad)
+
+
+@pytest.mark.parametrize("display", OF_PREDICTIONS)
+def test_predictions_of_different_lengths(display, forecast):
     with pytest.raises(ValueError, match="must have the same shape"):
         display.from_predictions(forecast[0], forecast[1], forecast[2][:-1])
+
+
+@pytest.mark.parametrize("display", OF_PREDICTIONS)
+def test_unknown_keywords(display, forecast):
+    with pytest.raises(TypeError, match="colour"):
+        display.from_predictions(*forecast, colour="red")
 
 
 @pytest.mark.parametrize(
@@ -144,10 +154,11 @@ def test_bad_predictions(display, which, value, message, forecast):
         lambda R: CommitteeDisplay.from_predictions(np.ones(3), R),
     ],
 )
-@pytest.mark.parametrize("value", [np.nan, -1.0])
-def test_bad_rigidities(draw, value):
-    with pytest.raises(ValueError, match="must have no negative entry and no NaN"):
-        draw(np.array([1.0, value, 2.0]))
+def test_bad_rigidities(draw):
+    with pytest.raises(ValueError, match="must have no negative entry and no NaN, got -1"):
+        draw(np.array([1.0, -1.0, 2.0]))
+    with pytest.raises(ValueError, match="must have no negative entry and no NaN, got NaN"):
+        draw(np.array([1.0, np.nan, 2.0]))
 
 
 def test_groups_must_match(forecast, structures):
@@ -196,6 +207,15 @@ def test_a_display_can_be_drawn_again(forecast):
     assert display.ax_ is not first
 
 
+def test_drawn_displays_can_be_pickled(forecast):
+    display = ErrorUncertaintyDisplay.from_predictions(*forecast)
+    copy = pickle.loads(pickle.dumps(display))
+    np.testing.assert_array_equal(copy.residual, display.residual)
+    ticks = [[text.get_text() for text in d.ax_.get_xticklabels()] for d in (display, copy)]
+    assert ticks[0] == ticks[1]
+    assert "0.5" in ticks[0]
+
+
 # -- errors against uncertainties -----------------------------------------------------------------
 
 
@@ -241,18 +261,18 @@ def test_uncertainties_off_the_axes_are_counted(forecast):
 
 
 def test_contours_enclose_their_shares(forecast):
-    from skrigidity.plotting._density import density
+    from skrigidity.plotting._error_uncertainty import density_of
 
     x, y = np.random.default_rng(0).standard_normal((2, 5000))
-    estimate = density(x, y)
+    estimate = density_of(x, y)
     area = (estimate.x[1] - estimate.x[0]) * (estimate.y[1] - estimate.y[0])
     np.testing.assert_allclose(estimate.values.sum() * area, 1)
     # Of a standard Gaussian in two dimensions: exp(-r^2 / 2) of the points are outside of r.
     shares = np.array([0.9, 0.5, 0.1])
     expected = (1 - shares) / (2 * np.pi)
     np.testing.assert_allclose(estimate.levels(tuple(shares)), expected, rtol=0.25)
-    assert density(x[:19], y[:19]) is None
-    assert density(np.ones(50), y[:50]) is None
+    assert density_of(x[:19], y[:19]) is None
+    assert density_of(np.ones(50), y[:50]) is None
     assert ErrorUncertaintyDisplay.from_predictions(*forecast).density_ is not None
 
 

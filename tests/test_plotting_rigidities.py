@@ -5,11 +5,14 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import make_regression
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skrigidity import ComponentRidge, Environments, PRSelector, RigidRidge
+from skrigidity import ComponentRidge, Environments, PRSelector, RigidKernelRidge, RigidRidge
 from skrigidity.metrics import committee_variance, local_rigidity
 from skrigidity.plotting import (
     CommitteeDisplay,
@@ -19,7 +22,7 @@ from skrigidity.plotting import (
     SelectionPathDisplay,
     TrajectoryRigidityDisplay,
 )
-from skrigidity.sample_selection import augmentation_study
+from skrigidity.sample_selection import SubsetRegressor, augmentation_study
 
 plt = pytest.importorskip("matplotlib.pyplot", reason='needs pip install "skrigidity[plot]"')
 
@@ -67,6 +70,13 @@ def test_distribution(kind):
     if kind == "cumulative":
         x, share = xy(display.artists_[1])
         assert (x.tolist(), share.tolist()) == ([7.0], [100.0])
+
+
+def test_keywords_of_lines_reach_boxes():
+    display = RigidityDistributionDisplay.from_rigidities(
+        np.arange(1.0, 9.0), kind="box", line_kwargs={"lw": 7}
+    )
+    assert 7 in {line.get_linewidth() for line in display.ax_.lines}
 
 
 def test_distribution_of_levels(structures):
@@ -232,6 +242,59 @@ def test_component_display(regression):
     assert sizes.component_names == ["component 0", "component 1"]
 
 
+def subset(model):
+    return SubsetRegressor(model, PRSelector(20))
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        subset,
+        lambda model: make_pipeline(StandardScaler(), subset(model)),
+        lambda model: subset(make_pipeline(StandardScaler(), model)),
+        lambda model: GridSearchCV(subset(model), {"estimator__alpha": [1.0]}, cv=2),
+        lambda model: TransformedTargetRegressor(
+            FrozenEstimator(model), transformer=StandardScaler()
+        ),
+    ],
+    ids=["subset", "in a pipeline", "of a pipeline", "in a search", "frozen, of another target"],
+)
+def test_components_keep_their_names_inside_of_other_estimators(wrap, regression):
+    X, y = regression
+    model = ComponentRidge({"first": [0, 1], "rest": [2, 3, 4, 5]}).fit(X, y)
+    fitted = wrap(model).fit(X, y)
+    display = RigidityDistributionDisplay.from_estimator(fitted, X, level="component")
+    assert list(display.medians) == ["first", "rest"]
+    growing = ComponentRigidityDisplay.from_estimator(wrap(model), X, y, train_sizes=[120])
+    assert growing.component_names == ["first", "rest"]
+
+
+def test_components_that_are_given_are_not_called_by_the_models_names(regression):
+    X, y = regression
+    model = ComponentRidge({"first": [0, 1], "rest": [2, 3, 4, 5]}).fit(X, y)
+    of_descriptor = SimpleNamespace(components_={"a": slice(0, 3), "b": slice(3, 6)})
+    for components, names in (
+        ([1, 2, 3], ["component 0", "component 1", "component 2"]),
+        ([4, 2], ["component 0", "component 1"]),
+        (of_descriptor, ["a", "b"]),
+    ):
+        display = RigidityDistributionDisplay.from_estimator(
+            model, X, level="component", components=components
+        )
+        assert list(display.medians) == names
+
+
+def test_kernel_components_that_are_given_keep_their_names(regression):
+    X, y = regression
+    components = {"first": [0, 1], "rest": [2, 3, 4, 5]}
+    kernel = {"first": "rbf", "rest": "linear"}
+    model = RigidKernelRidge(kernel=kernel, components=components).fit(X, y)
+    display = RigidityDistributionDisplay.from_estimator(
+        model, X, level="component", components=["rest"]
+    )
+    assert list(display.medians) == ["rest"]
+
+
 def test_component_display_counts_components_that_vanish():
     R = np.full((2, 3, 2), 5.0)
     R[:, :, 1] = np.inf
@@ -262,6 +325,8 @@ def test_selection_paths_of_selectors():
     np.testing.assert_allclose(xy(display.lines_[1])[1], seeds[0].objective_path_)
     alone = SelectionPathDisplay.from_selector(seeds[0], name="data")
     assert alone.lines_[0].get_label() == "data, PRSelector"
+    with pytest.raises(TypeError, match="selector must have objective_path_, RigidRidge has not"):
+        SelectionPathDisplay.from_selector(RigidRidge())
     unknown = SelectionPathDisplay.from_selector(PRSelector(5).fit(X))
     assert unknown.dropped_ == {"value ≤ 0": 1}
     other = PRSelector(5, objective="variance").fit(X)
@@ -269,6 +334,14 @@ def test_selection_paths_of_selectors():
         SelectionPathDisplay.from_selector({"a": seeds[0], "b": other})
     with pytest.raises(ValueError, match="differ in their numbers of picks"):
         SelectionPathDisplay.from_selector({"a": [seeds[0], PRSelector(3).fit(X)]})
+
+
+def test_selection_path_inside_of_other_estimators(regression):
+    X, y = regression
+    model = make_pipeline(StandardScaler(), SubsetRegressor(RigidRidge(), PRSelector(5)))
+    display = SelectionPathDisplay.from_selector({"greedy": model.fit(X, y)})
+    expected = model[-1].selector_.objective_path_
+    np.testing.assert_array_equal(display.paths["greedy"].values, [expected])
 
 
 def tidy(values):
@@ -308,7 +381,7 @@ def test_selection_paths_of_an_augmentation_study(regression):
     strategies = {"greedy": PRSelector(), "random": "random"}
     parts = X[:30], y[:30], X[30:80], y[30:80], X[80:], y[80:]
     paths = augmentation_study(*parts, n_picks=3, strategies=strategies, n_random=4, random_state=0)
-    display = SelectionPathDisplay.from_frame(paths)
+    display = SelectionPathDisplay.from_frame(paths, label=None)
     assert {k: path.values.shape for k, path in display.paths.items()} == {
         "greedy": (1, 4),
         "random": (4, 4),
@@ -375,3 +448,18 @@ def test_trajectory_shows_gaps():
         TrajectoryRigidityDisplay.from_rigidities(R, time=[0, 1, 1, 2])
     with pytest.raises(ValueError, match="window must be at least 1"):
         TrajectoryRigidityDisplay.from_rigidities(R, window=-1)
+
+
+@pytest.mark.parametrize("option", ["spread", "yscale"])
+def test_unknown_choices_of_paths(option):
+    table = {"strategy": ["a", "a"], "seed": [0, 0], "n_picks": [0, 1]}
+    frame = pd.DataFrame({**table, "target_rigidity": [1.0, 2.0]})
+    with pytest.raises(ValueError, match=rf"{option} must be one of \(.*\), got 'none'"):
+        SelectionPathDisplay.from_frame(frame, **{option: "none"})
+
+
+@pytest.mark.parametrize("display", [RigidityDistributionDisplay, RigidityTrainingDisplay])
+def test_unknown_kinds(display):
+    data = ([1.0, 2.0],) if display is RigidityDistributionDisplay else ([0], [[1.0, 2.0]])
+    with pytest.raises(ValueError, match=r"kind must be one of \(.*\), got 'none'"):
+        display.from_rigidities(*data, kind="none")

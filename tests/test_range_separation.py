@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 from oracle import exact_quad
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.utils.estimator_checks import check_no_attributes_set_in_init
 
 from skrigidity import ComponentRidge
 from skrigidity.atomistic import RangeSeparatedDescriptor, clear_cache
@@ -73,7 +71,7 @@ def test_equals_featomics_clebsch_gordan_products(kind):
     from featomic.clebsch_gordan import DensityCorrelations
     from featomic.density import SmearedPowerLaw
 
-    from skrigidity.atomistic._lode import lode_hypers
+    from skrigidity.atomistic._radial_tables import lode_hypers
 
     frames = dimers(3)
     by_angular = {
@@ -127,7 +125,7 @@ def test_tables_equal_featomics_adaptive_quadrature(angular, derivative):
     from featomic.density import SmearedPowerLaw
     from featomic.splines import SoapSpliner
 
-    from skrigidity.atomistic._lode import lode_hypers
+    from skrigidity.atomistic._radial_tables import lode_hypers
 
     radial = Monomials(angular_channel=angular, max_radial=1, radius=2.8)
     spliner = SoapSpliner(
@@ -308,9 +306,7 @@ def test_every_parameter_counts_in_the_cache(monkeypatch):
     monkeypatch.setattr(
         RangeSeparatedDescriptor,
         "_environments",
-        lambda self, frames, chunk, dtype: (
-            computed.append(len(chunk)) or original(self, frames, chunk, dtype)
-        ),
+        lambda self, frames, dtype: computed.append(len(frames)) or original(self, frames, dtype),
     )
     frames = molecules("H2O", length=8.0)
 
@@ -356,13 +352,6 @@ def test_every_parameter_counts_in_the_cache(monkeypatch):
 def test_bad_parameters(parameters, message):
     with pytest.raises(ValueError, match=message):
         RangeSeparatedDescriptor(**(SMALL | parameters)).fit(molecules("H2O"))
-
-
-@pytest.mark.usefixtures("extra")
-def test_before_fit_and_in_init():
-    check_no_attributes_set_in_init("RangeSeparatedDescriptor", RangeSeparatedDescriptor())
-    with pytest.raises(NotFittedError):
-        RangeSeparatedDescriptor().transform(molecules("H2O"))
 
 
 @pytest.mark.parametrize("module", ["featomic", "ase"])

@@ -117,7 +117,6 @@ def test_scores_equal_refits(shape, scoring, weights, weight_type):
         expected = brute_scores(X, y, alpha, weight, scoring=scoring, precision=precision)
         assert_allclose(score, expected, rtol=1e-7)
     assert_array_equal(model.n_excluded_per_alpha_, 0)
-    assert model.alpha_ == alphas[int(np.argmax(model.scores_.mean(axis=1)))]
     assert_allclose(model.best_score_, model.scores_.mean(axis=1).max())
 
 
@@ -330,9 +329,9 @@ def test_evidence_peaks_where_bayesian_ridge_does(shape):
 
 @pytest.mark.parametrize("scoring", SCORINGS)
 def test_hardly_any_samples(scoring):
-    """Nothing to choose by: the first alpha, no warning."""
+    """Nothing to choose by: the largest alpha, and no warning within a decade."""
     one = RigidRidgeCV([1.0, 2.0], scoring=scoring).fit([[1.0, 2.0]], [3.0])
-    assert one.alpha_ == 1.0
+    assert one.alpha_ == 2.0
     assert_allclose(one.predict([[5.0, 5.0]]), 3.0)
     X, y = make((6, 2))
     light = RigidRidgeCV([1.0, 2.0], scoring=scoring).fit(X, y, np.full(6, 0.01))
@@ -463,7 +462,7 @@ def test_many_blocks_of_rows():
 def test_default_alphas():
     X, y = make((20, 3))
     model = RigidRidgeCV().fit(X, y)
-    assert_allclose(model.alphas_, np.logspace(-10, 10, 21) * np.mean(X**2))
+    assert_allclose(model.alphas_, np.logspace(-10, 10, 21) * np.mean(X.var(axis=0)))
     scaled = RigidRidgeCV().fit(1e3 * X, y)
     assert_allclose(scaled.alpha_, 1e6 * model.alpha_)
     assert_allclose(scaled.scores_, model.scores_, rtol=1e-6)
@@ -554,3 +553,30 @@ def test_in_scikit_learns_tools():
     assert best.alpha_ in ALPHAS
     assert search.score(X, y) > 0.5
     assert clone(best).get_params()["alphas"] == ALPHAS
+
+
+# -- grids, ties, and scores that must not choose -----------------------------------------------
+
+
+def test_default_grid_does_not_move_with_the_features():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((30, 3))
+    y = X @ np.ones(3) + rng.standard_normal(30)
+    a, b = RigidRidgeCV().fit(X, y), RigidRidgeCV().fit(X + 100.0, y)
+    assert_allclose(b.alphas_, a.alphas_, rtol=1e-10)
+    assert_allclose(b.prediction_rigidity(X + 100.0), a.prediction_rigidity(X), rtol=1e-8)
+
+
+def test_edge_of_the_grid_is_told():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((30, 3))
+    with pytest.warns(UserWarning, match="edge of the grid"):
+        RigidRidgeCV([10.0, 100.0, 1000.0]).fit(X, X @ np.ones(3))
+
+
+def test_ties_go_to_the_larger_alpha():
+    X = np.ones((6, 1))  # nothing but the intercept explains anything
+    y = np.array([1.0, 2.0, 0.0, 1.0, 3.0, -1.0])
+    with pytest.warns(UserWarning, match="do not tell"):
+        model = RigidRidgeCV([1e-3, 1.0, 1e3]).fit(X, y)
+    assert model.alpha_ == 1e3

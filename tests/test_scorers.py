@@ -28,7 +28,6 @@ from skrigidity import (
     PerEnvironment,
     RigidKernelRidge,
     RigidRidge,
-    RigidRidgeCV,
     WithRigidity,
 )
 from skrigidity.calibration import gaussian_crps
@@ -38,6 +37,7 @@ from skrigidity.metrics import (
     error_uncertainty_correlation,
     get_scorer_names,
     get_scorers,
+    is_rigidity_scorer,
     make_rigidity_scorer,
     make_uncertainty_scorer,
     miscalibration_area,
@@ -192,7 +192,6 @@ def test_infinite_and_vanishing_error_bars():
     assert_array_equal(each, [-np.inf, np.inf])
 
 
-@every_function
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -205,16 +204,36 @@ def test_infinite_and_vanishing_error_bars():
         (([], [], []), "minimum of 1 is required"),
     ],
 )
-def test_bad_forecasts(function, arguments, message):
+def test_bad_forecasts(arguments, message):
     with pytest.raises(ValueError, match=message):
-        function(*arguments)
+        crps(*arguments)
+
+
+BAD_WEIGHTS = {
+    "too few": ([1.0], "sample_weight.shape"),
+    "negative": ([-1.0, 1.0], "Negative values in data passed to `sample_weight`"),
+    "zero throughout": ([0.0, 0.0], "zero"),  # in the words of some version of scikit-learn
+    "nan": ([np.nan, 1.0], "sample_weight contains NaN"),
+    "inf": ([np.inf, 1.0], "sample_weight contains infinity"),
+    "None": ([None, 1.0], "sample_weight contains NaN"),
+}
+
+
+@pytest.mark.parametrize(("weight", "message"), BAD_WEIGHTS.values(), ids=list(BAD_WEIGHTS))
+def test_bad_weights(weight, message):
+    with pytest.raises(ValueError, match=message):
+        crps([1.0, 2.0], [1.0, 2.0], [1.0, 1.0], sample_weight=weight)
+    model = RigidRidge().fit([[1.0], [2.0]], [1.0, 2.0])
+    with pytest.raises(ValueError, match=message):
+        make_rigidity_scorer()(model, [[1.0], [2.0]], sample_weight=weight)
 
 
 @every_function
-@pytest.mark.parametrize("weight", [[1.0], [-1.0, 1.0], [0.0, 0.0], [np.nan, 1.0]])
-def test_bad_weights(function, weight):
-    with pytest.raises(ValueError, match=r"weight|inconsistent|Negative"):
-        function([1.0, 2.0], [1.0, 2.0], [1.0, 1.0], sample_weight=weight)
+def test_every_score_checks_its_input(function):
+    with pytest.raises(ValueError, match="y_true contains NaN"):
+        function([1.0, np.nan], [1.0, 2.0], [1.0, 1.0])
+    with pytest.raises(ValueError, match="sample_weight contains infinity"):
+        function([1.0, 2.0], [1.0, 2.0], [1.0, 1.0], sample_weight=[np.inf, 1.0])
 
 
 # -- scorers of error bars --------------------------------------------------------------------
@@ -236,19 +255,18 @@ def test_scorers_are_functions_with_a_sign(data, name):
     assert pickle.loads(pickle.dumps(scorer))(model, X, y) == scorer(model, X, y)
 
 
-@pytest.mark.parametrize("name", list(SCORES))
-def test_scorers_see_through_composites(data, name):
+def test_scorers_see_through_composites(data):
     X, y = data
-    scorer = get_scorers(name)[name]
     inner = make_pipeline(StandardScaler(), RigidRidge(0.3))
     model = GridSearchCV(
         TransformedTargetRegressor(inner, transformer=StandardScaler()),
         {"regressor__rigidridge__alpha": [0.3]},
         cv=2,
     ).fit(X, y)
-    function, sign = SCORES[name]
-    expected = sign * function(y, model.predict(X), prediction_std(model, X))
-    assert_allclose(scorer(model, X, y), expected)
+    forecast = y, model.predict(X), prediction_std(model, X)
+    for name, scorer in get_scorers(SCORES).items():
+        function, sign = SCORES[name]
+        assert_allclose(scorer(model, X, y), sign * function(*forecast))
 
 
 def test_scorers_of_several_targets(data):
@@ -370,20 +388,32 @@ def test_rigidities_without_bounds():
 
 
 @pytest.mark.parametrize("level", ["global", "local", "component"])
-@pytest.mark.parametrize("statistic", STATISTICS)
-def test_rigidity_grows_with_alpha_so_that_a_search_picks_the_stiffest(
-    structures, level, statistic
-):
+def test_rigidity_grows_with_alpha_so_that_a_search_picks_the_stiffest(structures, level):
+    """Why rigidity scores are for looking, never for choosing."""
     X, y = structures
-    alphas = [1e-3, 1e-1, 10.0, 1e3]
-    scorer = make_rigidity_scorer(level, statistic, components=[2, 2])
-    search = GridSearchCV(RigidRidge(), {"alpha": alphas}, scoring=scorer, cv=3).fit(X, y)
-    assert (np.diff(search.cv_results_["mean_test_score"]) > 0).all()
+    scorers = {s: make_rigidity_scorer(level, s, components=[2, 2]) for s in STATISTICS}
+    search = GridSearchCV(
+        RigidRidge(),
+        {"alpha": [1e-3, 1e-1, 10.0, 1e3]},
+        scoring={**scorers, "r2": "r2"},
+        refit="log_mean",
+        cv=3,
+    ).fit(X, y)
+    for statistic in STATISTICS:
+        assert (np.diff(search.cv_results_[f"mean_test_{statistic}"]) > 0).all()
     assert search.best_params_ == {"alpha": 1e3}
-    closed = RigidRidgeCV(alphas, scoring=scorer).fit(X, y)
-    assert (np.diff(closed.scores_) > 0).all()
-    errors = cross_validate(RigidRidge(1e3), X, y, cv=3)["test_score"]
-    assert errors.mean() < cross_validate(RigidRidge(1e-1), X, y, cv=3)["test_score"].mean() - 0.3
+    r2 = search.cv_results_["mean_test_r2"]
+    assert r2[-1] < r2[1] - 0.3
+
+
+def test_which_scorers_are_of_rigidities():
+    rigidities = [name for name in get_scorer_names() if "rigidity" in name]
+    assert len(rigidities) == 12
+    for name, scorer in get_scorers([*get_scorer_names(), "r2"]).items():
+        assert is_rigidity_scorer(name) == is_rigidity_scorer(scorer) == (name in rigidities)
+        assert is_rigidity_scorer(clone(scorer, safe=False)) == (name in rigidities)
+    for other in (None, ["rigidity_min"], {"rigidity_min": 1}, len):
+        assert not is_rigidity_scorer(other)
 
 
 @pytest.mark.parametrize(

@@ -54,10 +54,10 @@ class Data:
         """Fit a selector to these data."""
         names = ("cost", "candidate_weight", "target_weight", "train_weight")
         fit = {name: arguments.pop(name) for name in names if name in arguments}
-        prior = {"alpha": self.alpha, "regularizer": self.gamma}
-        if "estimator" in arguments:
-            prior = {}
-        selector = PRSelector(n_to_select, objective=objective, **prior, **arguments)
+        intercept = arguments.pop("fit_intercept", True)
+        prior = RigidRidge(self.alpha, regularizer=self.gamma, fit_intercept=intercept)
+        arguments = {"estimator": prior, **arguments}
+        selector = PRSelector(n_to_select, objective=objective, **arguments)
         X_target = getattr(self, X_target) if isinstance(X_target, str) else X_target
         X_train = self.train if len(self.train) else None
         return selector.fit(self.pool, X_target=X_target, X_train=X_train, **fit)
@@ -139,9 +139,10 @@ def test_environments_as_targets(kind, objective, aggregate):
     data = Data(kind)
     sizes = np.array([1, 3, 2, 2] * (len(data.pool) // 8))
     structures = Environments(data.pool, np.append(0, np.cumsum(sizes)))
-    selector = PRSelector(
-        5, alpha=data.alpha, aggregate=aggregate, level="local", objective=objective
-    ).fit(list(structures), X_target=data.targets, X_train=[x[None] for x in data.train])
+    model = RigidRidge(data.alpha, aggregate=aggregate)
+    selector = PRSelector(5, estimator=model, level="local", objective=objective).fit(
+        list(structures), X_target=data.targets, X_train=[x[None] for x in data.train]
+    )
     data.pool = structures.aggregate(aggregate)
     task = data.task(objective, targets=rows(data.targets, aggregate == "mean"))
     assert_path(selector, assert_greedy(task, selector.selected_idx_))
@@ -254,3 +255,11 @@ def test_rigidity_after_100_picks_equals_refitting(kind, objective):
     assert_allclose(
         selector.target_rigidity_[1], refitted.prediction_rigidity(data.targets), rtol=2e-8
     )
+
+
+def test_frames_are_told_what_they_need():
+    atoms = pytest.importorskip("ase.build")
+    with pytest.raises(TypeError, match="FeatomicDescriptor"):
+        PRSelector(1).fit([atoms.molecule("H2O"), atoms.molecule("CH4")])
+    with pytest.raises(ValueError, match="row 1 has 3 entries"):
+        PRSelector(1).fit([[1.0, 2.0], [1.0, 2.0, 3.0]])

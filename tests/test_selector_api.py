@@ -2,7 +2,9 @@
 
 import pickle
 import sys
+import tracemalloc
 import warnings
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,16 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import Ridge
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import (
+    BayesianRidge,
+    HuberRegressor,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+)
 from sklearn.model_selection import cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -26,9 +37,10 @@ from skrigidity import (
     RigidKernelRidge,
     RigidRidge,
     RigidRidgeCV,
+    WithRigidity,
 )
 from skrigidity.sample_selection import SubsetRegressor
-from skrigidity.sample_selection._problem import _on_disk
+from skrigidity.sample_selection._pool import on_disk
 
 OBJECTIVES = ("mean", "log_mean", "min", "variance", "information")
 
@@ -44,6 +56,7 @@ EXPECTED_FAILURES = {
 
 
 # xfail_strict in pyproject.toml: each of them has to fail.
+@pytest.mark.filterwarnings("ignore:PRSelector has chosen:UserWarning")
 @parametrize_with_checks([PRSelector()], expected_failed_checks=lambda _: EXPECTED_FAILURES)
 def test_check_estimator(estimator, check):
     check(estimator)
@@ -121,32 +134,21 @@ def test_every_container_gives_the_same_picks(container, X, X_target, X_train, t
     assert_array_equal(chosen, X[reference.selected_idx_])
 
 
-@pytest.mark.parametrize("storage", ["float32", "float64", None])
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_storage_changes_nothing(storage, objective, X, X_target, X_train):
-    data = {"X_target": X_target, "X_train": X_train}
-    reference = PRSelector(10, objective=objective).fit(X, **data)
-    selector = PRSelector(10, objective=objective, storage=storage)
-    for pool in (X, lambda: [X[:25], X[25:]]):
-        selector.fit(pool, **data)
-        assert_array_equal(selector.selected_idx_, reference.selected_idx_)
-        assert_allclose(selector.objective_path_, reference.objective_path_, rtol=1e-6)
-
-
 def test_what_lies_on_disk_stays_there(X, tmp_path):
     pool = memory_map(X, tmp_path, np.float32)
-    for on_disk in (pool, pool[3:], Environments(pool, np.arange(41)), np.asarray(pool)):
-        assert _on_disk(on_disk)
+    for stored in (pool, pool[3:], Environments(pool, np.arange(41)), np.asarray(pool)):
+        assert on_disk(stored)
     for in_memory in (X, X[3:], Environments(X, np.arange(41)), np.array(pool), sp.csr_array(X)):
-        assert not _on_disk(in_memory)
+        assert not on_disk(in_memory)
 
 
 @pytest.mark.parametrize("wrap", [list, Environments.from_arrays])
 @pytest.mark.parametrize("aggregate", ["mean", "sum"])
 def test_structures_are_aggregated(wrap, aggregate, structures, X_target):
-    selector = PRSelector(6, aggregate=aggregate).fit(wrap(structures), X_target=X_target)
+    model = RigidRidge(aggregate=aggregate)
+    selector = PRSelector(6, estimator=model).fit(wrap(structures), X_target=X_target)
     X = Environments.from_arrays(structures).aggregate(aggregate)
-    rows = PRSelector(6, aggregate=aggregate).fit(X, X_target=X_target)
+    rows = PRSelector(6).fit(X, X_target=X_target)
     assert_array_equal(selector.selected_idx_, rows.selected_idx_)
     chosen = selector.transform(wrap(structures))
     assert type(chosen) is (list if wrap is list else Environments)
@@ -366,21 +368,29 @@ def test_repeating_is_choosing_among_copies(X, X_target, X_train):
 # -- what is chosen ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("storage", ["float64", "float32", None])
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_ties_go_to_the_lowest_index(objective, storage, X, X_target, X_train):
+def test_ties_go_to_the_lowest_index(objective, X, X_target, X_train):
     once = PRSelector(1, objective=objective).fit(X, X_target=X_target, X_train=X_train)
-    for _ in range(3):
-        order = np.random.default_rng(_).permutation(120)
+    for seed, storage in enumerate(["float64", "float64", "float32", None]):
+        order = np.random.default_rng(seed).permutation(120)
         pool = np.tile(X, (3, 1))[order]
         selector = PRSelector(1, objective=objective, storage=storage)
         selector.fit(pool, X_target=X_target, X_train=X_train)
         assert_array_equal(
             selector.selected_idx_, np.flatnonzero(order % 40 == once.selected_idx_)[0]
         )
-    nothing = PRSelector(2, objective=objective, fit_intercept=False, storage=storage)
+    model = RigidRidge(fit_intercept=False)
+    nothing = PRSelector(2, estimator=model, objective=objective, storage=storage)
     nothing.fit(np.eye(3)[[0, 0, 1, 1]], X_target=[[0.0, 0.0, 1.0]])
     assert_array_equal(nothing.selected_idx_, [0, 1])
+
+
+def test_all_first_picks_tell_the_same_of_targets_that_leave_nothing_open(X, rng):
+    for shift in (0.0, 3.0):
+        selector = PRSelector(1, objective="information").fit(
+            X + shift, X_target=rng.standard_normal((30, 5))
+        )
+        assert_array_equal(selector.selected_idx_, [0])
 
 
 def test_gains_are_per_cost(X, X_target, X_train, rng):
@@ -470,7 +480,7 @@ def test_constructor_and_fit_take_the_same_data(X, X_target, X_train):
 def test_targets_that_cannot_move_are_counted(X, X_train):
     targets = np.vstack([X[:3], np.zeros((2, 5)), X[3:5]])
     for objective in OBJECTIVES:
-        options = {"fit_intercept": False, "objective": objective}
+        options = {"estimator": RigidRidge(fit_intercept=False), "objective": objective}
         selector = PRSelector(4, **options).fit(X, X_target=targets, X_train=X_train)
         assert selector.n_unmovable_targets_ == 2
         assert (selector.target_rigidity_[:, 3:5] == np.inf).all()
@@ -479,7 +489,7 @@ def test_targets_that_cannot_move_are_counted(X, X_train):
         assert_array_equal(selector.selected_idx_, others.selected_idx_)
         assert_allclose(selector.objective_path_, others.objective_path_)
     with pytest.raises(ValueError, match="X_target has no prediction that can move"):
-        PRSelector(4, fit_intercept=False).fit(X, X_target=np.zeros((2, 5)))
+        PRSelector(4, **options).fit(X, X_target=np.zeros((2, 5)))
 
 
 # -- levels and estimators ---------------------------------------------------------------------
@@ -523,13 +533,15 @@ def test_component_targets_by_column_names(X, X_target, X_train):
     assert_array_equal(selector.selected_idx_, by_number.selected_idx_)
 
 
-def test_parameters_of_the_model(X, X_target, X_train):
+def test_alpha_or_estimator(X, X_target, X_train):
     data = {"X_target": X_target, "X_train": X_train}
-    parameters = {"alpha": 0.3, "regularizer": np.arange(1.0, 6.0), "fit_intercept": False}
-    own = PRSelector(5, **parameters).fit(X, **data)
-    for estimator in (RigidRidge(**parameters), FrozenEstimator(RigidRidge(**parameters))):
-        selector = PRSelector(5, estimator=estimator).fit(X, **data)
-        assert_array_equal(selector.objective_path_, own.objective_path_)
+    for alpha, same in ((0.3, RigidRidge(0.3)), (None, RigidRidge(1.0))):
+        own = PRSelector(5, alpha=alpha).fit(X, **data)
+        for estimator in (same, FrozenEstimator(same)):
+            selector = PRSelector(5, estimator=estimator).fit(X, **data)
+            assert_array_equal(selector.objective_path_, own.objective_path_)
+    with pytest.raises(ValueError, match=r"alpha=0.3 and estimator=RigidRidge\(\): give one"):
+        PRSelector(5, alpha=0.3, estimator=RigidRidge()).fit(X, **data)
 
 
 @pytest.mark.parametrize(
@@ -562,30 +574,47 @@ def test_fitted_estimators_bring_their_hessian(estimator, X, X_target, X_train, 
         )
 
 
-@pytest.mark.parametrize("train", [True, False])
-@pytest.mark.parametrize("kernel", ["rbf", {"near": "rbf", "far": "linear"}])
-def test_kernels(kernel, train, X, X_target, X_train):
-    estimator = RigidKernelRidge(0.3, kernel=kernel)
-    data = {"X_train": X_train} if train else {}
-    selector = PRSelector(5, estimator=estimator).fit(X, X_target=X_target, **data)
-    rows = np.vstack([X_train, X[selector.selected_idx_]]) if train else X[selector.selected_idx_]
-    model = clone(estimator).fit(rows, np.zeros(len(rows)))
-    assert_allclose(selector.target_rigidity_[1], model.prediction_rigidity(X_target), rtol=1e-7)
-    if isinstance(kernel, dict):
-        by_component = PRSelector(5, estimator=estimator, level="component", components=["far"])
-        by_component.fit(X, X_target=X_target, **data)
-        assert by_component.target_rigidity_.shape == (2, 6, 1)
-
-
 def test_kernels_of_structures(structures, X_train):
     data = {"X_target": structures[:4], "X_train": structures[30:]}
     estimator = RigidKernelRidge(0.3, kernel="linear")
     selector = PRSelector(5, estimator=estimator).fit(structures[:30], **data)
-    linear = PRSelector(5, alpha=0.3, fit_intercept=False).fit(structures[:30], **data)
+    ridge = RigidRidge(0.3, fit_intercept=False)
+    linear = PRSelector(5, estimator=ridge).fit(structures[:30], **data)
     assert_array_equal(selector.selected_idx_, linear.selected_idx_)
     assert_allclose(selector.objective_path_, linear.objective_path_, rtol=1e-7)
     with pytest.raises(ValueError, match="whole pool at hand"):
         selector.fit(lambda: [structures[:30]], **data)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        BayesianRidge(),
+        HuberRegressor(),
+        PoissonRegressor(alpha=0.1),
+        LogisticRegression(),
+        KernelRidge(kernel="rbf"),
+        GaussianProcessRegressor(RBF(), alpha=0.1),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_any_fitted_model_with_rigidities(estimator, X, X_target):
+    y = np.abs(X.sum(axis=1))
+    label = y > 1 if hasattr(estimator, "decision_function") else y
+    model = WithRigidity(estimator).fit(X[:20], label[:20])
+    selector = PRSelector(3, estimator=model).fit(X[20:], X_target=X_target)
+    chosen = X[20:][selector.selected_idx_]
+    R = [model.prediction_rigidity(X_target), model.rigidity_with(X_target, chosen)]
+    assert_allclose(selector.target_rigidity_, R, rtol=1e-7)
+    each = [model.rigidity_with(X_target, x[None]).mean() for x in X[20:]]
+    assert selector.selected_idx_[0] == np.argmax(each)
+
+
+def test_a_rigidity_per_class_is_no_objective(X):
+    label = np.digitize(X[:, 0], [-0.5, 0.5])
+    model = WithRigidity(LogisticRegression()).fit(X, label)
+    with pytest.raises(ValueError, match="estimator must have one output per sample"):
+        PRSelector(3, estimator=model).fit(X)
 
 
 # -- warm start --------------------------------------------------------------------------------
@@ -656,6 +685,21 @@ def test_last_step_of_a_pipeline(X, X_target):
     assert_array_equal(pipe[-1].selected_idx_, reference.selected_idx_)
 
 
+def test_a_step_that_gets_fewer_samples_than_targets_is_told_of_the_alternative(X):
+    y = X.sum(axis=1)
+    pipe = make_pipeline(PRSelector(4), RigidRidge())
+    with (
+        pytest.warns(UserWarning, match=r"4 of 40 samples .* SubsetRegressor\(estimator, PRSel"),
+        pytest.raises(ValueError, match="inconsistent numbers of samples"),
+    ):
+        pipe.fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PRSelector(40).fit_transform(X, y)
+        PRSelector(4).fit_transform(X)
+        PRSelector(4).fit_resample(X, y)
+
+
 def test_routed_data_go_through_the_steps_before(X, X_target, X_train):
     scaler = StandardScaler().fit(X)
     reference = PRSelector(4).fit(
@@ -701,9 +745,6 @@ T = np.ones((3, 5)) + np.arange(5)
 BAD_PARAMETERS = {
     "n_to_select": [0, -1, 1.5, "all", np.nan, 41],
     "alpha": [-1.0, np.nan, np.inf, "small", [1.0]],
-    "regularizer": ["I", np.ones(4), np.eye(4), -np.ones(5), np.full(5, np.nan), np.zeros(5)],
-    "fit_intercept": ["yes"],
-    "aggregate": ["median"],
     "estimator": [
         Ridge(),
         "ridge",
@@ -735,20 +776,24 @@ BAD_DATA = {
 }
 
 
-def bad(table):
-    return [pytest.param(name, value, id=name) for name, list_ in table.items() for value in list_]
+@pytest.mark.parametrize("name", BAD_PARAMETERS)
+def test_bad_parameters_are_named(name, X):
+    for value in BAD_PARAMETERS[name]:
+        with pytest.raises((ValueError, TypeError), match=rf"\b{name}\b"):
+            PRSelector(**{"n_to_select": 2, name: value}).fit(X)
 
 
-@pytest.mark.parametrize(("name", "value"), bad(BAD_PARAMETERS))
-def test_bad_parameters_are_named(name, value, X):
-    with pytest.raises((ValueError, TypeError), match=rf"\b{name}\b"):
-        PRSelector(**{"n_to_select": 2, name: value}).fit(X)
+@pytest.mark.parametrize("gamma", [np.ones(4), -np.ones(5), np.zeros(5)])
+def test_bad_regularizers_of_the_estimator_are_named(gamma, X):
+    with pytest.raises(ValueError, match="regularizer"):
+        PRSelector(2, estimator=RigidRidge(regularizer=gamma)).fit(X)
 
 
-@pytest.mark.parametrize(("name", "value"), bad(BAD_DATA))
-def test_bad_data_are_named(name, value, X):
-    with pytest.raises((ValueError, TypeError), match=rf"\b{name}\b"):
-        PRSelector(2).fit(X, **{"X_target": T, "X_train": T, name: value})
+@pytest.mark.parametrize("name", BAD_DATA)
+def test_bad_data_are_named(name, X):
+    for value in BAD_DATA[name]:
+        with pytest.raises((ValueError, TypeError), match=rf"\b{name}\b"):
+            PRSelector(2).fit(X, **{"X_target": T, "X_train": T, name: value})
 
 
 BAD_POOLS = {
@@ -776,6 +821,35 @@ def test_bad_pools(kind, X):
     make, message = BAD_POOLS[kind]
     with pytest.raises((ValueError, TypeError), match=message):
         PRSelector(1).fit(make(X))
+
+
+@pytest.mark.parametrize("scale", [1e160, 1e-160])
+@pytest.mark.parametrize("name", ["X", "X_target", "X_train"])
+def test_numbers_too_large_or_small_give_errors_rather_than_nan(name, scale, X, X_target, X_train):
+    data = {"X": X, "X_target": X_target, "X_train": X_train}
+    data[name] = scale * data[name]
+    pool = data.pop("X")
+    for estimator, objective in product([RigidRidge(), RigidKernelRidge()], OBJECTIVES):
+        selector = PRSelector(2, estimator=estimator, objective=objective)
+        try:
+            selector.fit(pool, **data)
+        except ValueError as error:
+            assert name in str(error)  # noqa: PT017
+        else:
+            assert scale < 1
+            assert np.isfinite(selector.objective_path_).all()
+            assert not np.isnan(selector.target_rigidity_).any()
+
+
+@pytest.mark.parametrize("objective", ["variance", "information"])
+def test_the_first_pick_needs_memory_for_the_pool_not_for_its_square(objective, rng):
+    X = rng.standard_normal((5000, 10))
+    PRSelector(1, objective=objective).fit(X[:50])
+    tracemalloc.start()
+    PRSelector(2, objective=objective).fit(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * len(X) ** 2 / 3
 
 
 def test_functions_start_over(X, X_target):

@@ -21,11 +21,13 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skrigidity import (
+    ComponentRidge,
     Environments,
     PerEnvironment,
     PRSelector,
     RigidKernelRidge,
     RigidRidge,
+    RigidRidgeCV,
     WithRigidity,
 )
 from skrigidity.metrics import (
@@ -38,15 +40,14 @@ from skrigidity.sample_selection import SubsetRegressor, SubsetSampler
 
 
 @parametrize_with_checks(
-    [
-        SubsetRegressor(RigidRidge(), PRSelector(0.5)),
-        SubsetRegressor(RigidKernelRidge(), make_pipeline(StandardScaler(), PRSelector(0.5))),
-        SubsetRegressor(WithRigidity(LogisticRegression()), PRSelector(0.9)),
-        SubsetSampler(PRSelector(0.5)),
-    ]
+    [SubsetRegressor(RigidRidge(), PRSelector(0.5)), SubsetSampler(PRSelector(0.5))]
 )
 def test_check_estimator(estimator, check):
     check(estimator)
+
+
+# A threshold that is reached before the first pick.
+NOTHING = PRSelector(threshold=-5.0, estimator=RigidRidge(fit_intercept=False))
 
 
 class Chooses(BaseEstimator):
@@ -193,6 +194,51 @@ def test_selection_and_model_may_see_other_features(structures, rng):
     assert_allclose(model.predict(structures), reference.predict(structures))
 
 
+@pytest.mark.parametrize(
+    ("estimator", "handed_on"),
+    [
+        (RigidRidge(1e-4, fit_intercept=False), True),
+        (ComponentRidge([2, 3], alpha={"component0": 1e-4, "component1": 10.0}), True),
+        (RigidKernelRidge(1e-3, kernel="rbf", gamma=0.01), True),
+        (RigidRidgeCV([1e-4, 1e-3]), False),
+        (Ridge(1e-4), False),
+        (make_pipeline(StandardScaler(), RigidRidge(1e-4)), False),
+    ],
+)
+def test_the_choice_is_made_under_the_estimator(estimator, handed_on, X, y):
+    subset = SubsetRegressor(estimator, PRSelector(8)).fit(X, y)
+    under = {"estimator": estimator} if handed_on else {"alpha": 1.0}
+    expected = PRSelector(8, **under).fit(X)
+    assert_array_equal(subset.selected_idx_, expected.selected_idx_)
+    assert_allclose(subset.selector_.objective_path_, expected.objective_path_)
+    if handed_on:
+        assert not np.array_equal(expected.selected_idx_, PRSelector(8).fit(X).selected_idx_)
+    for own in ({"alpha": 3.0}, {"estimator": RigidRidge(3.0)}):
+        subset = SubsetRegressor(estimator, PRSelector(8, **own)).fit(X, y)
+        assert_array_equal(subset.selected_idx_, PRSelector(8, alpha=3.0).fit(X).selected_idx_)
+    subset = SubsetRegressor(estimator, make_pipeline(StandardScaler(), PRSelector(8))).fit(X, y)
+    expected = PRSelector(8).fit(StandardScaler().fit_transform(X))
+    assert_array_equal(subset.selected_idx_, expected.selected_idx_)
+
+
+def test_several_alphas_need_a_selector_with_one(X, y):
+    Y = np.column_stack([y, y])
+    with pytest.raises(ValueError, match="estimator has one alpha per target"):
+        SubsetRegressor(RigidRidge([1.0, 2.0]), PRSelector(8)).fit(X, Y)
+    assert len(SubsetRegressor(RigidRidge([1, 2]), PRSelector(8, alpha=1.0)).fit(X, Y).predict(X))
+
+
+def test_predictions_are_routed(X, y):
+    model = SubsetRegressor(RigidRidge(), PRSelector(8)).fit(X, y)
+    with config_context(enable_metadata_routing=True):
+        assert model.predict(X).shape == (40,)
+        with pytest.raises(ValueError, match="return_cov"):
+            model.predict(X, return_cov=True)  # nobody asked for it
+        ridge = RigidRidge().set_predict_request(return_std=True)
+        model = SubsetRegressor(ridge, PRSelector(8)).fit(X, y)
+        assert len(model.predict(X, return_std=True)) == 2
+
+
 def test_nothing_given_is_changed(X, y):
     estimator, selector = RigidRidge(), PRSelector(8)
     model = SubsetRegressor(estimator, selector).fit(X, y)
@@ -299,7 +345,8 @@ def test_search_over_the_number_of_samples(X, y):
     # By hand, for the first split.
     train, test = np.arange(14, 40), np.arange(14)
     scaler = StandardScaler().fit(X[train])
-    picks = train[PRSelector(6).fit(scaler.transform(X[train])).selected_idx_]
+    selector = PRSelector(6, alpha=0.1).fit(scaler.transform(X[train]))
+    picks = train[selector.selected_idx_]
     ridge = RigidRidge(0.1).fit(scaler.transform(X[picks]), y[picks])
     by_hand = ridge.score(scaler.transform(X[test]), y[test])
     assert_allclose(search.cv_results_["split0_test_score"][1], by_hand)
@@ -392,7 +439,7 @@ def test_other_selectors(selector, X, y):
         (Chooses([-1]), ValueError, "selector: Chooses has chosen samples beyond the 40 of X"),
         (SelectKBest(f_regression, k=2), ValueError, "chosen among 5 features"),
         (FrozenEstimator(PRSelector(3).fit(np.eye(7))), ValueError, "chosen among 7"),
-        (PRSelector(threshold=-5.0, fit_intercept=False), ValueError, "PRSelector has chosen none"),
+        (NOTHING, ValueError, "PRSelector has chosen none"),
         (3, ValueError, "The 'selector' parameter of Subset.* must"),
     ],
 )

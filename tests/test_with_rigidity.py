@@ -1,15 +1,18 @@
 """WithRigidity: every objective against its own finite differences, and what R means."""
 
 import pickle
+import warnings
 
 import numpy as np
 import objectives as obj
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose
+from scipy.linalg import LinAlgWarning
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import make_regression
+from sklearn.ensemble import BaggingRegressor, VotingRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -32,12 +35,14 @@ from sklearn.linear_model import (
     LinearRegression,
     PoissonRegressor,
     QuantileRegressor,
+    RANSACRegressor,
     Ridge,
     RidgeCV,
     SGDRegressor,
     TweedieRegressor,
 )
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.multioutput import MultiOutputRegressor, RegressorChain
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -45,27 +50,15 @@ from sklearn.svm import SVR
 from sklearn.tree import DecisionTreeRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skrigidity.linear_model import RigidRidge, WithRigidity
-from skrigidity.linear_model.curvature import LinearCurvature, TweedieLoss, curvature_of
-
-REGRESSORS = [
-    LinearRegression(),
-    Ridge(),
-    RidgeCV(),
-    BayesianRidge(),
-    ARDRegression(),
-    ElasticNet(l1_ratio=0.0),
-    HuberRegressor(),
-    PoissonRegressor(),
-    GammaRegressor(),
-    TweedieRegressor(power=1.5),
-    SGDRegressor(random_state=0),
-    KernelRidge(),
-    GaussianProcessRegressor(),
-]
+from skrigidity import RigidRidge, WithRigidity
+from skrigidity.gradients import CurvedGradients, TweedieLoss
+from skrigidity.hessian import KernelRows, Rows
+from skrigidity.with_rigidity import Curvature, curvature_of
 
 
-@parametrize_with_checks([WithRigidity(estimator) for estimator in REGRESSORS])
+@parametrize_with_checks(
+    [WithRigidity(estimator) for estimator in (Ridge(), PoissonRegressor(), KernelRidge())]
+)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::UserWarning")
 def test_check_estimator(estimator, check):
     check(estimator)
@@ -204,7 +197,9 @@ def test_hessian_is_that_of_the_objective(name):
     # Not of predictions only: the whole inverse, in the factor's order of parameters.
     order = [0, 1, 2, 3, 5, 4] if name == "Huber" else slice(None)
     inverse = np.linalg.inv(H / factor)[order][:, order]
-    assert_allclose(model.hessian_.solve(np.eye(len(inverse))), inverse, rtol=1e-5, atol=1e-8)
+    unit = np.eye(len(inverse))
+    units = Rows(unit[:, :-1], intercept=unit[:, -1])
+    assert_allclose(model.hessian_.cross(units, units), inverse, rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", ["LinearRegression", "Ridge", "Huber", "Poisson", "SGD"])
@@ -364,6 +359,7 @@ def test_kernel_ridge_with_the_linear_kernel_is_ridge(rng):
     ids=str,
 )
 @pytest.mark.parametrize("alpha", [0.1, "array"])
+@pytest.mark.filterwarnings("ignore:the error bars of GaussianProcessRegressor")
 def test_gaussian_process(rng, kernel, alpha):
     X, new = rng.standard_normal((40, 3)), rng.standard_normal((20, 3))
     y = np.column_stack([np.sin(X).sum(axis=1), 10 * X[:, 0]])
@@ -386,17 +382,131 @@ def test_gaussian_process(rng, kernel, alpha):
     assert_allclose(strength / R, std**2, atol=1e-8 * kernel.diag(new).max())
     for options in ({"return_std": True}, {"return_cov": True}):
         normalized = WithRigidity(clone(gp).set_params(normalize_y=True)).fit(X, y)
-        theirs = normalized.estimator_.predict(new, **options)
-        for a, b in zip(normalized.predict(new, **options), theirs, strict=True):
-            assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+        mean, theirs = normalized.estimator_.predict(new, **options)
+        noise = normalized.noise_variance_ * np.ones((20, 2))
+        theirs = np.sqrt(theirs**2 + noise) if "return_std" in options else theirs
+        ours = normalized.predict(new, **options)
+        if "return_cov" in options:
+            theirs = theirs + noise * np.eye(20)[..., None]
+        assert_allclose(ours[0], mean, rtol=1e-6, atol=1e-6)
+        assert_allclose(ours[1], theirs, rtol=1e-6, atol=1e-6)
+
+
+def test_white_noise_is_in_combinations_of_many_predictions(rng, monkeypatch):
+    X, new, W = rng.standard_normal((20, 2)), rng.standard_normal((40, 2)), np.ones(40)
+    gp = GaussianProcessRegressor(RBF() + WhiteKernel(0.3), alpha=0.1, optimizer=None)
+    monkeypatch.setattr("skrigidity.gradients.kernel.block_rows", lambda *args: 7)
+    model = WithRigidity(gp).fit(X, X[:, 0])
+    _, cov = model.estimator_.predict(new, return_cov=True)
+    assert_allclose(0.1 / model.combination_rigidity(new, W), W @ cov @ W)
+    assert_allclose(0.1 / model.prediction_rigidity(new), np.diag(cov))
+
+
+def test_no_false_alarm_for_a_gaussian_process():
+    """A kernel of condition 1, whose variances are right to the last digits."""
+    X = np.arange(0.0, 50.0, 5.0)[:, None]
+    new = X + 1.3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = WithRigidity(GaussianProcessRegressor()).fit(X, np.sin(X[:, 0]))
+        R = model.prediction_rigidity(new)
+        model.predict(new, return_std=True)
+    assert model.hessian_.info.condition < 1.001
+    _, std = model.estimator_.predict(new, return_std=True)
+    assert_allclose(1e-10 / R, std**2, rtol=1e-14)
+    # Where the difference does cancel, at the training samples, it says so.
+    with pytest.warns(LinAlgWarning, match="cancels"):
+        model.prediction_rigidity(X)
 
 
 # -- error bars ---------------------------------------------------------------------------------
 
 
+# How often an error is within one and two standard deviations, by the distribution of errors.
+NORMAL = (0.683, 0.954)
+SMOOTH = GaussianProcessRegressor(2.0 * RBF(1.0), alpha=0.09, optimizer=None)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        LinearRegression(),
+        Ridge(1.0),
+        BayesianRidge(),
+        ARDRegression(),
+        ElasticNet(1e-3, l1_ratio=0.0),
+        HuberRegressor(),
+        SGDRegressor(random_state=0),
+        SGDRegressor(loss="huber", random_state=0),
+        TweedieRegressor(power=0, alpha=1e-3),
+        TweedieRegressor(power=0, link="log", alpha=0.0, solver="newton-cholesky"),
+        KernelRidge(0.05, kernel="rbf", gamma=0.5),
+        SMOOTH,
+    ],
+    ids=str,
+)
+def test_error_bars_cover_errors_of_constant_noise(rng, estimator):
+    X = rng.uniform(-1.5, 1.5, (3000, 3))
+    eta = X @ [0.5, -0.3, 0.2] + 0.4
+    mean = np.exp(eta + 2) if getattr(estimator, "link", "") == "log" else eta
+    y = mean + 0.3 * rng.standard_normal(3000)
+    train, test = slice(0, 600), slice(600, 3000)
+    model = WithRigidity(estimator).fit(X[train], y[train])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        predicted, std = model.predict(X[test], return_std=True)
+    error = np.abs(y[test] - predicted)
+    for k, expected in enumerate(NORMAL, start=1):
+        assert abs(np.mean(error <= k * std) - expected) < 0.035
+    # Without the noise they are those of the mean, and cover next to nothing.
+    mean_std = np.sqrt(std**2 - model.noise_variance_)
+    assert np.mean(error <= 2 * mean_std) < 0.6
+
+
+@pytest.mark.parametrize("tails", [3, 30])
+def test_error_bars_of_huber_cover_heavy_tails(rng, tails):
+    X = rng.standard_normal((2000, 3))
+    y = X @ [1.0, -2.0, 0.5] + rng.standard_t(tails, 2000)
+    model = WithRigidity(HuberRegressor()).fit(X[:500], y[:500])
+    predicted, std = model.predict(X[500:], return_std=True)
+    error = np.abs(y[500:] - predicted)
+    assert 0.93 < np.mean(error <= 2 * std) < 0.985
+    assert np.mean(error <= 2 * np.sqrt(std**2 - model.noise_variance_)) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("estimator", "kind"),
+    [
+        (PoissonRegressor(alpha=1e-4), "poisson"),
+        (GammaRegressor(alpha=1e-4), "gamma"),
+        (TweedieRegressor(power=1.5, alpha=1e-4), "gamma"),
+        (GaussianProcessRegressor(RBF(2.0), alpha=np.linspace(0.2, 2.0, 200)), "normal"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_error_bars_of_the_mean_say_so_until_they_are_calibrated(estimator, kind):
+    X, y, _ = sample(kind, n=600)
+    model = WithRigidity(estimator).fit(X[:200], y[:200])
+    assert np.all(model.noise_variance_ == 0)
+    for options in ({"return_std": True}, {"return_cov": True}):
+        with pytest.warns(UserWarning, match=r"are those of the predicted mean.*calibrate") as seen:
+            model.predict(X[:5], **options)
+        assert len(seen) == 1
+        assert seen[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.predict(X[:5])
+        model.calibrate(X[200:400], y[200:400], noise=True)
+        mean, std = model.predict(X[400:], return_std=True)
+    assert 0.85 < np.mean(np.abs(y[400:] - mean) <= 2 * std) < 0.99
+    with pytest.warns(UserWarning, match="predicted mean"):
+        model.fit(X[:200], y[:200]).predict(X, return_std=True)
+
+
 NEWTON = {"alpha": 0.0, "solver": "newton-cholesky"}
 
 
+@pytest.mark.filterwarnings("ignore:the error bars of")
 @pytest.mark.parametrize(
     ("estimator", "draw"),
     [
@@ -458,6 +568,7 @@ def test_calibrate_is_in_units_of_the_target():
 @pytest.mark.parametrize(
     "name", [n for n in FAMILIES if not n.startswith(("SGD", "RidgeCV", "BayesianRidge"))]
 )
+@pytest.mark.filterwarnings("ignore:the error bars of")
 def test_integer_weights_repeat_rows(name):
     estimator, kind, *_ = FAMILIES[name]
     X, y, _ = sample(kind)
@@ -556,6 +667,12 @@ def test_frames_searches_pipelines_routing_and_pickle():
         (MLPRegressor(), TypeError, "LastLayerRigidity"),
         (make_pipeline(StandardScaler(), Ridge()), TypeError, "last step"),
         (GridSearchCV(Ridge(), {}), TypeError, "inside of it"),
+        (BaggingRegressor(Ridge()), TypeError, r"BaggingRegressor\(WithRigidity\(estimator\)\)"),
+        (VotingRegressor([("a", Ridge())]), TypeError, r"several models .* `estimators_`"),
+        (MultiOutputRegressor(Ridge()), TypeError, r"MultiOutputRegressor\(WithRigidity"),
+        (RegressorChain(Ridge()), TypeError, r"RegressorChain\(WithRigidity"),
+        (RANSACRegressor(Ridge()), TypeError, "inside of it"),
+        (Ridge, TypeError, r"got the class Ridge: WithRigidity\(Ridge\(\)\)"),
         (Lasso(), ValueError, "kink"),
         (ElasticNet(l1_ratio=0.5), ValueError, "kink"),
         (Ridge(positive=True), ValueError, "bound"),
@@ -570,6 +687,26 @@ def test_refused(estimator, error, message):
     X, y = make_regression(30, 3, random_state=0)
     with pytest.raises(error, match=message):
         WithRigidity(estimator).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "inner"),
+    [
+        (BaggingRegressor(WithRigidity(Ridge()), n_estimators=2), lambda model: model.estimators_),
+        (VotingRegressor([("a", WithRigidity(Ridge()))]), lambda model: model.estimators_),
+        (MultiOutputRegressor(WithRigidity(Ridge())), lambda model: model.estimators_),
+        (RegressorChain(WithRigidity(Ridge())), lambda model: model.estimators_[:1]),
+        (RANSACRegressor(WithRigidity(Ridge()), min_samples=9), lambda model: [model.estimator_]),
+        (GridSearchCV(WithRigidity(Ridge()), {}), lambda model: [model.best_estimator_]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_refused_works_the_other_way_round(wrapper, inner):
+    X, y, _ = sample("normal")
+    many = isinstance(wrapper, MultiOutputRegressor | RegressorChain)
+    model = clone(wrapper).fit(X, np.column_stack([y, y]) if many else y)
+    for estimator in inner(model):
+        assert (estimator.prediction_rigidity(X) > 0).all()
 
 
 def test_negative_curvature_names_the_loss(rng):
@@ -599,9 +736,73 @@ def test_bad_calls(rng):
         model.combination_rigidity(X, np.ones(3))
     with pytest.raises(ValueError, match="at most one"):
         model.predict(X, return_std=True, return_cov=True)
-    for weight in (-np.ones(60), np.zeros(60)):
+    for weight in (-np.ones(60), np.zeros(60), np.full(60, np.nan), np.full(60, np.inf)):
         with pytest.raises(ValueError, match=r"[Ss]ample.weight"):
             WithRigidity(Ridge()).fit(X, y, sample_weight=weight)
+
+
+@pytest.mark.parametrize("factor", [1e160, 1e-160])
+@pytest.mark.parametrize("estimator", [Ridge(), KernelRidge(), BayesianRidge()], ids=str)
+def test_magnitudes(estimator, factor):
+    X, y, _ = sample("normal")
+    with pytest.raises(ValueError, match=r"^X has values up to .* in magnitude"):
+        WithRigidity(estimator).fit(factor * X, y)
+    with pytest.raises(ValueError, match=r"^y has values up to .* in magnitude"):
+        WithRigidity(estimator).fit(X, factor * y)
+
+
+def test_kernels_of_the_users(rng):
+    """`KernelRows` have what rigidities need besides the kernel with the training set."""
+    X, y = rng.standard_normal((30, 3)), rng.standard_normal(30)
+    new = rng.standard_normal((5, 3))
+    s = rng.uniform(0.5, 2.0, 30)
+    s[4] = 0.0
+    given = WithRigidity(KernelRidge(0.3, kernel="precomputed"))
+    given.fit(X @ X.T, y, sample_weight=s)
+    linear = WithRigidity(KernelRidge(0.3)).fit(X, y, sample_weight=s)
+    rows = KernelRows(new @ X.T, (new**2).sum(axis=1), new @ new.T)
+    assert_allclose(given.prediction_rigidity(rows), linear.prediction_rigidity(new))
+    W = rng.standard_normal((2, 5))
+    assert_allclose(given.combination_rigidity(rows, W), linear.combination_rigidity(new, W))
+    left = given.leave_one_out(X @ X.T, y, sample_weight=s)
+    assert_allclose(left.rigidity, linear.leave_one_out(X, y, sample_weight=s).rigidity)
+    for X_new in (new @ X.T, rows):
+        assert_allclose(given.predict(X_new), linear.predict(new))
+    assert_allclose(given.predict(rows, return_std=True), linear.predict(new, return_std=True))
+    with pytest.raises(ValueError, match=r"KernelRows\(X, diagonal\)"):
+        given.prediction_rigidity(new @ X.T)
+
+
+def test_kernel_models_are_frozen_to_their_samples(rng):
+    X, y = rng.standard_normal((30, 3)), rng.standard_normal(30)
+    for inner in (KernelRidge(), GaussianProcessRegressor(alpha=0.1)):
+        frozen = FrozenEstimator(inner.fit(X, y))
+        model = WithRigidity(frozen).fit(X, y)
+        again = WithRigidity(inner).fit(X, y)
+        assert_allclose(model.prediction_rigidity(X), again.prediction_rigidity(X))
+        with pytest.raises(ValueError, match="fitted to"):
+            WithRigidity(frozen).fit(X[:20], y[:20])
+
+
+def test_effective_degrees_of_freedom_are_a_trace():
+    model, theta, objective, *_ = fitted("Poisson")
+    H = obj.hessian(objective, theta)
+    penalty = 0.05 * sample("poisson")[2].sum()
+    expected = 5 - penalty * np.trace(np.linalg.inv(H)[:4, :4])
+    assert_allclose(model.effective_dof_, expected, rtol=1e-6)
+
+
+def test_contributions_add_up_to_the_linear_predictor(rng):
+    X = [rng.standard_normal((rng.integers(1, 5), 3)) for _ in range(40)]
+    y = rng.poisson(2.0, 40).astype(float)
+    for aggregate, combine in (("mean", np.mean), ("sum", np.sum)):
+        model = WithRigidity(PoissonRegressor(alpha=0.1), aggregate=aggregate).fit(X, y)
+        total = np.array([combine(part) for part in model.predict_local(X)])
+        offset = model.estimator_.intercept_ if aggregate == "sum" else 0.0
+        assert_allclose(np.log(model.predict(X)), total + offset)
+        parts = model.predict_components(X, {"a": [0], "b": [1, 2]})
+        rest = model.estimator_.intercept_
+        assert_allclose(np.log(model.predict(X)), parts.sum(axis=1) + rest)
 
 
 def test_a_family_of_ones_own():
@@ -610,10 +811,17 @@ def test_a_family_of_ones_own():
 
     @curvature_of.register
     def _(estimator: Half):
-        return LinearCurvature(estimator, alpha=estimator.alpha)
+        return Curvature(CurvedGradients(estimator), alpha=estimator.alpha)
 
     X, y, _ = sample("normal")
     model = WithRigidity(Half(2.0)).fit(X, y)
     assert model.curvature_.loss_factor == 1.0
     expected = WithRigidity(Ridge(2.0)).fit(X, y).prediction_rigidity(X)
     assert_allclose(model.prediction_rigidity(X), expected)
+
+
+def test_single_precision_fits_in_silence():
+    X = np.random.default_rng(0).standard_normal((12, 4)).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        WithRigidity(Ridge()).fit(X, X.sum(axis=1))

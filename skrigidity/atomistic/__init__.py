@@ -8,12 +8,18 @@ from skrigidity.atomistic._ace import ACEDescriptor
 from skrigidity.atomistic._cache import clear_cache
 from skrigidity.atomistic._composition import CompositionDescriptor
 from skrigidity.atomistic._featomic import FeatomicDescriptor
+from skrigidity.atomistic._frames import as_system, check_frames
 from skrigidity.atomistic._range_separated import RangeSeparatedDescriptor
+from skrigidity.atomistic._union import DescriptorUnion, make_descriptor_union
 
 __all__ = [
     "ACEDescriptor",
     "CompositionDescriptor",
+    "DescriptorUnion",
     "FeatomicDescriptor",
     "RangeSeparatedDescriptor",
+    "as_system",
+    "check_frames",
     "clear_cache",
+    "make_descriptor_union",
 ]

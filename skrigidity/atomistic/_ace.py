@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skrigidity.atomistic._computed import ComputedDescriptor
-from skrigidity.atomistic._frames import require, symbol
+from skrigidity.atomistic._frames import Atoms, require, symbol
 from skrigidity.atomistic._neighbors import find_neighbors
 from skrigidity.atomistic.ace import ACEBasis
 from skrigidity.atomistic.ace._columns import Columns
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 
 class ACEDescriptor(ComputedDescriptor):
@@ -90,7 +87,9 @@ class ACEDescriptor(ComputedDescriptor):
     basis_ : ACEBasis
         The functions, of vectors to neighbors.
     n_features_out_ : int
-        Number of columns.
+        Number of columns. They are named by order, center, neighbors and indices, such as
+        ``"nu=2 Si:O-O n=1,3 l=2,2"``; without the center where centers share columns. Products
+        that can be coupled in several ways end in ``c=0``, ``c=1``, ...
     components_ : dict of str to slice
         Columns of each order, ``"nu=1"``, ``"nu=2"``, ..., for component-wise rigidities.
 
@@ -138,7 +137,6 @@ class ACEDescriptor(ComputedDescriptor):
     _modules = ("ase", "sphericart")
     _parameter_constraints: dict[str, list[Any]] = {
         **ComputedDescriptor._parameter_constraints,
-        "cutoff": [Interval(Real, 0, None, closed="neither")],
         "max_degree": ["array-like"],
         "kind": [StrOptions({"purified", "self-interacting"})],
         "r0": [Interval(Real, 0, None, closed="neither"), StrOptions({"covalent"})],
@@ -147,7 +145,6 @@ class ACEDescriptor(ComputedDescriptor):
         "angular_weight": [Interval(Real, 0, None, closed="neither")],
         "agnesi": ["array-like"],
         "pair_agnesi": ["array-like"],
-        "center_types": [StrOptions({"blocks", "shared"})],
         "composition": ["boolean"],
     }
 
@@ -174,10 +171,12 @@ class ACEDescriptor(ComputedDescriptor):
         memory: Any = None,
         progress_bar: bool = False,
     ) -> None:
+        super().__init__(
+            species, output, dtype, chunk_size, n_jobs, cache_size, memory, progress_bar
+        )
         self.cutoff = cutoff
         self.max_degree = max_degree
         self.kind = kind
-        self.species = species
         self.r0 = r0
         self.pair_basis = pair_basis
         self.drop = drop
@@ -186,13 +185,6 @@ class ACEDescriptor(ComputedDescriptor):
         self.pair_agnesi = pair_agnesi
         self.center_types = center_types
         self.composition = composition
-        self.output = output
-        self.dtype = dtype
-        self.chunk_size = chunk_size
-        self.n_jobs = n_jobs
-        self.cache_size = cache_size
-        self.memory = memory
-        self.progress_bar = progress_bar
 
     def _prepare(self) -> None:
         self.basis_ = ACEBasis(
@@ -222,11 +214,10 @@ class ACEDescriptor(ComputedDescriptor):
             return np.asarray(radii[:, None] + radii)
         return np.full((len(self.species_),) * 2, float(self.r0))
 
-    def _environments(
-        self, frames: list[Atoms], chunk: list[int], dtype: np.dtype[Any]
-    ) -> NDArray[Any]:
-        numbers = [np.searchsorted(self.species_, frames[i].numbers) for i in chunk]
-        found = [find_neighbors(frames[i], self.basis_.cutoff, f"X[{i}]") for i in chunk]
+    def _environments(self, frames: dict[int, Atoms], dtype: np.dtype[Any]) -> NDArray[Any]:
+        numbers = [np.searchsorted(self.species_, frame.numbers) for frame in frames.values()]
+        cutoff = self.basis_.cutoff
+        found = [find_neighbors(frame, cutoff, f"X[{i}]") for i, frame in frames.items()]
         centers = np.concatenate(numbers)
         features = self.basis_.evaluate(
             np.concatenate([neighbors.counts for neighbors in found]),
@@ -240,23 +231,8 @@ class ACEDescriptor(ComputedDescriptor):
         # Those of fit, not today's parameters, which may have been set since.
         return (*self.basis_.settings, self._layout.shared, self._layout.n_composition)
 
-    def _names(self) -> NDArray[np.object_]:
+    def _names(self) -> Iterable[str]:
         return self._layout.names()
-
-    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """Name the columns by order, center, neighbors and indices.
-
-        Parameters
-        ----------
-        input_features : ignored
-
-        Returns
-        -------
-        ndarray of str of shape (n_features_out_,)
-            Such as ``"nu=2 Si:O-O n=1,3 l=2,2"``; without the center where centers share columns.
-            Products that can be coupled in several ways end in ``c=0``, ``c=1``, ...
-        """
-        return super().get_feature_names_out(input_features)
 
 
 def _numbers(name: str, values: Any) -> list[float]:

@@ -3,28 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skrigidity.atomistic._frames import (
+    Atoms,
     check_frames,
     parse_species,
     reject_unknown_species,
     require,
 )
-from skrigidity.environments import Environments
-
-if TYPE_CHECKING:
-    from ase import Atoms
+from skrigidity.environments import Environments, EnvironmentTransformerMixin
 
 
-class FrameDescriptor(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+class FrameTransformer(EnvironmentTransformerMixin, BaseEstimator):
+    """Turn frames into Environments, or into tables of frames, that know their components."""
+
+    n_features_out_: int
+    components_: dict[str, slice | NDArray[np.intp]]
+
+    def _names(self) -> Iterable[str]:
+        raise NotImplementedError
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Name the columns.
+
+        Parameters
+        ----------
+        input_features : ignored
+
+        Returns
+        -------
+        ndarray of str of shape (n_features_out_,)
+        """
+        check_is_fitted(self, "components_")
+        return np.array(list(self._names()), dtype=object)
+
+    def _wrap_output(self, features: Any, X: Any = None) -> Any:
+        wrapped = super()._wrap_output(features, X)
+        if hasattr(wrapped, "attrs"):  # pandas: what ComponentRidge(components="auto") looks for
+            names = self.get_feature_names_out()
+            wrapped.attrs["components"] = {
+                name: names[columns].tolist() for name, columns in self.components_.items()
+            }
+        return wrapped
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+class FrameDescriptor(FrameTransformer):
     """Rows per environment, or one per frame, in columns that the species fix.
 
     A subclass names the modules that it needs, sets ``n_features_out_`` and ``components_`` in
@@ -42,12 +78,6 @@ class FrameDescriptor(TransformerMixin, BaseEstimator, auto_wrap_output_keys=Non
     output: str
     dtype: str
     species_: NDArray[np.int64]
-    n_features_out_: int
-    components_: dict[str, slice | NDArray[np.intp]]
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        # scikit-learn would wrap the result of every transform defined below; see _wrap.
-        super().__init_subclass__(auto_wrap_output_keys=None, **kwargs)
 
     def _prepare(self) -> None:
         """Fix the columns for ``species_``."""
@@ -55,9 +85,6 @@ class FrameDescriptor(TransformerMixin, BaseEstimator, auto_wrap_output_keys=Non
 
     def _rows(self, frames: list[Atoms]) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield the index and the rows of each frame, in any order: one row with "mean", "sum"."""
-        raise NotImplementedError
-
-    def _names(self) -> NDArray[np.object_]:
         raise NotImplementedError
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -125,7 +152,7 @@ class FrameDescriptor(TransformerMixin, BaseEstimator, auto_wrap_output_keys=Non
         out = np.empty((offsets[-1], self.n_features_out_), dtype=self.dtype)
         for i, rows in self._rows(frames):
             out[offsets[i] : offsets[i + 1]] = rows
-        return Environments(out, offsets, self.components_) if whole else self._wrap(out)
+        return Environments(out, offsets, self.components_) if whole else self._wrap_output(out)
 
     def _of_frames(self, flat: NDArray[Any], sizes: list[int]) -> list[NDArray[Any]]:
         """Split rows of atoms into the rows that each frame gives, aggregated if asked for."""
@@ -133,52 +160,3 @@ class FrameDescriptor(TransformerMixin, BaseEstimator, auto_wrap_output_keys=Non
         if self.output == "environments":
             return list(environments)
         return list(environments.aggregate(self.output)[:, None])  # type: ignore[arg-type]
-
-    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """Name the columns.
-
-        Parameters
-        ----------
-        input_features : ignored
-
-        Returns
-        -------
-        ndarray of str of shape (n_features_out_,)
-        """
-        check_is_fitted(self, "components_")
-        return self._names()
-
-    def set_output(self, *, transform: str | None = None) -> Self:
-        """Choose the container for features of frames, as in scikit-learn.
-
-        Parameters
-        ----------
-        transform : {"default", "pandas", "polars"}, default=None
-
-        Returns
-        -------
-        self : object
-            Itself.
-        """
-        if transform is not None:
-            self._sklearn_output_config = {"transform": transform}
-        return self
-
-    def _wrap(self, features: NDArray[Any]) -> Any:
-        # Public scikit-learn machinery that wraps an array: a transformer that does nothing else.
-        names = self.get_feature_names_out()
-        identity = FunctionTransformer(feature_names_out=lambda *_: names)
-        if hasattr(self, "_sklearn_output_config"):
-            identity.set_output(**self._sklearn_output_config)
-        wrapped = identity.fit_transform(features)
-        if hasattr(wrapped, "attrs"):  # pandas: what ComponentRidge(components="auto") looks for
-            wrapped.attrs["components"] = {
-                name: names[columns].tolist() for name, columns in self.components_.items()
-            }
-        return wrapped
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.transformer_tags.preserves_dtype = []
-        return tags

@@ -51,28 +51,32 @@ FEATURES = FeatureCache()
 
 
 class Store:
-    """Arrays in a joblib memory, one small file each; nothing at all with None.
+    """Arrays in this process and in a joblib memory, one small file each.
 
     Parameters
     ----------
     memory : str, object with the joblib.Memory interface, or None
+        None keeps nothing on disk.
     """
 
     def __init__(self, memory: Any) -> None:
         self._cached = check_memory(memory).cache(_hand_over, ignore=["rows"]) if memory else None
 
-    def get(self, key: bytes) -> NDArray[Any] | None:
+    def get(self, key: bytes | None) -> NDArray[Any] | None:
         """Return the array stored under a key, if it is there and can be read."""
-        if self._cached is None or not self._cached.check_call_in_cache(key, None):
-            return None
+        found = None if key is None else FEATURES.get(key)
+        if found is not None or key is None or self._cached is None:
+            return found
         try:
-            return self._cached(key, None)
+            return self._cached(key, None) if self._cached.check_call_in_cache(key, None) else None
         except LookupError:
             return None
 
-    def put(self, key: bytes, array: NDArray[Any]) -> None:
-        """Store an array."""
-        if self._cached is not None:
+    def put(self, key: bytes | None, array: NDArray[Any], limit: int) -> None:
+        """Store an array: in the process where that keeps any bytes, and on disk."""
+        if key is not None and limit:
+            FEATURES.put(key, array, limit)
+        if key is not None and self._cached is not None:
             self._cached(key, array)
 
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skrigidity.atomistic._base import FrameDescriptor
-from skrigidity.atomistic._frames import symbol
-
-if TYPE_CHECKING:
-    from ase import Atoms
+from skrigidity.atomistic._frames import Atoms, symbol
 
 
 class CompositionDescriptor(FrameDescriptor):
@@ -80,5 +77,5 @@ class CompositionDescriptor(FrameDescriptor):
             (rows,) = self._of_frames(one_hot, [len(frame)])
             yield i, rows
 
-    def _names(self) -> NDArray[np.object_]:
-        return np.array(list(self.components_), dtype=object)
+    def _names(self) -> Iterable[str]:
+        return self.components_

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from joblib import effective_n_jobs
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 import skrigidity
 from skrigidity._extras import import_extra
 from skrigidity.atomistic._base import FrameDescriptor
-from skrigidity.atomistic._cache import FEATURES, Store
-from skrigidity.atomistic._frames import digest
-
-if TYPE_CHECKING:
-    from ase import Atoms
+from skrigidity.atomistic._cache import Store
+from skrigidity.atomistic._frames import Atoms, digest
+from skrigidity.environments import consecutive
 
 
 class ComputedDescriptor(FrameDescriptor):
@@ -33,6 +31,8 @@ class ComputedDescriptor(FrameDescriptor):
 
     _parameter_constraints: dict[str, list[Any]] = {
         **FrameDescriptor._parameter_constraints,
+        "cutoff": [Interval(Real, 0, None, closed="neither")],
+        "center_types": [StrOptions({"blocks", "shared"})],
         "chunk_size": [Interval(Integral, 1, None, closed="left")],
         "n_jobs": [Integral, None],
         "cache_size": [Interval(Integral, 0, None, closed="left")],
@@ -40,16 +40,28 @@ class ComputedDescriptor(FrameDescriptor):
         "progress_bar": ["boolean"],
     }
 
-    chunk_size: int
-    n_jobs: int | None
-    cache_size: int
-    memory: Any
-    progress_bar: bool
+    def __init__(
+        self,
+        species: Iterable[str | int] | None,
+        output: str,
+        dtype: str,
+        chunk_size: int,
+        n_jobs: int | None,
+        cache_size: int,
+        memory: Any,
+        progress_bar: bool,
+    ) -> None:
+        self.species = species
+        self.output = output
+        self.dtype = dtype
+        self.chunk_size = chunk_size
+        self.n_jobs = n_jobs
+        self.cache_size = cache_size
+        self.memory = memory
+        self.progress_bar = progress_bar
 
-    def _environments(
-        self, frames: list[Atoms], chunk: list[int], dtype: np.dtype[Any]
-    ) -> NDArray[Any]:
-        """Return one row per atom of the chosen frames, frame after frame."""
+    def _environments(self, frames: dict[int, Atoms], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return one row per atom, frame after frame; the keys number the frames for messages."""
         raise NotImplementedError
 
     def _settings(self) -> tuple[Any, ...] | None:
@@ -57,26 +69,16 @@ class ComputedDescriptor(FrameDescriptor):
         raise NotImplementedError
 
     def _rows(self, frames: list[Atoms]) -> Iterator[tuple[int, NDArray[Any]]]:
-        keys = self._cache_keys(frames)
-        store = Store(self.memory)
-        missing = []
-        for i in range(len(frames)):
-            rows = FEATURES.get(keys[i]) if keys else None
-            if keys and rows is None:
-                rows = store.get(keys[i])
-            if rows is None:
+        keys, store, missing = self._cache_keys(frames), Store(self.memory), []
+        for i, key in enumerate(keys):
+            if (rows := store.get(key)) is None:
                 missing.append(i)
             else:
                 yield i, rows
-        row_bytes = self.n_features_out_ * np.dtype(self.dtype).itemsize
-        remember = bool(keys) and self.cache_size >= row_bytes * sum(
-            len(frames[i]) if self.output == "environments" else 1 for i in missing
-        )
+        n_rows = sum(len(frames[i]) if self.output == "environments" else 1 for i in missing)
+        fit_in = n_rows * self.n_features_out_ * np.dtype(self.dtype).itemsize <= self.cache_size
         for i, rows in self._computed(frames, missing):
-            if remember:
-                FEATURES.put(keys[i], rows, self.cache_size)
-            if keys:
-                store.put(keys[i], rows)
+            store.put(keys[i], rows, self.cache_size if fit_in else 0)
             yield i, rows
 
     def _computed(self, frames: list[Atoms], chosen: list[int]) -> Iterator[tuple[int, Any]]:
@@ -85,7 +87,8 @@ class ComputedDescriptor(FrameDescriptor):
             bar = tqdm.tqdm(total=len(chosen), unit="frame", desc="descriptor")
         else:
             bar = nullcontext()
-        chunks = list(_chunks(chosen, [len(frames[i]) for i in chosen], self.chunk_size))
+        offsets = np.cumsum([0, *(len(frames[i]) for i in chosen)])
+        chunks = [chosen[a:b] for a, b in consecutive(offsets, self.chunk_size)]
         n_threads = min(effective_n_jobs(self.n_jobs), max(len(chunks), 1))
         with bar as progress, ThreadPoolExecutor(n_threads) as pool:
             # One round of chunks at a time: results never pile up.
@@ -102,27 +105,14 @@ class ComputedDescriptor(FrameDescriptor):
     def _compute(self, frames: list[Atoms], chunk: list[int]) -> list[NDArray[Any]]:
         # Sums are taken in float64 even where the output is float32.
         dtype = np.dtype(self.dtype if self.output == "environments" else "float64")
-        flat = self._environments(frames, chunk, dtype)
+        flat = self._environments({i: frames[i] for i in chunk}, dtype)
         return self._of_frames(flat, [len(frames[i]) for i in chunk])
 
-    def _cache_keys(self, frames: list[Atoms]) -> list[bytes]:
+    def _cache_keys(self, frames: list[Atoms]) -> list[bytes] | list[None]:
         settings = self._settings()
         if settings is None or (self.cache_size == 0 and self.memory is None):
-            return []
+            return [None] * len(frames)
         state = (type(self).__name__, skrigidity.__version__, *settings)
         state += (self.species_.tolist(), self.n_features_out_, self.output, self.dtype)
         prefix = hashlib.blake2b(repr(state).encode(), digest_size=16).digest()
         return [prefix + digest(frame) for frame in frames]
-
-
-def _chunks(items: list[int], sizes: list[int], limit: int) -> Iterator[list[int]]:
-    chunk: list[int] = []
-    total = 0
-    for item, size in zip(items, sizes, strict=True):
-        if chunk and total + size > limit:
-            yield chunk
-            chunk, total = [], 0
-        chunk.append(item)
-        total += size
-    if chunk:
-        yield chunk

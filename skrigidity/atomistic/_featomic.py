@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skrigidity.atomistic._computed import ComputedDescriptor
-from skrigidity.atomistic._frames import as_system, require
-from skrigidity.atomistic._hypers import make_native, native_hypers, native_name
+from skrigidity.atomistic._frames import Atoms, as_system, require
+from skrigidity.atomistic._hypers import compute, make_native, native_hypers, native_name
 from skrigidity.atomistic._layout import Layout
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 
 class FeatomicDescriptor(ComputedDescriptor):
@@ -100,7 +97,9 @@ class FeatomicDescriptor(ComputedDescriptor):
     hypers_ : dict
         The complete hyperparameters of the calculator.
     n_features_out_ : int
-        Number of columns.
+        Number of columns. They are named by neighbor species and basis indices, such as
+        ``"C-H l=1 n=0,2"``; with ``center_types="blocks"`` the center comes first:
+        ``"O:C-H l=1 n=0,2"``.
     components_ : dict of str to slice or ndarray of int
         Columns of each component, for component-wise rigidities.
 
@@ -131,7 +130,6 @@ class FeatomicDescriptor(ComputedDescriptor):
     _parameter_constraints: dict[str, list[Any]] = {
         **ComputedDescriptor._parameter_constraints,
         "calculator": [str, callable],
-        "cutoff": [Interval(Real, 0, None, closed="neither")],
         "smoothing_width": [Interval(Real, 0, None, closed="left")],
         "density_width": [Interval(Real, 0, None, closed="left")],
         "max_radial": [Interval(Integral, 0, None, closed="left")],
@@ -140,7 +138,6 @@ class FeatomicDescriptor(ComputedDescriptor):
         "center_atom_weight": [Interval(Real, 0, None, closed="left")],
         "n_correlations": [Interval(Integral, 1, None, closed="left")],
         "hypers": [dict, None],
-        "center_types": [StrOptions({"shared", "blocks"})],
         "merge_duplicates": ["boolean"],
         "components_by": [StrOptions({"neighbors", "centers", "angular"}), None],
     }
@@ -170,6 +167,9 @@ class FeatomicDescriptor(ComputedDescriptor):
         memory: Any = None,
         progress_bar: bool = False,
     ) -> None:
+        super().__init__(
+            species, output, dtype, chunk_size, n_jobs, cache_size, memory, progress_bar
+        )
         self.calculator = calculator
         self.cutoff = cutoff
         self.smoothing_width = smoothing_width
@@ -180,17 +180,9 @@ class FeatomicDescriptor(ComputedDescriptor):
         self.center_atom_weight = center_atom_weight
         self.n_correlations = n_correlations
         self.hypers = hypers
-        self.species = species
         self.center_types = center_types
         self.merge_duplicates = merge_duplicates
-        self.output = output
         self.components_by = components_by
-        self.dtype = dtype
-        self.chunk_size = chunk_size
-        self.n_jobs = n_jobs
-        self.cache_size = cache_size
-        self.memory = memory
-        self.progress_bar = progress_bar
 
     def _prepare(self) -> None:
         self._name = native_name(self.calculator)
@@ -208,17 +200,12 @@ class FeatomicDescriptor(ComputedDescriptor):
         self.n_features_out_ = self._layout.n_columns
         self.components_ = self._layout.components(self.components_by)
 
-    def _environments(
-        self, frames: list[Atoms], chunk: list[int], dtype: np.dtype[Any]
-    ) -> NDArray[Any]:
+    def _environments(self, frames: dict[int, Atoms], dtype: np.dtype[Any]) -> NDArray[Any]:
         calculator = self._make_calculator()
         cutoff = max(getattr(calculator, "cutoffs", None) or [0.0]) or None
-        systems = [as_system(frames[i], cutoff, f"X[{i}]") for i in chunk]
-        try:
-            tensor = calculator.compute(systems)
-        except require("featomic").FeatomicError as error:
-            raise ValueError(f"X[{chunk[0]}] to X[{chunk[-1]}]: featomic says: {error}") from error
-        return self._layout.dense(tensor, [frames[i].numbers for i in chunk], dtype)
+        systems = [as_system(frame, cutoff, f"X[{i}]") for i, frame in frames.items()]
+        tensor = compute(calculator, systems, list(frames))
+        return self._layout.dense(tensor, [frame.numbers for frame in frames.values()], dtype)
 
     def _make_calculator(self) -> Any:
         if self._name is not None:
@@ -231,7 +218,7 @@ class FeatomicDescriptor(ComputedDescriptor):
         # Layout's own settings, not today's parameters: those may have been set after fit.
         return self._name, self._hypers_json, self._layout.shared, require("featomic").__version__
 
-    def _names(self) -> NDArray[np.object_]:
+    def _names(self) -> list[str]:
         return self._layout.names()
 
     @property
@@ -240,17 +227,3 @@ class FeatomicDescriptor(ComputedDescriptor):
         if self._name is None:
             return dict(self.hypers or {})
         return dict(json.loads(self._hypers_json))
-
-    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """Name the columns by neighbor species and basis indices, such as ``"C-H l=1 n=0,2"``.
-
-        Parameters
-        ----------
-        input_features : ignored
-
-        Returns
-        -------
-        ndarray of str of shape (n_features_out_,)
-            With ``center_types="blocks"`` the center comes first: ``"O:C-H l=1 n=0,2"``.
-        """
-        return super().get_feature_names_out(input_features)

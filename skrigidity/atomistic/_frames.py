@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from skrigidity._extras import import_extra
 
 if TYPE_CHECKING:
-    from ase import Atoms
+    from ase import Atoms as Atoms
+else:
+    Atoms = Any  # ASE is imported only where frames are
 
 
 def require(module: str, needed_by: str = "skrigidity.atomistic") -> Any:
@@ -21,7 +23,32 @@ def require(module: str, needed_by: str = "skrigidity.atomistic") -> Any:
 
 
 def check_frames(X: Any, name: str = "X") -> list[Atoms]:
-    """Return the frames as a list, or say which of them is no good, and why."""
+    """Return the frames as a list, or say which of them is no good, and why.
+
+    Parameters
+    ----------
+    X : sequence of ase.Atoms
+    name : str, default="X"
+        What error messages call it.
+
+    Returns
+    -------
+    list of ase.Atoms
+
+    Raises
+    ------
+    TypeError
+        If `X` is no sequence of frames.
+    ValueError
+        If there are no frames, or one is empty or not finite.
+
+    Examples
+    --------
+    >>> from ase import Atoms
+    >>> from skrigidity.atomistic import check_frames
+    >>> check_frames((Atoms("H"),), "frames")
+    [Atoms(symbols='H', pbc=False)]
+    """
     atoms_class = require("ase").Atoms
     if isinstance(X, atoms_class):
         raise TypeError(f"{name}: expected a list of ase.Atoms, got a single one; pass [atoms]")
@@ -72,16 +99,39 @@ def reject_unknown_species(frames: list[Atoms], known: NDArray[np.int64], name: 
 
 def digest(frame: Atoms) -> bytes:
     """Fingerprint all that a descriptor of the frame can depend on."""
-    state = hashlib.blake2b(digest_size=16)
-    for array in (frame.numbers, frame.positions, frame.cell.array, frame.pbc):
-        state.update(np.ascontiguousarray(array).tobytes())
-    return state.digest()
+    arrays = (frame.numbers, frame.positions, frame.cell.array, frame.pbc)
+    return hashlib.blake2b(b"".join(a.tobytes() for a in arrays), digest_size=16).digest()
 
 
 def as_system(frame: Atoms, cutoff: float | None, where: str) -> Atoms:
     """Return an equivalent frame that is periodic in all directions or in none.
 
     Along directions that are not periodic, the cell becomes so long that no atom sees an image.
+
+    Parameters
+    ----------
+    frame : ase.Atoms
+    cutoff : float, or None
+        How far atoms see; None where the frame has to be periodic in all directions or in none.
+    where : str
+        What error messages call the frame.
+
+    Returns
+    -------
+    ase.Atoms
+
+    Raises
+    ------
+    ValueError
+        If the periodic cell has no volume, or the frame is partly periodic without a cutoff.
+
+    Examples
+    --------
+    >>> from ase import Atoms
+    >>> from skrigidity.atomistic import as_system
+    >>> slab = Atoms("Si", cell=[3.0, 3.0, 0.0], pbc=(True, True, False))
+    >>> as_system(slab, 5.0, "slab").cell.lengths().tolist()
+    [3.0, 3.0, 6.0]
     """
     atoms_class = require("ase").Atoms
     if not frame.pbc.any():

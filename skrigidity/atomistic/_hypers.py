@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from skrigidity.atomistic._correlations import DensityCorrelations
-from skrigidity.atomistic._frames import require
-from skrigidity.atomistic._laplacian import laplacian_eigenstates
+import numpy as np
 
-PAIR_CALCULATORS = ("NeighborList", "SphericalExpansionByPair")
+from skrigidity.atomistic._frames import require
+from skrigidity.atomistic._radial_tables import laplacian_eigenstates
 
 
 def native_name(calculator: Any) -> str | None:
@@ -28,7 +27,7 @@ def native_name(calculator: Any) -> str | None:
             )
     else:
         return None
-    if name in PAIR_CALCULATORS:
+    if name in ("NeighborList", "SphericalExpansionByPair"):
         raise ValueError(f"calculator: {name} describes pairs of atoms, not atomic environments")
     if name not in _RECIPES:
         raise ValueError(
@@ -61,6 +60,14 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
+def compute(calculator: Any, systems: list[Any], chunk: list[int]) -> Any:
+    """Return what a calculator makes of the frames with these numbers."""
+    try:
+        return calculator.compute(systems)
+    except require("featomic").FeatomicError as error:
+        raise ValueError(f"X[{chunk[0]}] to X[{chunk[-1]}]: featomic says: {error}") from error
+
+
 def make_native(name: str, hypers_json: str) -> Any:
     """Return a featomic calculator that no other thread uses."""
     return _make_native(name, hypers_json, threading.get_ident())
@@ -70,20 +77,18 @@ def make_native(name: str, hypers_json: str) -> Any:
 def _make_native(name: str, hypers_json: str, thread: int) -> Any:
     featomic = require("featomic")
     try:
-        factory = _OWN.get(name) or getattr(featomic, name)
+        own = name == "DensityCorrelations"
+        factory = DensityCorrelations if own else getattr(featomic, name)
         return factory(**json.loads(hypers_json))
     except (featomic.FeatomicError, TypeError, ValueError) as error:
         raise ValueError(f"hypers: {name} does not accept them: {error}") from error
 
 
-def _cutoff(d: Any) -> dict[str, Any]:
+def _soap(d: Any) -> dict[str, Any]:
     smoothing: dict[str, Any] = {"type": "Step"}
     if d.smoothing_width > 0:
         smoothing = {"type": "ShiftedCosine", "width": float(d.smoothing_width)}
-    return {"radius": float(d.cutoff), "smoothing": smoothing}
-
-
-def _soap(d: Any) -> dict[str, Any]:
+    cutoff = {"radius": float(d.cutoff), "smoothing": smoothing}
     density: dict[str, Any] = {"center_atom_weight": float(d.center_atom_weight)}
     if d.radial_basis == "laplacian_eigenstate":
         # The tables contain the density already.
@@ -100,7 +105,7 @@ def _soap(d: Any) -> dict[str, Any]:
             'density_width: expected more than 0 with radial_basis="gto"; '
             'delta functions need radial_basis="laplacian_eigenstate"'
         )
-    return {"cutoff": _cutoff(d), "density": density, "basis": basis}
+    return {"cutoff": cutoff, "density": density, "basis": basis}
 
 
 def _gto_basis(d: Any, radial: dict[str, Any]) -> dict[str, Any]:
@@ -118,10 +123,6 @@ def _radial_spectrum(d: Any) -> dict[str, Any]:
     return hypers | {"basis": {"radial": radial}}
 
 
-def _correlations(d: Any) -> dict[str, Any]:
-    return _soap(d) | {"n_correlations": int(d.n_correlations)}
-
-
 def _lode(d: Any) -> dict[str, Any]:
     if d.radial_basis != "gto":
         raise ValueError('radial_basis: LodeSphericalExpansion knows "gto" only; see hypers')
@@ -136,22 +137,69 @@ def _lode(d: Any) -> dict[str, Any]:
     }
 
 
-def _sorted_distances(d: Any) -> dict[str, Any]:
-    return {"cutoff": float(d.cutoff), "max_neighbors": 16, "separate_neighbor_types": True}
-
-
-def _composition(d: Any) -> dict[str, Any]:
-    return {"per_system": False}
-
-
 _RECIPES: dict[str, Callable[[Any], dict[str, Any]]] = {
     "SoapPowerSpectrum": _soap,
     "SoapRadialSpectrum": _radial_spectrum,
-    "DensityCorrelations": _correlations,
+    "DensityCorrelations": lambda d: _soap(d) | {"n_correlations": int(d.n_correlations)},
     "SphericalExpansion": _soap,
     "LodeSphericalExpansion": _lode,
-    "SortedDistances": _sorted_distances,
-    "AtomicComposition": _composition,
+    "SortedDistances": lambda d: {
+        "cutoff": float(d.cutoff),
+        "max_neighbors": 16,
+        "separate_neighbor_types": True,
+    },
+    "AtomicComposition": lambda d: {"per_system": False},
 }
 
-_OWN: dict[str, Callable[..., Any]] = {"DensityCorrelations": DensityCorrelations}
+
+class DensityCorrelations:
+    """Calculator of the invariant products of ``n_correlations + 1`` neighbor densities.
+
+    Parameters
+    ----------
+    n_correlations : int
+        Number of Clebsch-Gordan products: 1 makes the power spectrum, 2 the bispectrum.
+    **expansion : dict
+        Hyperparameters of featomic's ``SphericalExpansion``.
+    """
+
+    def __init__(self, n_correlations: int, **expansion: Any) -> None:
+        self._n_factors = n_correlations + 1
+        self._expansion = require("featomic").SphericalExpansion(**expansion)
+        basis = expansion["basis"]
+        angular = basis.get("max_angular") if basis["type"] == "TensorProduct" else None
+        largest = max(map(int, basis["by_angular"])) if angular is None else int(angular)
+        # Products in between are of all l that can still come back to 0.
+        self._angular_cutoff = largest * max(1, self._n_factors // 2)
+        self._correlations = require("featomic.clebsch_gordan").DensityCorrelations(
+            n_correlations=n_correlations, max_angular=largest * n_correlations
+        )
+
+    @property
+    def cutoffs(self) -> list[float]:
+        """Cutoffs of the expansion."""
+        return list(self._expansion.cutoffs)
+
+    def compute(self, systems: Any) -> Any:
+        """Return a TensorMap of scalars: a key for the center, all else in the properties."""
+        metatensor = require("metatensor")
+        density = self._expansion.compute(systems).keys_to_properties("neighbor_type")
+        scalars = metatensor.Labels(["o3_lambda", "o3_sigma"], np.array([[0, 1]], dtype=np.int32))
+        products = self._correlations.compute(
+            density, angular_cutoff=self._angular_cutoff, selected_keys=scalars
+        )
+        blocks = [
+            metatensor.TensorBlock(
+                block.values[:, 0, :],
+                samples=block.samples,
+                components=[],
+                properties=block.properties,
+            )
+            for block in products.blocks()
+        ]
+        names = products.keys.names
+        kept = [name for name in names if name not in scalars.names]
+        columns = [names.index(name) for name in kept]
+        keys = metatensor.Labels(kept, products.keys.values[:, columns])
+        order = [name for name in kept if name != "center_type"]
+        return metatensor.TensorMap(keys, blocks).keys_to_properties(order)

@@ -35,12 +35,9 @@ class Group:
     def names(self) -> list[str]:
         """Return one readable name per column."""
         prefix = "" if self.center is None else f"{symbol(self.center)}:"
-        names = []
-        for label in self.labels:
-            whole = self.key | label
-            types = prefix + _neighbors(whole)
-            names.append(" ".join([types] * bool(types) + _describe(whole)))
-        return names
+        whole = [self.key | label for label in self.labels]
+        parts = ([prefix + _neighbors(label), *_describe(label)] for label in whole)
+        return [" ".join(filter(None, part)) for part in parts]
 
     def align(self, block: Any) -> NDArray[Any]:
         """Return the block's values in the group's columns, from fewer properties if need be."""
@@ -80,7 +77,10 @@ class Layout:
     ) -> None:
         self.shared, self.fill = shared, fill
         tensor = calculator.compute([_probe(species, calculator)])
-        _check_samples(tensor.block(0).samples.names)
+        samples = set(tensor.block(0).samples.names)
+        if not {"system", "atom"} <= samples <= {"system", "atom", "center_type"}:
+            listed = ", ".join(tensor.block(0).samples.names)
+            raise ValueError(f"calculator: expected one row per atom, got one per {listed}")
         self.groups: dict[tuple[int, ...], Group] = {}
         blocks = {self._group_key(key): block for key, block in tensor.items()}
         names = [name for name in tensor.keys.names if not (shared and name == "center_type")]
@@ -96,29 +96,22 @@ class Layout:
         pairs = zip(key.names, key.values, strict=True)
         return tuple(int(v) for name, v in pairs if not (self.shared and name == "center_type"))
 
-    def dense(
-        self, tensor: Any, numbers: list[NDArray[Any]], dtype: np.dtype[Any]
-    ) -> NDArray[np.floating[Any]]:
+    def dense(self, tensor: Any, numbers: list[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return one row per atom, frame after frame, in the frames' order."""
         offsets = np.concatenate([[0], np.cumsum([len(n) for n in numbers])])
         out = np.zeros((offsets[-1], self.n_columns), dtype=dtype)
-        if self.fill:
-            self._fill(out, np.concatenate(numbers))
+        for group in self.groups.values() if self.fill else ():
+            rows = slice(None) if group.center is None else np.concatenate(numbers) == group.center
+            out[rows, group.columns] = self.fill
         for key, block in tensor.items():
             group = self.groups[self._group_key(key)]
             rows = offsets[block.samples.column("system")] + block.samples.column("atom")
             out[rows, group.columns] = group.align(block)
         return out
 
-    def _fill(self, out: NDArray[Any], numbers: NDArray[Any]) -> None:
-        for group in self.groups.values():
-            rows = slice(None) if group.center is None else numbers == group.center
-            out[rows, group.columns] = self.fill
-
-    def names(self) -> NDArray[np.object_]:
+    def names(self) -> list[str]:
         """Return one name per column."""
-        listed = itertools.chain.from_iterable(g.names() for g in self.groups.values())
-        return np.array(list(listed), dtype=object)
+        return [name for group in self.groups.values() for name in group.names()]
 
     def components(self, by: str | None) -> dict[str, slice | NDArray[np.intp]]:
         """Group the columns by neighbors, centers or angular channel; None: neighbors if any."""
@@ -156,13 +149,6 @@ def _probe(species: NDArray[np.int64], calculator: Any) -> Any:
     reach = min(getattr(calculator, "cutoffs", None) or [2.0])
     positions = np.random.default_rng(0).uniform(0, reach / 4, size=(len(numbers), 3))
     return require("ase").Atoms(numbers, positions, cell=[10.0, 10.0, 10.0], pbc=True)
-
-
-def _check_samples(names: list[str]) -> None:
-    if not {"system", "atom"} <= set(names) <= {"system", "atom", "center_type"}:
-        raise ValueError(
-            f"calculator: expected a result with one row per atom, got one per {', '.join(names)}"
-        )
 
 
 def _make_group(key: dict[str, int], block: Any, start: int, merge: bool) -> Group:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from skrigidity.atomistic._frames import as_system
-
-if TYPE_CHECKING:
-    from ase import Atoms
+from skrigidity.atomistic._frames import Atoms, as_system
 
 _TOO_CLOSE = 1e-6  # Å: an atom twice, not two atoms
 

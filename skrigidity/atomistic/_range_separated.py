@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skrigidity.atomistic._computed import ComputedDescriptor
 from skrigidity.atomistic._featomic import FeatomicDescriptor
-from skrigidity.atomistic._frames import as_system, require
-from skrigidity.atomistic._hypers import make_native
-from skrigidity.atomistic._lode import lode_hypers
-from skrigidity.atomistic._spectrum import SpectrumColumns, add_expansion
-
-if TYPE_CHECKING:
-    from ase import Atoms
+from skrigidity.atomistic._frames import Atoms, as_system, require
+from skrigidity.atomistic._hypers import compute, make_native
+from skrigidity.atomistic._radial_tables import lode_hypers
+from skrigidity.atomistic._spectrum import SpectrumColumns
 
 
 class RangeSeparatedDescriptor(ComputedDescriptor):
@@ -85,7 +82,8 @@ class RangeSeparatedDescriptor(ComputedDescriptor):
     species_ : ndarray of int
         Atomic numbers, sorted.
     n_features_out_ : int
-        Number of columns.
+        Number of columns. They are named by component, center, neighbors and basis indices, such
+        as ``"long__O:H-O l=1 n=0,2"``; without the center where centers share columns.
     components_ : dict of str to slice
         Columns of ``"short"`` and ``"long"``, for component-wise rigidities.
 
@@ -131,7 +129,6 @@ class RangeSeparatedDescriptor(ComputedDescriptor):
     _parameter_constraints: dict[str, list[Any]] = {
         **ComputedDescriptor._parameter_constraints,
         "kind": [StrOptions({"range-separated", "k-space"})],
-        "cutoff": [Interval(Real, 0, None, closed="neither")],
         "smoothing_width": [Interval(Real, 0, None, closed="left")],
         "density_width": [Interval(Real, 0, None, closed="neither")],
         "smearing": [Interval(Real, 0, None, closed="neither")],
@@ -139,7 +136,6 @@ class RangeSeparatedDescriptor(ComputedDescriptor):
         "k_cutoff": [Interval(Real, 0, None, closed="neither"), None],
         "max_radial": [Interval(Integral, 0, None, closed="left")],
         "max_angular": [Interval(Integral, 0, None, closed="left")],
-        "center_types": [StrOptions({"blocks", "shared"})],
         "merge_duplicates": ["boolean"],
     }
 
@@ -166,6 +162,9 @@ class RangeSeparatedDescriptor(ComputedDescriptor):
         memory: Any = None,
         progress_bar: bool = False,
     ) -> None:
+        super().__init__(
+            species, output, dtype, chunk_size, n_jobs, cache_size, memory, progress_bar
+        )
         self.kind = kind
         self.cutoff = cutoff
         self.smoothing_width = smoothing_width
@@ -175,16 +174,8 @@ class RangeSeparatedDescriptor(ComputedDescriptor):
         self.k_cutoff = k_cutoff
         self.max_radial = max_radial
         self.max_angular = max_angular
-        self.species = species
         self.center_types = center_types
         self.merge_duplicates = merge_duplicates
-        self.output = output
-        self.dtype = dtype
-        self.chunk_size = chunk_size
-        self.n_jobs = n_jobs
-        self.cache_size = cache_size
-        self.memory = memory
-        self.progress_bar = progress_bar
 
     def _prepare(self) -> None:
         self._lode = (
@@ -215,16 +206,11 @@ class RangeSeparatedDescriptor(ComputedDescriptor):
 
     def _soap(self) -> FeatomicDescriptor:
         probe = require("ase").Atoms(self.species_)
-        return FeatomicDescriptor(
-            cutoff=self.cutoff,
-            smoothing_width=self.smoothing_width,
-            density_width=self.density_width,
-            max_radial=self.max_radial,
-            max_angular=self.max_angular,
-            species=self.species_,
-            center_types=self.center_types,
-            merge_duplicates=self.merge_duplicates,
-        ).fit([probe])
+        # Not the output, nor how to compute it: rows are asked of `_environments`.
+        names = ["cutoff", "smoothing_width", "density_width", "max_radial", "max_angular"]
+        names += ["center_types", "merge_duplicates"]
+        same = {name: getattr(self, name) for name in names}
+        return FeatomicDescriptor(species=self.species_, **same).fit([probe])
 
     def _calculators(self) -> list[tuple[str, str]]:
         """Return names and hyperparameters of what is added and of what is subtracted."""
@@ -232,27 +218,13 @@ class RangeSeparatedDescriptor(ComputedDescriptor):
         added = ("LodeSphericalExpansion", k_space)
         return [added, ("SphericalExpansion", real_space)] if self._separated else [added]
 
-    def _environments(
-        self, frames: list[Atoms], chunk: list[int], dtype: np.dtype[Any]
-    ) -> NDArray[Any]:
-        systems = [_periodic(frames[i], f"X[{i}]") for i in chunk]
-        numbers = np.concatenate([frames[i].numbers for i in chunk])
-        offsets = np.cumsum([0, *(len(frames[i]) for i in chunk)])
-        n_angular, n_species, n_radial = self._columns.shape
-        expansion = [
-            np.zeros((len(numbers), 2 * angular + 1, n_species * n_radial))
-            for angular in range(n_angular)
-        ]
-        try:
-            for (name, hypers), sign in zip(self._calculators(), (1.0, -1.0), strict=False):
-                tensor = make_native(name, hypers).compute(systems)
-                add_expansion(tensor, self.species_, offsets, expansion, sign)
-        except require("featomic").FeatomicError as error:
-            raise ValueError(f"X[{chunk[0]}] to X[{chunk[-1]}]: featomic says: {error}") from error
-        out = np.empty((len(numbers), self.n_features_out_), dtype=dtype)
-        out[:, self.components_["short"]] = self._short._environments(frames, chunk, dtype)
-        out[:, self.components_["long"]] = self._columns.dense(expansion, numbers, dtype)
-        return out
+    def _environments(self, frames: dict[int, Atoms], dtype: np.dtype[Any]) -> NDArray[Any]:
+        systems = [_periodic(frame, f"X[{i}]") for i, frame in frames.items()]
+        calculators = [make_native(*calculator) for calculator in self._calculators()]
+        tensors = [compute(calculator, systems, list(frames)) for calculator in calculators]
+        numbers = [frame.numbers for frame in frames.values()]
+        short = self._short._environments(frames, dtype)
+        return np.hstack([short, self._columns.dense(tensors, numbers, dtype)])
 
     def _settings(self) -> tuple[Any, ...] | None:
         # Those of fit, not today's parameters, which may have been set since.
@@ -260,23 +232,9 @@ class RangeSeparatedDescriptor(ComputedDescriptor):
         columns = (self._columns.shared, self._columns.merge)
         return None if short is None else (*short, self._lode, self._separated, *columns)
 
-    def _names(self) -> NDArray[np.object_]:
+    def _names(self) -> list[str]:
         short = [f"short__{name}" for name in self._short.get_feature_names_out()]
-        return np.array(short + [f"long__{name}" for name in self._columns.names()], dtype=object)
-
-    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """Name the columns by component, center, neighbors and basis indices.
-
-        Parameters
-        ----------
-        input_features : ignored
-
-        Returns
-        -------
-        ndarray of str of shape (n_features_out_,)
-            Such as ``"long__O:H-O l=1 n=0,2"``; without the center where centers share columns.
-        """
-        return super().get_feature_names_out(input_features)
+        return short + [f"long__{name}" for name in self._columns.names()]
 
 
 def _periodic(frame: Atoms, where: str) -> Atoms:

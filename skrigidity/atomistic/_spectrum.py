@@ -59,20 +59,21 @@ class SpectrumColumns:
             return tails
         return [f"{center}:{tail}" for center in symbols for tail in tails]
 
-    def dense(
-        self, expansion: list[NDArray[np.float64]], numbers: NDArray[Any], dtype: np.dtype[Any]
-    ) -> NDArray[np.floating[Any]]:
+    def dense(self, tensors: list[Any], numbers: list[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return one row per atom.
 
         Parameters
         ----------
-        expansion : list of arrays of shape (n_atoms, 2 l + 1, n_species * n_radial)
-            The coefficients, for every l.
-        numbers : array of int of shape (n_atoms,)
+        tensors : list of TensorMap
+            An expansion from featomic, and one to be subtracted if there are two. Species that a
+            center does not see may be absent.
+        numbers : list of arrays of int
+            The atomic numbers of each frame.
         dtype : dtype
         """
-        rows = np.empty((len(numbers), self.per_center))
-        for angular, c in enumerate(expansion):
+        offsets, centers = np.cumsum([0, *map(len, numbers)]), np.concatenate(numbers)
+        rows = np.empty((len(centers), self.per_center))
+        for angular, c in enumerate(self._expansion(tensors, offsets)):
             chosen = np.flatnonzero(self._source[0] == angular)
             products = np.einsum("ami,amj->aij", c, c, optimize=True)
             scale = self._scale[chosen] / np.sqrt(2 * angular + 1)
@@ -80,34 +81,17 @@ class SpectrumColumns:
         if self.shared:
             return rows.astype(dtype)
         out = np.zeros((len(rows), len(self.species), self.per_center), dtype=dtype)
-        out[np.arange(len(rows)), np.searchsorted(self.species, numbers)] = rows
+        out[np.arange(len(rows)), np.searchsorted(self.species, centers)] = rows
         return out.reshape(len(rows), self.n_columns)
 
-
-def add_expansion(
-    tensor: Any,
-    species: NDArray[np.int64],
-    offsets: NDArray[np.int64],
-    expansion: list[NDArray[np.float64]],
-    factor: float,
-) -> None:
-    """Add a featomic expansion, times a factor, to dense coefficients.
-
-    Parameters
-    ----------
-    tensor : TensorMap
-        With one row per atom; species that a center does not see may be absent.
-    species : array of int
-        Atomic numbers, sorted.
-    offsets : array of int
-        Number of the first atom of each frame.
-    expansion : list of arrays of shape (n_atoms, 2 l + 1, n_species * n_radial)
-        Changed in place.
-    factor : float
-    """
-    for key, block in tensor.items():
-        rows = offsets[block.samples.column("system")] + block.samples.column("atom")
-        n_radial = block.values.shape[2]
-        start = int(np.searchsorted(species, int(key["neighbor_type"]))) * n_radial
-        coefficients = expansion[int(key["o3_lambda"])]
-        coefficients[rows, :, start : start + n_radial] += factor * block.values
+    def _expansion(self, tensors: list[Any], offsets: NDArray[np.int64]) -> list[NDArray[Any]]:
+        """Return dense coefficients (n_atoms, 2 l + 1, n_species * n_radial) for every l."""
+        n_angular, n_species, n_radial = self.shape
+        out = [np.zeros((offsets[-1], 2 * i + 1, n_species * n_radial)) for i in range(n_angular)]
+        for tensor, sign in zip(tensors, (1.0, -1.0), strict=False):
+            for key, block in tensor.items():
+                rows = offsets[block.samples.column("system")] + block.samples.column("atom")
+                start = int(np.searchsorted(self.species, int(key["neighbor_type"]))) * n_radial
+                coefficients = out[int(key["o3_lambda"])]
+                coefficients[rows, :, start : start + n_radial] += sign * block.values
+        return out

@@ -1,7 +1,8 @@
 """The scale of error bars, from residuals and rigidities: ``var = C**2 / R + sigma**2``."""
 
 from ._calibrator import RigidityCalibrator
-from ._scale import METHODS, Scale, fit_scale, gaussian_crps, gaussian_nll
+from ._scale import METHODS, Scale, fit_scale, scale_from_quad
+from ._scores import gaussian_crps, gaussian_nll
 
 __all__ = [
     "METHODS",
@@ -10,4 +11,5 @@ __all__ = [
     "fit_scale",
     "gaussian_crps",
     "gaussian_nll",
+    "scale_from_quad",
 ]

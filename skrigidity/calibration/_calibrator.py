@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from numbers import Integral
 from typing import Any, NamedTuple, Self
 
@@ -13,7 +14,7 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted
 
 from ._isotonic import IsotonicMap, fit_isotonic
-from ._scale import METHODS, fit_scale
+from ._scale import METHODS, Scale, quad_of, scale_from_quad
 
 
 class _Pairs(NamedTuple):
@@ -26,6 +27,10 @@ class _Pairs(NamedTuple):
     def usable(self) -> np.ndarray:
         known = (self.quad > 0) & np.isfinite(self.quad)
         return known & (self.weight > 0)[:, None]
+
+    def count(self, rows: Any) -> int:
+        """Return the number of usable rows, of the target that has fewest."""
+        return int(self.usable()[rows].sum(axis=0).min())
 
 
 class RigidityCalibrator(BaseEstimator):
@@ -171,44 +176,37 @@ class RigidityCalibrator(BaseEstimator):
         if self.noise and self.isotonic:
             raise ValueError("isotonic=True has a floor of its own: noise must be False")
         residual = _checked(residual, "residual")
-        rigidity = _checked(rigidity, "rigidity")
-        check_consistent_length(residual, rigidity)
+        quad = quad_of(_checked(rigidity, "rigidity"))
+        check_consistent_length(residual, quad)
         shape = residual.shape[1:]
         residual = residual.reshape(len(residual), -1)
-        if rigidity.ndim == 2 and rigidity.shape != residual.shape:
-            raise ValueError(
-                f"rigidity must have one column or one per target of residual, "
-                f"{residual.shape[1]}, got shape {rigidity.shape}"
-            )
-        quad = np.broadcast_to(_inverse(rigidity).reshape(len(residual), -1), residual.shape)
+        quad = _per_target(quad, residual.shape[1])
         weight = np.ones(len(residual))
         if sample_weight is not None:
             weight = _check_sample_weight(
                 sample_weight, residual, dtype=np.float64, ensure_non_negative=True
             )
         pairs = _Pairs(residual, quad, weight)
-        self.n_excluded_ = int(((quad == 0) | np.isinf(quad)).any(axis=1).sum())
         self.groups_, code = None, np.full(len(residual), -1)
         if groups is not None:
             self.groups_, code = np.unique(_labels(groups, len(residual)), return_inverse=True)
         self._several, self.isotonic_ = bool(shape), None
         if self.isotonic:
-            self.isotonic_ = self._maps(pairs, self._scales(pairs, code)[0][code])
+            scale = np.array([fit.variance for fit in self._scales(pairs, code)])
+            self.isotonic_ = self._maps(pairs, scale[code])
             # What cannot move stays out, though the map has a floor.
             pairs = pairs._replace(quad=np.where(quad > 0, self._mapped(quad), 0.0))
-        scale, noise = self._scales(pairs, code)
+        *own, pooled = self._scales(pairs, code)
         self.pooled_scale_, self.pooled_noise_variance_ = (
-            _shaped(v[-1], shape) for v in (scale, noise)
+            v if shape else float(v[0]) for v in pooled[:2]
         )
-        usable = pairs.usable()
-        if self.groups_ is None:
-            self.scale_, self.noise_variance_ = self.pooled_scale_, self.pooled_noise_variance_
-            self.n_samples_: Any = int(usable.sum(axis=0).min())
-        else:
-            self.scale_, self.noise_variance_ = (v[:-1].reshape(-1, *shape) for v in (scale, noise))
-            self.n_samples_ = np.array(
-                [usable[code == g].sum(axis=0).min() for g in range(len(self.groups_))]
-            )
+        self.scale_, self.noise_variance_ = self.pooled_scale_, self.pooled_noise_variance_
+        self.n_samples_: Any
+        self.n_excluded_, self.n_samples_ = pooled.n_excluded, pairs.count(slice(None))
+        if self.groups_ is not None:
+            both = np.array([fit[:2] for fit in own]).reshape(-1, 2, *shape)
+            self.scale_, self.noise_variance_ = both[:, 0], both[:, 1]
+            self.n_samples_ = np.array([pairs.count(code == g) for g in range(len(own))])
         return self
 
     def predict_variance(self, rigidity: Any, groups: Any = None) -> np.ndarray:
@@ -233,15 +231,9 @@ class RigidityCalibrator(BaseEstimator):
             new and ``handle_unknown="error"``.
         """
         check_is_fitted(self)
-        rigidity = _checked(rigidity, "rigidity")
-        n, n_targets = len(rigidity), np.size(self.pooled_scale_)
-        if rigidity.ndim == 2 and rigidity.shape[1] not in {1, n_targets}:
-            raise ValueError(
-                f"rigidity must have one column or one per target, {n_targets}, "
-                f"got shape {rigidity.shape}"
-            )
-        quad = self._mapped(np.broadcast_to(_inverse(rigidity).reshape(n, -1), (n, n_targets)))
-        code = self._code(groups, n)
+        quad = quad_of(_checked(rigidity, "rigidity"))
+        quad = self._mapped(_per_target(quad, np.size(self.pooled_scale_)))
+        code = self._code(groups, len(quad))
         # An infinite q stays infinite, whatever it is scaled with.
         with np.errstate(invalid="ignore"):
             variance = self._by_row("scale_", code) * quad + self._by_row("noise_variance_", code)
@@ -267,33 +259,20 @@ class RigidityCalibrator(BaseEstimator):
 
     # --- internals -------------------------------------------------------------------------
 
-    def _scales(self, pairs: _Pairs, code: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return C**2 and sigma**2 of every group and target; the last row is that of all rows."""
-        n_groups, n_targets = code.max() + 1, pairs.residual.shape[1]
-        scale, noise = np.empty((2, n_groups + 1, n_targets))
-        usable = pairs.usable()
-        for t in range(n_targets):
-            pooled = self._one_scale(pairs, t, slice(None))
-            scale[:, t], noise[:, t] = pooled.variance, pooled.noise
-            for g in range(n_groups):
-                members = code == g
-                if usable[members, t].sum() >= self.min_samples:
-                    fit = self._one_scale(pairs, t, members)
-                    scale[g, t], noise[g, t] = fit.variance, fit.noise
-        return scale, noise
-
-    def _one_scale(self, pairs: _Pairs, t: int, rows: Any) -> Any:
-        return fit_scale(
-            pairs.residual[rows, t],
-            _inverse(pairs.quad[rows, t]),
-            pairs.weight[rows],
-            method=self.method,
-            noise=self.noise,
-        )
+    def _scales(self, pairs: _Pairs, code: np.ndarray) -> list[Scale]:
+        """Return the scales of every group; the last are those of all rows."""
+        fit = partial(scale_from_quad, method=self.method, noise=self.noise)
+        pooled = fit(*pairs)
+        members = [code == g for g in range(code.max() + 1)]
+        own = [
+            fit(*(v[rows] for v in pairs)) if pairs.count(rows) >= self.min_samples else pooled
+            for rows in members
+        ]
+        return [*own, pooled]
 
     def _maps(self, pairs: _Pairs, scale: np.ndarray) -> list[IsotonicMap]:
         """Fit a map per target to residuals in units of their group's C."""
-        square = pairs.residual**2 / np.where(scale > 0, scale, 1.0)
+        square = (pairs.residual / np.sqrt(np.where(scale > 0, scale, 1.0))) ** 2
         usable = pairs.usable()
         return [
             fit_isotonic(square[u, t], pairs.quad[u, t], pairs.weight[u], int(self.min_samples))
@@ -333,21 +312,17 @@ class RigidityCalibrator(BaseEstimator):
 
 
 def _checked(values: Any, name: str) -> np.ndarray:
-    values = check_array(
-        values,
-        dtype=np.float64,
-        ensure_2d=False,
-        ensure_all_finite=False,
-        input_name=name,
+    return check_array(
+        values, dtype=np.float64, ensure_2d=False, ensure_all_finite=False, input_name=name
     )
-    if name == "rigidity" and not (values >= 0).all():
-        raise ValueError("rigidity must have no negative entry and no nan")
-    return values
 
 
-def _inverse(values: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore"):
-        return 1.0 / values
+def _per_target(quad: np.ndarray, n_targets: int) -> np.ndarray:
+    if quad.ndim == 2 and quad.shape[1] not in {1, n_targets}:
+        raise ValueError(
+            f"rigidity must have one column or one per target, {n_targets}, got shape {quad.shape}"
+        )
+    return np.broadcast_to(quad.reshape(len(quad), -1), (len(quad), n_targets))
 
 
 def _labels(groups: Any, n: int) -> np.ndarray:
@@ -364,7 +339,3 @@ def _labels(groups: Any, n: int) -> np.ndarray:
 def _listed(labels: np.ndarray) -> str:
     shown = ", ".join(map(repr, labels[:10].tolist()))
     return shown if len(labels) <= 10 else f"{shown}, ... ({len(labels)} groups)"
-
-
-def _shaped(values: np.ndarray, shape: tuple[int, ...]) -> Any:
-    return values.copy() if shape else float(values[0])

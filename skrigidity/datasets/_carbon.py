@@ -1,17 +1,21 @@
 """Loader of the bundled amorphous-carbon structures."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import StrOptions, validate_params
 
-from skrigidity.datasets._arrays import make_frames, read_bundled, read_description
+from skrigidity.datasets._arrays import OPTIONS, finish, read_bundled
 
 
 @validate_params(
-    {"kind": [StrOptions({"bulk", "slab"}), None], "return_frames": ["boolean"]},
+    {"kind": [StrOptions({"bulk", "slab"}), None], **OPTIONS},
     prefer_skip_nested_validation=True,
 )
-def load_carbon(*, kind: str | None = None, return_frames: bool = False) -> Bunch:
+def load_carbon(
+    *, kind: str | None = None, return_frames: bool = False, return_X_y: bool = False
+) -> Any:
     """Load 64-atom amorphous-carbon structures with GFN1-xTB energies and forces.
 
     Melt-quenched bulk structures between 1.4 and 3.5 g/cm³ and surface slabs cut from some of
@@ -30,9 +34,13 @@ def load_carbon(*, kind: str | None = None, return_frames: bool = False) -> Bunc
         what descriptors and ASE calculators take. Off by default, because everything else works
         without ASE; it needs the extra ``skrigidity[atomistic]``.
 
+    return_X_y : bool, default=False
+        Whether to return ``(frames, target)`` instead, as scikit-learn's loaders return
+        ``(data, target)``: X are the frames, which descriptors take. It needs ASE as well.
+
     Returns
     -------
-    data : :class:`~sklearn.utils.Bunch`
+    data : :class:`~sklearn.utils.Bunch`, or (list of ase.Atoms, ndarray) with ``return_X_y=True``
         Dictionary-like object. Structures of one trajectory follow one another, in the order in
         which they were taken: first the bulk from hot to cold, then the slab.
 
@@ -45,13 +53,15 @@ def load_carbon(*, kind: str | None = None, return_frames: bool = False) -> Bunc
             Periodic in all directions, slabs too: so were they computed.
         numbers : ndarray of shape (64,)
             Atomic numbers, the same in every structure: all 6.
+        n_atoms : ndarray of shape (n_structures,)
+            Number of atoms, 64 in every structure.
         energies : ndarray of shape (n_structures,)
             Total GFN1-xTB energy of the cell in eV (the electronic free energy at 1000 K, whose
             negative derivative the forces are).
         forces : ndarray of shape (n_structures, 64, 3)
             GFN1-xTB forces in eV/Å.
         target : ndarray of shape (n_structures,)
-            Energy per atom in eV, ``energies / 64``.
+            Energy per atom in eV, ``energies / n_atoms``.
         target_names : list of str
             ``["energy_per_atom"]``.
         atom_energy : float
@@ -80,7 +90,9 @@ def load_carbon(*, kind: str | None = None, return_frames: bool = False) -> Bunc
     ValueError
         If an argument is not one of the values above.
     ImportError
-        If ``return_frames=True`` and ASE is not installed.
+        If ``return_frames=True`` or ``return_X_y=True`` and ASE is not installed.
+    OSError
+        If the bundled file is damaged.
 
     Examples
     --------
@@ -94,41 +106,23 @@ def load_carbon(*, kind: str | None = None, return_frames: bool = False) -> Bunc
     """
     arrays = read_bundled("carbon")
     names = np.where(arrays["slab"], "slab", "bulk")
-    chosen = np.ones(len(names), dtype=bool) if kind is None else names == kind
+    chosen = (names == kind) | (kind is None)
 
     positions = arrays["positions"][chosen] / float(arrays["positions_per_angstrom"])
-    n_atoms = positions.shape[1]
-    energies = arrays["energies"][chosen]
+    n_structures, n_atoms, _ = positions.shape
     data = Bunch(
         positions=positions,
         cells=arrays["cells"][chosen],
         pbc=np.ones(3, dtype=bool),
         numbers=np.full(n_atoms, 6),
-        energies=energies,
+        n_atoms=np.full(n_structures, n_atoms),
+        energies=arrays["energies"][chosen],
         forces=arrays["forces"][chosen] / float(arrays["forces_per_ev_per_angstrom"]),
-        target=energies / n_atoms,
-        target_names=["energy_per_atom"],
         atom_energy=float(arrays["atom_energy"]),
         kind=names[chosen],
         density=arrays["density"][chosen],
         temperature=arrays["temperature"][chosen].astype(float),
         trajectory=arrays["trajectory"][chosen].astype(np.intp),
-        DESCR=read_description("carbon"),
     )
-    if return_frames:
-        data.frames = make_frames(
-            [data.numbers] * len(positions),
-            positions,
-            cells=data.cells,
-            pbc=data.pbc,
-            arrays={"forces_gfn1": data.forces},
-            info={
-                "energy_gfn1": energies,
-                "kind": data.kind,
-                "density": data.density,
-                "temperature": data.temperature,
-                "trajectory": data.trajectory,
-            },
-            needed_by="load_carbon(return_frames=True)",
-        )
-    return data
+    columns = ("energy_gfn1", "kind", "density", "temperature", "trajectory")
+    return finish(data, "carbon", columns, return_frames, return_X_y)

@@ -1,15 +1,15 @@
 """Loader of the C-GAP-17 data set, which is downloaded."""
 
 import os
-from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+from sklearn.utils._param_validation import StrOptions, validate_params
 
 from skrigidity._extras import import_extra
-from skrigidity.datasets._arrays import by_structure, make_frames, read_description
-from skrigidity.datasets._fetch import Download, RemoteFile, fetch_file, kept_arrays
+from skrigidity.datasets._arrays import finish, pick
+from skrigidity.datasets._fetch import PARAMETERS, Download, RemoteFile, fetch_file, kept_arrays
 
 # The copy in the database of load-atoms, at a fixed revision. load-atoms records the first twelve
 # digits of the SHA-256 sum of the same file (8dd037b59c88); the name of the git blob is complete.
@@ -40,15 +40,7 @@ def _read(options: Download) -> dict[str, np.ndarray]:
 
 
 @validate_params(
-    {
-        "split": [StrOptions({"train", "test"}), None],
-        "data_home": [str, os.PathLike, None],
-        "download_if_missing": ["boolean"],
-        "return_frames": ["boolean"],
-        "progress": ["boolean"],
-        "n_retries": [Interval(Integral, 0, None, closed="left")],
-        "delay": [Interval(Real, 0.0, None, closed="left")],
-    },
+    {"split": [StrOptions({"train", "test"}), None], **PARAMETERS},
     prefer_skip_nested_validation=True,
 )
 def fetch_carbon_gap17(
@@ -57,10 +49,11 @@ def fetch_carbon_gap17(
     data_home: str | os.PathLike | None = None,
     download_if_missing: bool = True,
     return_frames: bool = False,
+    return_X_y: bool = False,
     progress: bool = False,
     n_retries: int = 3,
     delay: float = 1.0,
-) -> Bunch:
+) -> Any:
     """Load the data behind the carbon potential GAP-17 (DFT), downloading them if necessary.
 
     4530 structures of liquid, amorphous and crystalline carbon, surfaces and dimers with DFT
@@ -84,6 +77,9 @@ def fetch_carbon_gap17(
     return_frames : bool, default=False
         Whether to add ``frames``, the same structures as a list of :class:`ase.Atoms`.
 
+    return_X_y : bool, default=False
+        Whether to return ``(frames, target)`` instead: X are the frames, which descriptors take.
+
     progress : bool, default=False
         Whether to show a progress bar while downloading.
 
@@ -95,7 +91,7 @@ def fetch_carbon_gap17(
 
     Returns
     -------
-    data : :class:`~sklearn.utils.Bunch`
+    data : :class:`~sklearn.utils.Bunch`, or (list of ase.Atoms, ndarray) with ``return_X_y=True``
         Dictionary-like object, in the order of the file.
 
         positions, forces : lists of n_structures ndarrays of shape (n_atoms, 3)
@@ -148,35 +144,8 @@ def fetch_carbon_gap17(
     """
     options = Download(data_home, download_if_missing, n_retries, delay, progress, NAME)
     arrays = kept_arrays(KEPT, options, lambda: _read(options))
-    sizes = arrays["n_atoms"]
-    chosen = np.ones(len(sizes), bool) if split is None else arrays["split"] == split
-    of_chosen_atoms = np.repeat(chosen, sizes)
-    n_atoms = sizes[chosen]
-    energies = arrays["energies"][chosen]
-    data = Bunch(
-        **{
-            name: by_structure(arrays[name][of_chosen_atoms], n_atoms)
-            for name in ("positions", "forces", "numbers")
-        },
-        n_atoms=n_atoms,
-        cells=arrays["cells"][chosen],
-        pbc=arrays["pbc"][chosen],
-        energies=energies,
-        target=energies / n_atoms,
-        target_names=["energy_per_atom"],
-        kind=arrays["kind"][chosen],
-        split=arrays["split"][chosen],
-        DESCR=read_description("carbon_gap17"),
-    )
-    if return_frames:
-        data.frames = make_frames(
-            data.numbers,
-            data.positions,
-            cells=data.cells,
-            pbc=data.pbc,
-            arrays={"forces_dft": data.forces},
-            info={"energy_dft": energies, "kind": data.kind, "split": data.split},
-            needed_by=f"{NAME}(return_frames=True)",
-            extra="datasets",
-        )
-    return data
+    chosen = (arrays["split"] == split) | (split is None)
+    of_atoms, others = pick(arrays, chosen, "positions", "forces", "numbers")
+    data = Bunch(**of_atoms, **others)
+    columns = ("energy_dft", "kind", "split")
+    return finish(data, "carbon_gap17", columns, return_frames, return_X_y, extra="datasets")

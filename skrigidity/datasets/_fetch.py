@@ -7,15 +7,66 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from sklearn.utils._param_validation import Interval
 
 from skrigidity._extras import import_extra
-from skrigidity.datasets._arrays import complete_or_absent, write_arrays
+from skrigidity.datasets._arrays import (
+    OPTIONS,
+    DamagedFileError,
+    complete_or_absent,
+    read_arrays,
+    write_arrays,
+)
 
 DATA_HOME_VARIABLE = "SKRIGIDITY_DATA"
 CONNECTION_TIMEOUT = 30.0  # s
+LARGEST = 2**30  # bytes, of a download or of what it unpacks to: three times the largest there is
+
+# Constraints of the parameters that all fetchers share.
+PARAMETERS: dict[str, list[Any]] = {
+    "data_home": [str, os.PathLike, None],
+    "download_if_missing": ["boolean"],
+    **OPTIONS,
+    "progress": ["boolean"],
+    "n_retries": [Interval(Integral, 0, None, closed="left")],
+    "delay": [Interval(Real, 0.0, None, closed="left")],
+}
+
+
+class Bounded:
+    """A binary file that passes on so many bytes, in either direction, and then an OSError.
+
+    It asks for no more than one byte beyond the bound, so that what expands without end, such as
+    a maliciously compressed stream, is not expanded first and measured then.
+    """
+
+    def __init__(self, file: Any, name: str, n_bytes: int | None = None) -> None:
+        self.file, self.name = file, name
+        self.left = LARGEST if n_bytes is None else n_bytes
+
+    def _count(self, data: bytes) -> bytes:
+        self.left -= len(data)
+        if self.left < 0:
+            raise OSError(f"{self.name} is far larger than it should be: given up")
+        return data
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to a number of bytes."""
+        most = self.left + 1
+        return self._count(self.file.read(most if size < 0 else min(size, most)))
+
+    def write(self, data: bytes) -> int:
+        """Write bytes."""
+        return int(self.file.write(self._count(data)))
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        self.file.flush()
 
 
 @dataclass(frozen=True)
@@ -123,7 +174,8 @@ def _download(remote: RemoteFile, partial: Path, path: Path, options: Download) 
         if attempt:
             time.sleep(options.delay)
         try:
-            downloader(remote.url, str(partial), None)
+            with partial.open("wb") as file:
+                downloader(remote.url, Bounded(file, remote.url), None)
             return
         except failures as error:
             last = error
@@ -137,7 +189,11 @@ def kept_arrays(
 ) -> dict[str, np.ndarray]:
     """Arrays from ``data_home``, or from ``read`` and then kept there for the next call."""
     path = options.folder / name
-    if not path.exists():
-        write_arrays(path, compressed=False, **read())
-    with np.load(path, allow_pickle=False) as archive:
-        return {key: archive[key] for key in archive.files}
+    if path.exists():
+        try:
+            return read_arrays(path, "it is made again from the download")
+        except DamagedFileError as error:
+            warnings.warn(str(error), UserWarning, stacklevel=2)
+    arrays = read()
+    write_arrays(path, compressed=False, **arrays)
+    return arrays

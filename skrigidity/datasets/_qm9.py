@@ -1,19 +1,26 @@
 """Loader of the QM9 data set, which is downloaded."""
 
+import bz2
 import os
 import tarfile
 from collections.abc import Iterator
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch
-from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils._param_validation import validate_params
 
 from skrigidity._extras import import_extra
-from skrigidity.datasets._arrays import by_structure, make_frames, read_description
-from skrigidity.datasets._fetch import Download, RemoteFile, fetch_file, kept_arrays
+from skrigidity.datasets._arrays import finish, pick
+from skrigidity.datasets._fetch import (
+    PARAMETERS,
+    Bounded,
+    Download,
+    RemoteFile,
+    fetch_file,
+    kept_arrays,
+)
 
 # The deposit at figshare. load-atoms records the first twelve digits of the first checksum.
 MOLECULES = RemoteFile(
@@ -68,11 +75,13 @@ def _parse(text: str) -> dict[str, Any]:
 
 
 def _molecules(path: Path) -> Iterator[dict[str, Any]]:
-    with tarfile.open(path, "r|bz2") as archive:
-        for member in archive:
-            file = archive.extractfile(member) if member.name.endswith(".xyz") else None
-            if file is not None:
-                yield _parse(file.read().decode())
+    with bz2.open(path) as content:
+        stream: Any = Bounded(content, f"the content of {path}")
+        with tarfile.open(fileobj=stream, mode="r|") as archive:
+            for member in archive:
+                file = archive.extractfile(member) if member.name.endswith(".xyz") else None
+                if file is not None:
+                    yield _parse(file.read().decode())
 
 
 def _read(options: Download) -> dict[str, np.ndarray]:
@@ -96,15 +105,7 @@ def _read(options: Download) -> dict[str, np.ndarray]:
 
 
 @validate_params(
-    {
-        "drop_uncharacterized": ["boolean"],
-        "data_home": [str, os.PathLike, None],
-        "download_if_missing": ["boolean"],
-        "return_frames": ["boolean"],
-        "progress": ["boolean"],
-        "n_retries": [Interval(Integral, 0, None, closed="left")],
-        "delay": [Interval(Real, 0.0, None, closed="left")],
-    },
+    {"drop_uncharacterized": ["boolean"], **PARAMETERS},
     prefer_skip_nested_validation=True,
 )
 def fetch_qm9(
@@ -113,10 +114,11 @@ def fetch_qm9(
     data_home: str | os.PathLike | None = None,
     download_if_missing: bool = True,
     return_frames: bool = False,
+    return_X_y: bool = False,
     progress: bool = False,
     n_retries: int = 3,
     delay: float = 1.0,
-) -> Bunch:
+) -> Any:
     """Load the organic molecules of QM9 (DFT), downloading them if necessary.
 
     133885 molecules of up to nine C, N, O and F atoms, relaxed with DFT, with 15 computed
@@ -139,6 +141,9 @@ def fetch_qm9(
     return_frames : bool, default=False
         Whether to add ``frames``, the same structures as a list of :class:`ase.Atoms`.
 
+    return_X_y : bool, default=False
+        Whether to return ``(frames, target)`` instead: X are the frames, which descriptors take.
+
     progress : bool, default=False
         Whether to show progress bars while downloading and reading.
 
@@ -150,7 +155,7 @@ def fetch_qm9(
 
     Returns
     -------
-    data : :class:`~sklearn.utils.Bunch`
+    data : :class:`~sklearn.utils.Bunch`, or (list of ase.Atoms, ndarray) with ``return_X_y=True``
         Dictionary-like object, sorted by ``index``.
 
         positions : list of n_structures ndarrays of shape (n_atoms, 3)
@@ -206,34 +211,16 @@ def fetch_qm9(
     """
     options = Download(data_home, download_if_missing, n_retries, delay, progress, NAME)
     arrays = kept_arrays(KEPT, options, lambda: _read(options))
-    sizes = arrays["n_atoms"]
+    arrays["numbers"] = arrays["numbers"].astype(np.intp)
     chosen = arrays["characterized"] | (not drop_uncharacterized)
-    of_chosen_atoms = np.repeat(chosen, sizes)
-    n_atoms = sizes[chosen]
-    properties = arrays["properties"][chosen]
-    energies = properties[:, list(PROPERTIES).index("U0")] * EV_PER_HARTREE
+    of_atoms, others = pick(arrays, chosen, "positions", "numbers")
     data = Bunch(
-        positions=by_structure(arrays["positions"][of_chosen_atoms], n_atoms),
-        numbers=by_structure(arrays["numbers"][of_chosen_atoms].astype(np.intp), n_atoms),
-        n_atoms=n_atoms,
-        energies=energies,
-        target=energies / n_atoms,
-        target_names=["energy_per_atom"],
+        **of_atoms,
+        **others,
+        energies=others["properties"][:, list(PROPERTIES).index("U0")] * EV_PER_HARTREE,
         atom_energies={number: u0 * EV_PER_HARTREE for number, u0 in ATOM_U0.items()},
-        properties=properties,
         property_names=list(PROPERTIES),
         property_units=list(PROPERTIES.values()),
-        smiles=arrays["smiles"][chosen],
-        index=arrays["index"][chosen],
-        characterized=arrays["characterized"][chosen],
-        DESCR=read_description("qm9"),
     )
-    if return_frames:
-        data.frames = make_frames(
-            data.numbers,
-            data.positions,
-            info={"energy_u0": energies, "index": data.index, "smiles": data.smiles},
-            needed_by=f"{NAME}(return_frames=True)",
-            extra="datasets",
-        )
-    return data
+    columns = ("energy_u0", "index", "smiles")
+    return finish(data, "qm9", columns, return_frames, return_X_y, extra="datasets")

@@ -1,10 +1,12 @@
 """Loader of the bundled silicon clusters."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import StrOptions, validate_params
 
-from skrigidity.datasets._arrays import by_structure, make_frames, read_bundled, read_description
+from skrigidity.datasets._arrays import OPTIONS, by_structure, finish, read_bundled
 
 KINDS = ("Si2", "Si3", "Si4", "Si5", "dimer_curve")
 
@@ -13,13 +15,17 @@ KINDS = ("Si2", "Si3", "Si4", "Si5", "dimer_curve")
     {
         "kind": [StrOptions(set(KINDS)), None],
         "split": [StrOptions({"train", "test"}), None],
-        "return_frames": ["boolean"],
+        **OPTIONS,
     },
     prefer_skip_nested_validation=True,
 )
 def load_silicon(
-    *, kind: str | None = None, split: str | None = None, return_frames: bool = False
-) -> Bunch:
+    *,
+    kind: str | None = None,
+    split: str | None = None,
+    return_frames: bool = False,
+    return_X_y: bool = False,
+) -> Any:
     """Load small silicon clusters with DFT energies.
 
     Clusters of two to five atoms grown at random, and a curve of dimer energies over the
@@ -42,9 +48,13 @@ def load_silicon(
         what descriptors and ASE calculators take. Off by default, because everything else works
         without ASE; it needs the extra ``skrigidity[atomistic]``.
 
+    return_X_y : bool, default=False
+        Whether to return ``(frames, target)`` instead, as scikit-learn's loaders return
+        ``(data, target)``: X are the frames, which descriptors take. It needs ASE as well.
+
     Returns
     -------
-    data : :class:`~sklearn.utils.Bunch`
+    data : :class:`~sklearn.utils.Bunch`, or (list of ase.Atoms, ndarray) with ``return_X_y=True``
         Dictionary-like object. Structures are ordered by kind, as listed above; those of one kind
         are in random order, except the dimer curve, which is sorted by distance.
 
@@ -83,7 +93,9 @@ def load_silicon(
     ValueError
         If an argument is not one of the values above.
     ImportError
-        If ``return_frames=True`` and ASE is not installed.
+        If ``return_frames=True`` or ``return_X_y=True`` and ASE is not installed.
+    OSError
+        If the bundled file is damaged.
 
     Examples
     --------
@@ -99,41 +111,22 @@ def load_silicon(
     sizes = arrays["n_atoms"].astype(np.intp)
     kinds = np.where(arrays["curve"], "dimer_curve", np.char.add("Si", sizes.astype(str)))
     splits = np.where(arrays["test"], "test", "train")
-    chosen = np.ones(len(sizes), dtype=bool)
-    if kind is not None:
-        chosen &= kinds == kind
-    if split is not None:
-        chosen &= splits == split
+    chosen = ((kinds == kind) | (kind is None)) & ((splits == split) | (split is None))
 
     every = by_structure(arrays["positions"] / float(arrays["positions_per_angstrom"]), sizes)
     positions = [every[i] for i in np.flatnonzero(chosen)]
     n_atoms = sizes[chosen]
-    energies = arrays["energies"][chosen]
     data = Bunch(
         positions=positions,
         numbers=[np.full(n, 14) for n in n_atoms],
         n_atoms=n_atoms,
-        energies=energies,
-        target=energies / n_atoms,
-        target_names=["energy_per_atom"],
+        energies=arrays["energies"][chosen],
         atom_energy=float(arrays["atom_energy"]),
         kind=kinds[chosen],
         split=splits[chosen],
         distance=np.array(
             [np.linalg.norm(x[1] - x[0]) if len(x) == 2 else np.nan for x in positions]
         ),
-        DESCR=read_description("silicon"),
     )
-    if return_frames:
-        data.frames = make_frames(
-            data.numbers,
-            positions,
-            info={
-                "energy_pbe": energies,
-                "kind": data.kind,
-                "split": data.split,
-                "distance": data.distance,
-            },
-            needed_by="load_silicon(return_frames=True)",
-        )
-    return data
+    columns = ("energy_pbe", "kind", "split", "distance")
+    return finish(data, "silicon", columns, return_frames, return_X_y)

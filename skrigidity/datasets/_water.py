@@ -1,19 +1,23 @@
 """Loader of the bundled water monomers and dimers."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import StrOptions, validate_params
 
-from skrigidity.datasets._arrays import make_frames, read_bundled, read_description
+from skrigidity.datasets._arrays import OPTIONS, finish, read_bundled
 
 NUMBERS = (8, 1, 1)
 
 
 @validate_params(
-    {"kind": [StrOptions({"monomer", "dimer"}), None], "return_frames": ["boolean"]},
+    {"kind": [StrOptions({"monomer", "dimer"}), None], **OPTIONS},
     prefer_skip_nested_validation=True,
 )
-def load_water(*, kind: str | None = None, return_frames: bool = False) -> Bunch:
+def load_water(
+    *, kind: str | None = None, return_frames: bool = False, return_X_y: bool = False
+) -> Any:
     """Load water monomers and dimers with DFT energies.
 
     Distorted molecules, alone and in pairs whose oxygen atoms are 3 to 10 Å apart: data on which
@@ -30,9 +34,13 @@ def load_water(*, kind: str | None = None, return_frames: bool = False) -> Bunch
         what descriptors and ASE calculators take. Off by default, because everything else works
         without ASE; it needs the extra ``skrigidity[atomistic]``.
 
+    return_X_y : bool, default=False
+        Whether to return ``(frames, target)`` instead, as scikit-learn's loaders return
+        ``(data, target)``: X are the frames, which descriptors take. It needs ASE as well.
+
     Returns
     -------
-    data : :class:`~sklearn.utils.Bunch`
+    data : :class:`~sklearn.utils.Bunch`, or (list of ase.Atoms, ndarray) with ``return_X_y=True``
         Dictionary-like object. Dimers are sorted by ``distance``, evenly spaced.
 
         positions : list of n_structures ndarrays of shape (n_atoms, 3)
@@ -69,7 +77,9 @@ def load_water(*, kind: str | None = None, return_frames: bool = False) -> Bunch
     ValueError
         If an argument is not one of the values above.
     ImportError
-        If ``return_frames=True`` and ASE is not installed.
+        If ``return_frames=True`` or ``return_X_y=True`` and ASE is not installed.
+    OSError
+        If the bundled file is damaged.
 
     Examples
     --------
@@ -86,30 +96,20 @@ def load_water(*, kind: str | None = None, return_frames: bool = False) -> Bunch
     every = [*(arrays["monomers"] / per_angstrom), *(arrays["dimers"] / per_angstrom)]
     sizes = np.array([len(positions) for positions in every])
     kinds = np.where(sizes == 3, "monomer", "dimer")
-    chosen = np.ones(len(sizes), dtype=bool) if kind is None else kinds == kind
+    chosen = (kinds == kind) | (kind is None)
 
     positions = [every[i] for i in np.flatnonzero(chosen)]
     n_atoms = sizes[chosen]
-    energies = arrays["energies"][chosen]
     data = Bunch(
         positions=positions,
         numbers=[np.array(NUMBERS * (n // 3)) for n in n_atoms],
         n_atoms=n_atoms,
-        energies=energies,
-        target=energies / n_atoms,
-        target_names=["energy_per_atom"],
+        energies=arrays["energies"][chosen],
         monomer_energy=float(arrays["monomer_energy"]),
         kind=kinds[chosen],
         distance=np.array(
             [np.linalg.norm(x[3] - x[0]) if len(x) == 6 else np.nan for x in positions]
         ),
-        DESCR=read_description("water"),
     )
-    if return_frames:
-        data.frames = make_frames(
-            data.numbers,
-            positions,
-            info={"energy_b3lyp": energies, "kind": data.kind, "distance": data.distance},
-            needed_by="load_water(return_frames=True)",
-        )
-    return data
+    columns = ("energy_b3lyp", "kind", "distance")
+    return finish(data, "water", columns, return_frames, return_X_y)

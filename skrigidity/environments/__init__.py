@@ -7,8 +7,30 @@ is one matrix operation. Wherever the package takes such input it also takes pla
 arrays and 3-D arrays.
 """
 
-from skrigidity.environments._container import Environments
+from skrigidity.environments._container import Environments, consecutive
+from skrigidity.environments._joining import hstack, join_components, vstack
+from skrigidity.environments._output import EnvironmentTransformerMixin
+from skrigidity.environments._output import OutputMixin as OutputMixin
 from skrigidity.environments._per_environment import PerEnvironment
-from skrigidity.environments._validation import as_environments, is_environments
+from skrigidity.environments._scaler import TotalVarianceScaler
+from skrigidity.environments._validation import (
+    as_environments,
+    check_features,
+    check_targets,
+    is_environments,
+)
 
-__all__ = ["Environments", "PerEnvironment", "as_environments", "is_environments"]
+__all__ = [
+    "EnvironmentTransformerMixin",
+    "Environments",
+    "PerEnvironment",
+    "TotalVarianceScaler",
+    "as_environments",
+    "check_features",
+    "check_targets",
+    "consecutive",
+    "hstack",
+    "is_environments",
+    "join_components",
+    "vstack",
+]

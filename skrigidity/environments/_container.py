@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -10,17 +10,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from skrigidity.environments._arithmetic import Components, EnvironmentArithmetic
+
 # Rows of this many bytes at a time stay in the cache while they are summed, checked or cast.
 _BLOCK_BYTES = 1 << 20
 
-Components = Mapping[str, slice | NDArray[np.intp]]
 
-
-class Environments:
+class Environments(EnvironmentArithmetic):
     """Structures made of environments, stored flat.
 
     scikit-learn's splitters, searches and pipelines see an array of shape
     ``(n_structures, n_features)`` whose rows are structures; they index it and never convert it.
+    What does convert it, such as a plain ``StandardScaler`` or a ``FeatureUnion``, gets a
+    TypeError that names what to use instead.
+
+    Operators apply to the features of all environments, with numbers, arrays of shape
+    ``(n_features,)`` or ``(n_environments, n_features)``, and other Environments with the same
+    structures: ``(X - mean) / scale``.
 
     Parameters
     ----------
@@ -50,17 +56,18 @@ class Environments:
     >>> X.aggregate("sum")
     array([[3., 3.],
            [0., 0.]])
+    >>> (2 * X - [1.0, 0.0])[0]
+    array([[1., 2.],
+           [1., 2.],
+           [1., 2.]])
     """
 
-    values: NDArray[Any]
-    offsets: NDArray[np.int64]
-    components: Components | None = None
+    ndim = 2  # as any X of samples and features
 
     def __init__(
         self, values: ArrayLike, offsets: ArrayLike, components: Components | None = None
     ) -> None:
-        if components is not None:
-            self.components = dict(components)
+        self.components = None if components is None else dict(components)
         self.values = values if isinstance(values, np.ndarray) else np.asarray(values)
         if self.values.ndim != 2:
             raise ValueError(f"values: expected a 2-D array, got {self.values.ndim}-D")
@@ -103,11 +110,6 @@ class Environments:
     def shape(self) -> tuple[int, int]:
         """``(n_structures, n_features)``."""
         return len(self), self.values.shape[1]
-
-    @property
-    def ndim(self) -> int:
-        """Always 2, as for any ``X`` of samples and features."""
-        return 2
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -153,7 +155,10 @@ class Environments:
             if step == 1:
                 return self._span(start, max(start, stop))
             return self._take(np.arange(start, stop, step))
-        return self._take(structure_indices(key, len(self)))
+        index = np.asarray(key)
+        if index.ndim != 1:
+            raise IndexError(f"expected a 1-D index of structures, got {index.ndim}-D")
+        return self._take(np.arange(len(self))[index if index.size else index.astype(int)])
 
     def _getitem_columns(self, key: tuple[Any, ...]) -> Any:
         rows, *rest = key
@@ -230,13 +235,8 @@ class Environments:
         ------
         Environments
         """
-        start = 0
-        while start < len(self):
-            limit = self.offsets[start] + max_rows
-            stop = int(np.searchsorted(self.offsets, limit, side="right")) - 1
-            stop = max(stop, start + 1)
+        for start, stop in consecutive(self.offsets, max_rows):
             yield self._span(start, stop)
-            start = stop
 
     def aggregate(self, how: Literal["mean", "sum"] = "mean") -> NDArray[np.float64]:
         """Sum or average the environments of each structure.
@@ -284,9 +284,7 @@ def trusted(
     values: NDArray[Any], offsets: NDArray[np.int64], components: Components | None = None
 ) -> Environments:
     made = Environments.__new__(Environments)
-    made.values, made.offsets = values, offsets
-    if components is not None:
-        made.components = components
+    made.values, made.offsets, made.components = values, offsets, components
     return made
 
 
@@ -296,23 +294,40 @@ def offsets_of(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     return offsets
 
 
+def consecutive(
+    offsets: NDArray[np.integer], max_rows: int, max_structures: int | None = None
+) -> Iterator[tuple[int, int]]:
+    """Divide structures into spans of at most so many rows, or of a single larger structure.
+
+    Parameters
+    ----------
+    offsets : ndarray of int of shape (n_structures + 1,)
+        Where each structure begins, and the end of the last.
+    max_rows : int
+    max_structures : int, default=None
+        Most structures of a span; None for no limit.
+
+    Yields
+    ------
+    (start, stop) : tuple of int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.environments import consecutive
+    >>> list(consecutive(np.array([0, 2, 4, 9]), 4))
+    [(0, 2), (2, 3)]
+    """
+    start, n = 0, len(offsets) - 1
+    while start < n:
+        stop = int(np.searchsorted(offsets, offsets[start] + max_rows, side="right")) - 1
+        stop = max(min(stop, start + (max_structures or n)), start + 1)
+        yield start, stop
+        start = stop
+
+
 def block_rows(n_features: int) -> int:
     return max(1, _BLOCK_BYTES // (8 * max(1, n_features)))
-
-
-def structure_indices(key: Any, n: int) -> NDArray[np.int64]:
-    index = np.asarray(key)
-    if index.ndim != 1:
-        raise IndexError(f"expected a 1-D index of structures, got {index.ndim}-D")
-    if index.dtype == bool:
-        if len(index) != n:
-            raise IndexError(f"mask of length {len(index)} for {n} structures")
-        return np.flatnonzero(index)
-    if index.size and index.dtype.kind not in "iu":
-        raise IndexError(f"expected integers, a mask or a slice, got {index.dtype}")
-    if index.size and not (-n <= index.min() and index.max() < n):
-        raise IndexError(f"structure index out of range for {n} structures")
-    return np.where(index < 0, index + n, index).astype(np.int64)
 
 
 def reject_empty_structures(sizes: NDArray[np.int64], name: str) -> None:

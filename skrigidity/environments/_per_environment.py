@@ -9,21 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn import get_config
-from sklearn.base import (
-    BaseEstimator,
-    OneToOneFeatureMixin,
-    TransformerMixin,
-    _fit_context,
-    clone,
-)
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, _fit_context, clone
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _num_samples, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from skrigidity.environments._container import Environments
-from skrigidity.environments._validation import as_environments, is_environments
+from skrigidity.environments._validation import (
+    as_environments,
+    check_features,
+    check_targets,
+    is_environments,
+)
 
 
 def _transformer_has(method: str) -> Callable[[Any], bool]:
@@ -77,13 +76,14 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "transformer": [HasMethods(["fit", "transform"])],
+        "transformer": [HasMethods(["fit", "transform"])]
     }
 
     def __init__(self, transformer: Any) -> None:
         self.transformer = transformer
 
     def _flatten(self, X: Any) -> tuple[Any, Environments | None]:
+        check_features(X)
         if not is_environments(X):
             return X, None
         allow_nan = get_tags(self.transformer).input_tags.allow_nan
@@ -299,9 +299,7 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
 def _repeat_target(y: Any, structures: Environments) -> Any:
     if y is None:
         return None
-    n = _num_samples(y)
-    if n != len(structures):
-        raise ValueError(f"y: expected one entry for each of {len(structures)} structures, got {n}")
+    check_targets(y, structures)
     return np.repeat(np.asarray(y), structures.sizes, axis=0)
 
 

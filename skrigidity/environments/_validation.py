@@ -42,6 +42,101 @@ def is_environments(X: Any) -> bool:
     return False
 
 
+def check_features(X: Any, name: str = "X") -> None:
+    """Raise an error if ``X`` is something else than features, and say what to do instead.
+
+    Call it before NumPy sees ``X``. It looks at types and lengths only, and copies nothing.
+
+    Parameters
+    ----------
+    X : object
+    name : str, default="X"
+        What error messages call it.
+
+    Raises
+    ------
+    TypeError
+        If ``X`` is a frame (``ase.Atoms``) or holds frames.
+    ValueError
+        If ``X`` is a list of rows that differ in length or mixes rows with matrices.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.environments import check_features
+    >>> check_features(np.ones((3, 2)))
+    >>> check_features([np.ones(3), np.ones(5)])
+    Traceback (most recent call last):
+        ...
+    ValueError: X: row 1 has 5 entries, expected 3 as in row 0; ...
+    """
+    members = X if _is_sequence(X) else [X]
+    if any(hasattr(m, "get_chemical_symbols") and hasattr(m, "positions") for m in members):
+        raise TypeError(
+            f"{name}: expected features, got ase.Atoms; a descriptor of skrigidity.atomistic turns "
+            'frames into features, for example FeatomicDescriptor(output="environments") (a row '
+            'per atom; "mean" or "sum": a row per frame) as the first step of a pipeline'
+        )
+    if members is not X or is_environments(X):
+        return
+    lengths = [len(row) for row in X if _is_row(row)]
+    if lengths and any(getattr(member, "ndim", 0) == 2 for member in X):
+        raise ValueError(f"{name}: expected rows or 2-D arrays, one per structure, got both")
+    for i, length in enumerate(lengths):
+        if length != lengths[0]:
+            raise ValueError(
+                f"{name}: row {i} has {length} entries, expected {lengths[0]} as in row 0; "
+                "structures of environments are 2-D arrays of shape (n_environments, n_features)"
+            )
+
+
+def check_targets(y: Any, X: Any, name: str = "y") -> None:
+    """Raise an error if ``X`` has structures and ``y`` not one target for each.
+
+    Parameters
+    ----------
+    y : array-like, or None
+    X : Environments, sequence of 2-D arrays, 3-D array, or matrix
+    name : str, default="y"
+        What error messages call it.
+
+    Raises
+    ------
+    ValueError
+        If ``y`` has one entry per environment, flat or as one array per structure, or another
+        number of entries than ``X`` has structures. Matrices are left to scikit-learn's checks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.environments import check_targets
+    >>> check_targets(np.zeros(5), [np.ones((3, 2)), np.ones((2, 2))])
+    Traceback (most recent call last):
+        ...
+    ValueError: y: expected one target per structure, got one per environment (atom); ...
+    """
+    structured = is_environments(X) and hasattr(y, "__len__")
+    n = len(X) if structured else 0
+    n_rows = X.n_environments if isinstance(X, Environments) else sum(map(len, X)) if n else 0
+    ragged = _is_sequence(y) and len({len(row) for row in y if _is_row(row)}) > 1
+    if ragged or (structured and len(y) == n_rows != n):
+        raise ValueError(
+            f"{name}: expected one target per structure, got one per environment (atom); to learn "
+            "targets of environments, fit on their rows, as_environments(X).values"
+        )
+    if structured and len(y) != n:
+        raise ValueError(f"{name}: expected one entry for each of {n} structures, got {len(y)}")
+
+
+def _is_sequence(X: Any) -> bool:
+    objects = getattr(getattr(X, "dtype", None), "kind", "") == "O" and X.ndim == 1
+    return objects or isinstance(X, (list, tuple))
+
+
+def _is_row(member: Any) -> bool:
+    return isinstance(member, (list, tuple)) or getattr(member, "ndim", None) == 1
+
+
 def as_environments(
     X: Any,
     *,
@@ -86,6 +181,7 @@ def as_environments(
     ValueError: X: structure 1 has 4 features, expected 2 as in structure 0
     """
     if not isinstance(X, Environments):
+        check_features(X, name)
         if not isinstance(X, (list, tuple, np.ndarray)):
             raise TypeError(
                 f"{name}: expected Environments, a sequence of 2-D arrays or a 3-D array, "

@@ -4,53 +4,38 @@ This layer knows rows and regularizers; it never sees targets other than as extr
 scikit-learn, torch or atoms.
 """
 
-from ._accumulate import (
-    ExtendedGramAccumulator,
-    GramAccumulator,
-    TSQRAccumulator,
-    accumulator,
-)
-from ._accumulator import Accumulator
-from ._alpha_path import AlphaPath
-from ._choose import choose
-from ._dual import DualFactor
-from ._factor import Factor, FactorInfo, Solution, UnpinnedError
-from ._leave_groups import LeftGroups, leave_groups
-from ._leave_out import LeftOut, leave_out, residuals
-from ._loo_others import OtherRows
-from ._loo_rows import LooRows, loo_rows, loo_variance
-from ._preconditioned import ExtendedFactor
-from ._prior import Prior
-from ._rows import KernelRows, Rows
-from ._spectral import SpectralFactor
-from ._triangular import TriangularFactor
+from contextlib import suppress
 
-__all__ = [
-    "Accumulator",
-    "AlphaPath",
-    "DualFactor",
-    "ExtendedFactor",
-    "ExtendedGramAccumulator",
-    "Factor",
-    "FactorInfo",
-    "GramAccumulator",
-    "KernelRows",
-    "LeftGroups",
-    "LeftOut",
-    "LooRows",
-    "OtherRows",
-    "Prior",
-    "Rows",
-    "Solution",
-    "SpectralFactor",
-    "TSQRAccumulator",
-    "TriangularFactor",
-    "UnpinnedError",
-    "accumulator",
-    "choose",
-    "leave_groups",
-    "leave_out",
-    "loo_rows",
-    "loo_variance",
-    "residuals",
-]
+from .choose import METHODS, accumulator, choose
+from .dual import DualFactor, KernelRows
+from .factor import Factor, FactorInfo, Solution, UnpinnedError, warn_if_inaccurate
+from .gram import Accumulator, GramAccumulator
+from .leave_out import (
+    AlphaPath,
+    LeftGroups,
+    LeftOut,
+    LooRows,
+    OtherRows,
+    leave_groups,
+    leave_out,
+    loo_rows,
+    loo_variance,
+    residuals,
+)
+from .prior import Prior
+from .rows import EPS, LazyRows, Rows, block_rows
+from .spectral import SpectralFactor
+from .triangular import TriangularFactor
+from .tsqr import TSQRAccumulator
+
+__all__ = ["EPS", "METHODS", "Accumulator", "AlphaPath", "DualFactor", "Factor", "FactorInfo"]
+__all__ += ["GramAccumulator", "KernelRows", "LazyRows", "LeftGroups", "LeftOut", "LooRows"]
+__all__ += ["OtherRows", "Prior", "Rows", "Solution", "SpectralFactor", "TSQRAccumulator"]
+__all__ += ["TriangularFactor", "UnpinnedError", "accumulator", "block_rows", "choose"]
+__all__ += ["leave_groups", "leave_out", "loo_rows", "loo_variance", "residuals"]
+__all__ += ["warn_if_inaccurate"]
+
+with suppress(ModuleNotFoundError):  # an optional part
+    from .extended import ExtendedFactor, ExtendedGramAccumulator
+
+    __all__ += ["ExtendedFactor", "ExtendedGramAccumulator"]

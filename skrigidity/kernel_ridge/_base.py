@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.utils import Bunch, check_array
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    _check_y,
-    check_consistent_length,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
 
 from ..environments import is_environments
-from ..linear_model._calibrated import inverse
-from ._leave_out import leave_out, leave_out_centred
+from ..gradients import (
+    RigidityMixin,
+    TrainingKernel,
+    check_targets,
+    check_weights,
+    leave_out_kernel,
+)
+from ..hessian import KernelRows
+from ._leave_out import leave_out_centred
 from ._parameters import ComponentParametersMixin
-from ._rigidity import KernelRigidityMixin
-
-
-class TrainingSet(NamedTuple):
-    """Validated training samples."""
-
-    X: Any  # a matrix, Environments, or the kernel where it is precomputed
-    y: np.ndarray  # (n_samples, n_targets)
-    weight: np.ndarray
-    one_target: bool
 
 
 class RigidKernelRidgeBase(
+    RigidityMixin,
     ComponentParametersMixin,
-    KernelRigidityMixin,
     MultiOutputMixin,
     RegressorMixin,
     BaseEstimator,
@@ -43,57 +34,39 @@ class RigidKernelRidgeBase(
     alpha: Any
     center_y: bool
     weight_type: str
+    dual_coef_: np.ndarray
+    y_mean_: Any
+    gradients_: Any
 
-    def leave_one_out(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Bunch:
-        """Leave out every sample, or every group, of a training set: exact, without refitting.
+    def _parameters(self) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+        dual = self.dual_coef_
+        return dual.reshape(len(dual), -1), np.ravel(self.y_mean_), dual.shape[1:]
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or structures of environments
-            The training set.
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Its targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Its weights; a sample is left out as a whole, whatever its weight.
-        groups : array-like of shape (n_samples,), default=None
-            Samples of one group are left out together (frames of one trajectory).
+    @property
+    def _precomputed(self) -> bool:
+        return isinstance(self.kernel, str) and self.kernel == "precomputed"
 
-        Returns
-        -------
-        Bunch
-            ``prediction`` and ``residual`` (target minus prediction) of the shape of `y`,
-            ``rigidity`` of shape (n_samples,) or (n_samples, n_targets), all of a model that
-            has not seen the sample, and ``n_excluded``, the number of samples whose rigidity
-            is then 0: none here, since `alpha` is positive.
-        """
-        check_is_fitted(self)
-        data = self._training_set(X, y, sample_weight, reset=False)
-        labels = self._labels(data.y, groups)
-        kernel = data.X if self._precomputed else self._kernel.gram(self._points(data.X))
-        alphas = self._alphas(data.y.shape[1])
-        residual, q = self._leave_out(kernel, data.y, data.weight, labels, alphas)
-        residual, y = (v[:, 0] if data.one_target else v for v in (residual, data.y))
-        return Bunch(prediction=y - residual, residual=residual, rigidity=inverse(q), n_excluded=0)
+    def _validated(self, X: Any, *, reset: bool = False, name: str = "X") -> Any:
+        if not self._precomputed:
+            return super()._validated(X, reset=reset, name=name)
+        return X if hasattr(X, "shape") or isinstance(X, KernelRows) else np.asarray(X)
 
-    # --- internals -------------------------------------------------------------------------
-
-    def _training_set(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> TrainingSet:
-        if y is None:
-            raise ValueError(
-                f"This {type(self).__name__} estimator requires y to be passed, but the target y "
-                "is None"
-            )
+    def _training_samples(
+        self, X: Any, y: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[Any, np.ndarray, np.ndarray, tuple[int, ...]]:
+        """Return validated samples (or their kernel), targets, weights and the target's shape."""
         X = self._square(X, reset) if self._precomputed else self._validated(X, reset=reset)
-        y = _check_y(y, multi_output=True, y_numeric=True, estimator=self)
-        check_consistent_length(X, y)
-        weight = np.ones(len(y))
-        if sample_weight is not None:
-            weight = _check_sample_weight(
-                sample_weight, weight, dtype=np.float64, ensure_non_negative=True
-            )
-            if not weight.any():
-                raise ValueError("sample_weight must not be zero throughout")
-        return TrainingSet(X, y.reshape(len(y), -1).astype(np.float64), weight, y.ndim == 1)
+        y = check_targets(self, X, y)
+        weight = check_weights(sample_weight, len(y))
+        weight = np.ones(len(y)) if weight is None else weight
+        return X, y.reshape(len(y), -1).astype(np.float64), weight, y.shape[1:]
+
+    def _training_rows(
+        self, X: Any, y: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[TrainingKernel, tuple[int, ...]]:
+        X, y, weight, shape = self._training_samples(X, y, sample_weight, reset=reset)
+        kernel = X if self._precomputed else self._kernel.gram(self.gradients_.points(X))
+        return TrainingKernel(kernel, weight, y), shape
 
     def _square(self, X: Any, reset: bool) -> np.ndarray:
         if isinstance(self.kernel, str) and self.components is not None:
@@ -131,41 +104,19 @@ class RigidKernelRidgeBase(
 
     def _solve(self, y: np.ndarray, weight: np.ndarray, alphas: np.ndarray, shape: tuple) -> None:
         """Set the dual coefficients and the scale of the residuals, ``alpha / s`` times them."""
-        if alphas.ndim == 0:
+        if self._one_hessian:
             dual = self.hessian_.solve(y)
         else:
-            columns = [self.hessian_.at(a).solve(y[:, t]) for t, a in enumerate(alphas)]
-            dual = np.column_stack(columns)
+            dual = np.column_stack([f.solve(y[:, t]) for t, f in enumerate(self._hessians)])
         self.dual_coef_ = dual.reshape(len(y), *shape)
         rss = alphas**2 * ((dual**2) / weight[:, None]).sum(axis=0)
         n = float(weight.sum()) if self.weight_type == "frequency" else float(len(weight))
-        left = np.asarray(self.hessian_.residual_dof(n))
-        dof = n - left
-        self.effective_dof_ = float(dof) if dof.ndim == 0 else dof
-        self._set_initial_scale(rss, left, shape)
+        self._set_initial_scale(rss, self._set_dof(n), shape)
 
-    def _leave_out(
-        self,
-        kernel: np.ndarray,
-        y: np.ndarray,
-        weight: np.ndarray,
-        labels: np.ndarray,
-        alphas: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        function = leave_out_centred if self.center_y else leave_out
-        by_alpha = {a: function(kernel, y, weight, labels, a) for a in np.unique(alphas)}
-        if alphas.ndim == 0:
-            (left,) = by_alpha.values()
-            return left.residual, left.quad
-        residual = [by_alpha[a].residual[:, t] for t, a in enumerate(alphas)]
-        return np.column_stack(residual), np.column_stack([by_alpha[a].quad for a in alphas])
-
-    def _labels(self, X: Any, groups: Any) -> np.ndarray:
-        """Return a number per sample, the same for samples that are left out together."""
-        if groups is None:
-            return np.arange(len(X))
-        check_consistent_length(X, groups)
-        return np.unique(groups, return_inverse=True)[1]
+    def _leave_out_of(self, rows: TrainingKernel, groups: Any, factor: Any) -> Any:
+        labels = np.arange(len(rows)) if groups is None else groups
+        function = leave_out_centred if self.center_y else leave_out_kernel
+        return function(rows.train, rows.rhs, rows.weight, labels, factor)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -7,8 +7,7 @@ from typing import Any, Self
 
 from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS
 
-from ..linear_model._components import resolve_components
-from ._kernels import KernelSum, Part
+from ..gradients import KernelSum, Part, resolve_components
 
 # What may be a dict by component, and what a component missing from it gets.
 _DEFAULTS: dict[str, Any] = {

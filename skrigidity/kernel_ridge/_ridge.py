@@ -10,10 +10,8 @@ from sklearn.base import _fit_context
 from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from ..gradients import KernelGradients, PrecomputedGradients, TrainingKernel, per_target
 from ..hessian import DualFactor
-from ..hessian._factor import warn_if_inaccurate
-from ..linear_model._calibrated import per_target
-from ..linear_model._per_target import PerTargetHessian
 from ._base import RigidKernelRidgeBase
 
 
@@ -101,8 +99,8 @@ class RigidKernelRidge(RigidKernelRidgeBase):
     too high far from the environments that were drawn, where the features vanish.
 
     The difference in 1/R cancels where predictions are pinned firmly: ``hessian_.info.accuracy``
-    estimates the relative error, and `fit` warns above 1e-6. With the linear kernel, `RigidRidge`
-    is not only faster but keeps its digits.
+    estimates the relative error, and a warning tells where it exceeds 1e-6. With the linear
+    kernel, `RigidRidge` is not only faster but keeps its digits.
 
     With ``kernel="precomputed"``, X holds the kernel with the training samples, which is all that
     `predict` needs. Rigidities need the kernel of each sample with itself as well, covariances
@@ -150,7 +148,7 @@ class RigidKernelRidge(RigidKernelRidgeBase):
         "components": "no_validation",
         "aggregate": [StrOptions({"mean", "sum"})],
         "center_y": ["boolean"],
-        "calibration": [StrOptions({"bayesian", "loo"}), None],
+        "calibration": [StrOptions({"bayesian", "loo", "loo_noise"}), None],
         "weight_type": [StrOptions({"frequency", "precision"})],
     }
 
@@ -209,30 +207,28 @@ class RigidKernelRidge(RigidKernelRidgeBase):
             If input is not finite, lengths differ, `alpha` is not positive, the kernel is not
             positive semi-definite, or there are groups without ``calibration="loo"``.
         """
-        data = self._training_set(X, y, sample_weight, reset=True)
-        self._check_groups(data.y, groups)
-        alphas = self._alphas(data.y.shape[1])
-        kept = np.flatnonzero(data.weight > 0)
-        weight, y = data.weight[kept], data.y[kept]
+        X, y, weight, shape = self._training_samples(X, y, sample_weight, reset=True)
+        labels = self._check_groups(groups, len(y))
+        alphas = self._alphas(y.shape[1])
+        kept = np.flatnonzero(weight > 0)
         if self._precomputed:
-            self._kept = kept
-            self.X_fit_ = kernel = data.X[np.ix_(kept, kept)]
-            self.component_names_ = []
+            self.X_fit_ = kernel = X[np.ix_(kept, kept)]
+            self.component_names_: list[str] = []
+            self.gradients_ = PrecomputedGradients(self.n_features_in_, kept)
         else:
             names = getattr(self, "feature_names_in_", None)
             self._kernel = self._make_kernel(self.n_features_in_, names)
             self.component_names_ = [name for name in self._kernel.parts if name]
-            self.X_fit_ = data.X if len(kept) == len(data.y) else data.X[kept]
-            kernel = self._kernel.gram(self._points(self.X_fit_))
-        weakest: Any = DualFactor(kernel, alphas.min(), weight)
-        warn_if_inaccurate(weakest)
-        self.hessian_ = weakest if alphas.ndim == 0 else PerTargetHessian(weakest, alphas)
+            self.X_fit_ = X if len(kept) == len(y) else X[kept]
+            self.gradients_ = KernelGradients(self._kernel, [self.X_fit_], self.aggregate, names)
+            kernel = self._kernel.gram(self.gradients_.points(self.X_fit_))
+        weight, y = weight[kept], y[kept]
+        factor = DualFactor(kernel, alphas.min(), weight)
+        self._set_hessians(factor, alphas)
         mean = np.average(y, axis=0, weights=weight) if self.center_y else np.zeros(y.shape[1])
-        shape = () if data.one_target else (y.shape[1],)
         self.y_mean_ = per_target(mean, shape)
         self._solve(y - mean, weight, alphas, shape)
-        if self.calibration == "loo":
-            labels = self._labels(data.y, groups)[kept]
-            residual, q = self._leave_out(kernel, y, weight, labels, alphas)
-            self._set_left_out_scale(residual, q, weight, shape)
+        rows = TrainingKernel(kernel, weight, y)
+        self._remember(rows)
+        self._set_left_out_scale(rows, None if labels is None else labels[kept], shape)
         return self

@@ -1,8 +1,8 @@
 """Linear models with prediction rigidities."""
 
 from ._component_ridge import ComponentRidge
+from ._cv_scoring import set_scorers as set_scorers
 from ._ridge import RigidRidge
 from ._ridge_cv import RigidRidgeCV
-from ._with_rigidity import WithRigidity
 
-__all__ = ["ComponentRidge", "RigidRidge", "RigidRidgeCV", "WithRigidity"]
+__all__ = ["ComponentRidge", "RigidRidge", "RigidRidgeCV"]

@@ -7,12 +7,13 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.preprocessing import FunctionTransformer
+
+from ..environments import OutputMixin
 
 _NESTED = "alpha__"
 
 
-class ComponentParametersMixin(BaseEstimator):
+class ComponentParametersMixin(OutputMixin, BaseEstimator):
     """Alphas by component, their nested parameters, and results that carry names.
 
     Expects ``alpha``, ``n_features_in_`` and ``components_``.
@@ -70,31 +71,6 @@ class ComponentParametersMixin(BaseEstimator):
         self.alpha = {**self.alpha, **nested}
         return self
 
-    def set_output(self, *, transform: str | None = None) -> Self:
-        """Choose the container for results by component, as in scikit-learn.
-
-        Applies to `predict_components` and `component_rigidity` where the result is a matrix:
-        not with several targets, nor with arrays per structure.
-
-        Parameters
-        ----------
-        transform : {"default", "pandas", "polars"}, default=None
-            "pandas" gives DataFrames with the components' names as columns and the index of X;
-            None leaves the choice as it is.
-
-        Returns
-        -------
-        self : object
-            The estimator.
-        """
-        if transform not in (None, "default", "pandas", "polars"):
-            raise ValueError(
-                f"transform must be 'default', 'pandas' or 'polars', got {transform!r}"
-            )
-        if transform is not None:
-            self._sklearn_output_config = {"transform": transform}
-        return self
-
     @property
     def regularizer(self) -> np.ndarray | None:
         """Diagonal of the regularizer, as `alpha` says; None where one alpha is for all."""
@@ -133,17 +109,12 @@ class ComponentParametersMixin(BaseEstimator):
             )
         return _checked(np.array([given[name] for name in names]), self.alpha)
 
-    def _named(self, values: Any, X: Any, columns: dict[str, np.ndarray]) -> Any:
+    def _named(self, values: Any, X: Any, names: list[str]) -> Any:
         if getattr(values, "ndim", 0) != 2:
             return values
-        # A transformer that does nothing: scikit-learn's own way to wrap an array.
-        identity = FunctionTransformer(feature_names_out=lambda *_: np.array([*columns], object))
-        if hasattr(self, "_sklearn_output_config"):
-            identity.set_output(**self._sklearn_output_config)
-        named = identity.fit_transform(values)
-        if hasattr(X, "iloc") and hasattr(named, "iloc"):
-            named.index = X.index
-        return named
+        return self._in_container(
+            values, np.array(names, object), X if hasattr(X, "iloc") else None
+        )
 
 
 def _checked(alphas: np.ndarray, given: Any) -> np.ndarray:

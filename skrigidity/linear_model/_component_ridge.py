@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.metaestimators import available_if
 
-from ..environments import Environments
+from ..gradients import FeatureGradients, carried_components, resolve_components
 from ..hessian import Rows
 from ._component_parameters import ComponentParametersMixin
 from ._component_summary import ComponentSummaryMixin
-from ._components import carried_components, resolve_components
 from ._orthogonalize import Residualizer, sequential
 from ._ridge import RigidRidge
-
-
-def _takes_batches(estimator: Any) -> bool:
-    if estimator.orthogonalize is not None:
-        raise AttributeError("orthogonalize='sequential' needs all samples at once: use fit")
-    return True
 
 
 class ComponentRidge(ComponentParametersMixin, ComponentSummaryMixin, RigidRidge):
@@ -181,29 +173,6 @@ class ComponentRidge(ComponentParametersMixin, ComponentSummaryMixin, RigidRidge
         self.calibration = calibration
         self.weight_type = weight_type
 
-    @available_if(_takes_batches)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Add a batch of samples, as in `RigidRidge`; not with orthogonalization.
-
-        The residuals of ``orthogonalize="sequential"`` need all samples at once: there this
-        method does not exist.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or structures of environments
-            Samples of the batch.
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Their targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Their weights.
-
-        Returns
-        -------
-        self : object
-            Fitted estimator.
-        """
-        return super().partial_fit(X, y, sample_weight)
-
     # --- internals -------------------------------------------------------------------------
 
     def _validated(self, X: Any, *, reset: bool = False, name: str = "X") -> Any:
@@ -226,23 +195,22 @@ class ComponentRidge(ComponentParametersMixin, ComponentSummaryMixin, RigidRidge
             self._check_order()
         return X
 
-    def _training_rows(
-        self, X: Any, y: Any, sample_weight: Any, *, reset: bool
-    ) -> tuple[Rows, bool]:
-        rows, one_target = super()._training_rows(X, y, sample_weight, reset=reset)
-        if reset:
-            self._residualizer: Residualizer | None = None
-            if self.orthogonalize is not None:
-                blocks = [self.components_[str(name)] for name in self._order()]
-                self._residualizer = sequential(rows, blocks, offset=self._local_intercept)
-        if self._residualizer is not None:
-            rows = Rows(
-                self._residualizer.apply(rows.matrix),
-                weight=rows.weight,
-                intercept=rows.intercept,
-                rhs=rows.rhs,
-            )
-        return rows, one_target
+    def _make_gradients(self, X: Any, sample_weight: Any) -> FeatureGradients:
+        gradients = super()._make_gradients(X, sample_weight)
+        gradients.components = self.components_
+        self._residualizer: Residualizer | None = None
+        if self.orthogonalize is not None:
+            rows = Rows(gradients.features(X), weight=sample_weight, intercept=self.fit_intercept)
+            blocks = [self.components_[str(name)] for name in self._order()]
+            offset = self.fit_intercept and self.aggregate == "mean"
+            self._residualizer = sequential(rows, blocks, offset=offset)
+            gradients.transform = self._residualizer.apply
+        return gradients
+
+    def _check_batches(self) -> None:
+        super()._check_batches()
+        if self.orthogonalize is not None:
+            raise AttributeError("orthogonalize='sequential' needs all samples at once: use fit")
 
     @property
     def projection_(self) -> np.ndarray | None:
@@ -253,19 +221,6 @@ class ComponentRidge(ComponentParametersMixin, ComponentSummaryMixin, RigidRidge
     def offset_(self) -> np.ndarray | None:
         """See `projection_`."""
         return None if self._residualizer is None else self._residualizer.offset
-
-    def _global_features(self, X: Any, name: str = "X") -> Any:
-        return self._residualized(super()._global_features(X, name))
-
-    def _local_features(self, X: Any) -> tuple[Any, Environments | None]:
-        values, structures = super()._local_features(X)
-        return self._residualized(values), structures
-
-    def _residualized(self, features: Any) -> Any:
-        return features if self._residualizer is None else self._residualizer.apply(features)
-
-    def _component_columns(self, components: Any) -> dict[str, np.ndarray]:
-        return self.components_ if components is None else super()._component_columns(components)
 
     def _order(self) -> list[Any]:
         return list(self.components_) if self.order is None else list(self.order)

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils.validation import check_is_fitted
 
+from ..gradients import FeatureGradients, Level, RigidityMixin, inverse
 from ..hessian import Rows, UnpinnedError
-from ._calibrated import inverse
 from ._orthogonalize import Moments
-from ._rigidity import Level, LinearRigidityMixin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,13 +18,15 @@ if TYPE_CHECKING:
 HALF = 0.5
 
 
-class ComponentSummaryMixin(LinearRigidityMixin):
+class ComponentSummaryMixin(RigidityMixin):
     """Overlaps and a summary of a model that has components of its own."""
 
     components_: dict[str, np.ndarray]
     coef_: np.ndarray
+    gradients_: FeatureGradients
     hessian_: Any
     fit_intercept: bool
+    aggregate: str
 
     def _component_alphas(self) -> np.ndarray:
         raise NotImplementedError
@@ -55,9 +55,9 @@ class ComponentSummaryMixin(LinearRigidityMixin):
         """
         import pandas as pd
 
-        check_is_fitted(self)
-        features, _ = self._features_at(X, level)
-        centred = self.fit_intercept if level == "global" else self._local_intercept
+        X, _ = self._checked(X, level)
+        features = self.gradients_.features(X, level)
+        centred = self.fit_intercept and (level == "global" or self.aggregate == "mean")
         values = overlaps(features, list(self.components_.values()), centred)
         return pd.DataFrame(values, index=[*self.components_], columns=[*self.components_])
 
@@ -109,8 +109,8 @@ class ComponentSummaryMixin(LinearRigidityMixin):
         """
         import pandas as pd
 
-        check_is_fitted(self)
-        features, _ = self._features_at(X, level)
+        X, _ = self._checked(X, level)
+        features = self.gradients_.features(X, level)
         columns = list(self.components_.values())
         overlap = self.component_overlap(X, level=level)
         others = overlap.mask(np.eye(len(columns), dtype=bool))
@@ -131,7 +131,7 @@ class ComponentSummaryMixin(LinearRigidityMixin):
         return out
 
 
-class Numbers(NamedTuple):
+class ComponentFigures(NamedTuple):
     """What is known of one component on some rows; shares are medians over the rows."""
 
     rigidity: np.ndarray  # of every row
@@ -182,7 +182,7 @@ def shares_of_variance(parts: np.ndarray) -> np.ndarray:
 
 def judge(
     factor: Any, features: Any, columns: list[np.ndarray], alphas: np.ndarray
-) -> list[Numbers]:
+) -> list[ComponentFigures]:
     """Return the rigidities of every component, and how far they can be trusted."""
     rows = Rows(features)
     whitened = _whitened_units(factor, features)
@@ -197,7 +197,7 @@ def judge(
             kept = _quad_if_others_known(part, whitened, own) / q[usable]
         # Without any data the rigidity would be alpha / |x|^2.
         prior = alpha * q[usable] / np.einsum("ij,ij->i", part, part)
-        numbers.append(Numbers(inverse(q), *_verdict(q[q > 0], kept, prior)))
+        numbers.append(ComponentFigures(inverse(q), *_verdict(q[q > 0], kept, prior)))
     return numbers
 
 

@@ -7,12 +7,15 @@ from inspect import signature
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.metrics import get_scorer
 
 from ..hessian import AlphaPath, Rows
 from ._left_out_model import LeftOutModel, LeftOutSet, Samples
 
 # Scores that need no scorer: sums over a decomposition of the rows.
 BUILT_IN = ("neg_mean_squared_error", "log_likelihood", "evidence")
+# What finds a scorer by its name; `skrigidity.metrics` brings its own.
+_look_up: Callable[[str], Callable] = get_scorer
 # Numbers per array of left-out rows, above which alphas are taken in turn.
 _AT_A_TIME = 2**24
 
@@ -37,7 +40,7 @@ def resolve(scoring: Any, refit: Any) -> Scoring:
     if isinstance(scoring, str) or callable(scoring):
         if refit is not None:
             raise ValueError(f"refit must be None where scoring is a single one, got {refit!r}")
-        return Scoring({"score": _scorer(scoring)}, "score")
+        return _judged(Scoring({"score": _scorer(scoring)}, "score"))
     if not isinstance(scoring, dict):
         names = list(scoring)
         if not all(isinstance(name, str) for name in names):
@@ -49,7 +52,28 @@ def resolve(scoring: Any, refit: Any) -> Scoring:
         raise ValueError(
             f"refit must name the score that chooses alpha, one of {list(scoring)}, got {refit!r}"
         )
-    return Scoring({name: _scorer(value) for name, value in scoring.items()}, refit)
+    return _judged(Scoring({name: _scorer(value) for name, value in scoring.items()}, refit))
+
+
+def _judged(scoring: Scoring) -> Scoring:
+    if getattr(scoring.scorers[scoring.chosen], "grows_with_alpha", False):
+        raise ValueError(
+            "scoring: a score of rigidities must not choose alpha, with which all rigidities grow; "
+            "give it beside others, scoring=[..., 'neg_crps'], and refit='neg_crps'"
+        )
+    return scoring
+
+
+def set_scorers(look_up: Callable[[str], Callable]) -> None:
+    """Let `RigidRidgeCV(scoring=...)` know more scorers by name than scikit-learn's.
+
+    Parameters
+    ----------
+    look_up : callable
+        Returns the scorer of a name; raises ValueError, with a hint, where there is none.
+    """
+    global _look_up
+    _look_up = look_up
 
 
 def _scorer(scoring: Any) -> Any:
@@ -57,11 +81,8 @@ def _scorer(scoring: Any) -> Any:
         return scoring
     if not isinstance(scoring, str):
         raise ValueError(f"scoring must be made of names and callables, got {scoring!r}")
-    # Imported here: not everybody who fits a model scores it by more than its errors.
-    from ..metrics import get_scorers
-
     try:
-        return get_scorers(scoring)[scoring]
+        return _look_up(scoring)
     except ValueError as error:
         raise ValueError(f"scoring: {error}, and {', '.join(BUILT_IN)}") from None
 

@@ -12,6 +12,8 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
+from ..environments import Environments
+from ..gradients import inverse, ratio
 from ..hessian import (
     AlphaPath,
     LeftGroups,
@@ -19,10 +21,10 @@ from ..hessian import (
     Prior,
     Rows,
     leave_groups,
+    leave_out,
     loo_rows,
     loo_variance,
 )
-from ._calibrated import inverse
 
 
 class Samples(NamedTuple):
@@ -105,8 +107,11 @@ class LeftOutSet:
         """Residuals and 1 / R of shapes (n_rows, n_alphas, n_targets) and (n_rows, n_alphas)."""
         if self.path is not None:
             return self._loo.residual, self._loo.quad
-        pairs = [self.owner._leave_out(self.rows, np.asarray(a), self.groups) for a in self.alphas]
-        residual, quad = zip(*pairs, strict=True)
+        left = [
+            leave_out(self.rows, Prior(a, self._gamma), self.groups, method=self.owner.solver)
+            for a in self.alphas
+        ]
+        residual, quad = ([getattr(each, part) for each in left] for part in ("residual", "quad"))
         return np.stack(residual, axis=1), np.stack(quad, axis=1)
 
     @property
@@ -129,14 +134,14 @@ class LeftOutSet:
             return self._from_others(residual, quad)
         if self.path is not None:
             rss, dof = loo_variance(self.path, self.alphas, self._loo, units=self.units)
-            return _ratio(rss, dof[:, :, None])
+            return ratio(rss, dof[:, :, None])
         left, weight = self._left_groups, self.weight
         dof = left.dof
         if self.owner.weight_type == "frequency":
             # There n is the sum of the weights that stay, not their number.
             surplus = np.array([(weight[m] - 1).sum() for m in left.members])
             dof = dof + (weight - 1).sum() - surplus[:, None]
-        return _ratio(left.rss, dof[:, :, None])[self.groups]
+        return ratio(left.rss, dof[:, :, None])[self.groups]
 
     def _from_others(self, residual: np.ndarray, quad: np.ndarray) -> np.ndarray:
         """Average e**2 R over all rows but the one, or the group, whose C**2 it is."""
@@ -149,7 +154,7 @@ class LeftOutSet:
         else:
             own, own_square = (self._over_groups(v) for v in (share, share * square))
         total = (share * square).sum(axis=0) - own_square
-        return _ratio(np.maximum(total, 0.0), share.sum(axis=0) - own)
+        return ratio(np.maximum(total, 0.0), share.sum(axis=0) - own)
 
     def _over_groups(self, values: np.ndarray) -> np.ndarray:
         assert self.groups is not None
@@ -175,16 +180,25 @@ class LeftOutSet:
 
     # --- rigidities of other predictions ---------------------------------------------------
 
-    def local(self) -> Parts:
-        """Return what environments are like to models without their structure."""
-        return self._parts(("local",), self._local_rows)
+    def parts(self, level: Any, components: Any = None, *, whole: bool = False) -> Parts:
+        """Return what environments or components are like to models without their sample.
 
-    def components(self, components: Any, level: Any) -> Parts:
-        """Return what components are like to models without their sample."""
+        `whole` asks for predictions instead of components.
+        """
         # A scorer asks again at the next alpha. What it asked for is kept, and so is its identity.
-        self._asked.append(components)
-        key = (level, id(components))
-        return self._parts(key, lambda: self._component_rows(components, level))
+        key = (level, whole, id(components))
+        if key not in self._known_parts:
+            X, _ = self.owner._checked(self.samples.take(np.arange(len(self.rows))), level)
+            gradients = self.owner.gradients_
+            asked = [None] if whole else gradients.resolve(components).values()
+            several = isinstance(X, Environments) and level == "local"
+            sample = np.arange(len(self.rows))
+            if several:
+                sample = np.repeat(sample, X.sizes)
+            values = [self._quad(gradients.rows(X, level, part), sample) for part in asked]
+            self._known_parts[key] = Parts(np.stack(values, axis=1), sample, several)
+            self._asked.append(components)
+        return self._known_parts[key]
 
     @cached_property
     def _asked(self) -> list[Any]:
@@ -194,16 +208,6 @@ class LeftOutSet:
     def _known_parts(self) -> dict[tuple, Parts]:
         return {}
 
-    def _parts(self, key: tuple, make: Callable[[], tuple[list[Rows], Any]]) -> Parts:
-        if key not in self._known_parts:
-            others, structures = make()
-            sample = np.arange(len(self.rows))
-            if structures is not None:
-                sample = np.repeat(sample, structures.sizes)
-            values = np.stack([self._quad(rows, sample) for rows in others], axis=1)
-            self._known_parts[key] = Parts(values, sample, structures is not None)
-        return self._known_parts[key]
-
     @cached_property
     def _others(self) -> OtherRows:
         return OtherRows(self.rows, self._gamma, self.alphas)
@@ -212,17 +216,6 @@ class LeftOutSet:
         if self.groups is None:
             return self._others.without_row(self._loo, others, sample)
         return self._others.without_group(self._left_groups, others, sample)
-
-    def _local_rows(self) -> tuple[list[Rows], Any]:
-        X = self.samples.take(np.arange(len(self.rows)))
-        values, structures = self.owner._local_features(X)
-        return [Rows(values, intercept=self.owner._local_intercept)], structures
-
-    def _component_rows(self, components: Any, level: Any) -> tuple[list[Rows], Any]:
-        columns = self.owner._component_columns(components)
-        X = self.samples.take(np.arange(len(self.rows)))
-        features, structures = self.owner._features_at(X, level)
-        return [Rows(features).masked(c) for c in columns.values()], structures
 
 
 class LeftOutModel(RegressorMixin, BaseEstimator):
@@ -263,11 +256,11 @@ class LeftOutModel(RegressorMixin, BaseEstimator):
 
     def local_rigidity(self, X: Any) -> Any:
         """Return the rigidities of every sample's environments."""
-        return self._rigidity(self.data.local(), lambda R: R[:, 0])
+        return self._rigidity(self.data.parts("local", whole=True), lambda R: R[:, 0])
 
     def component_rigidity(self, X: Any, components: Any = None, *, level: Any = "global") -> Any:
         """Return the rigidities of every sample's components."""
-        return self._rigidity(self.data.components(components, level), lambda R: R)
+        return self._rigidity(self.data.parts(level, components), lambda R: R)
 
     def _rigidity(self, parts: Parts, shaped: Callable) -> Any:
         chosen = np.isin(parts.sample, self.kept)
@@ -276,9 +269,3 @@ class LeftOutModel(RegressorMixin, BaseEstimator):
             return R
         sizes = np.bincount(parts.sample, minlength=len(self.data.rows))[self.kept]
         return np.split(R, np.cumsum(sizes)[:-1])
-
-
-def _ratio(rss: np.ndarray, dof: np.ndarray) -> np.ndarray:
-    """Return a variance: inf where no degree of freedom is left to tell it by."""
-    rss, dof = np.broadcast_arrays(rss, dof)
-    return np.divide(rss, dof, out=np.full(rss.shape, np.inf), where=dof > 0)

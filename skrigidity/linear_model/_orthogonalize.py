@@ -48,16 +48,16 @@ class Moments:
         array([2.])
         """
         n, d = len(rows), rows.n_features
-        weight = np.ones(n) if rows.weight is None else rows.weight
-        total, square = np.zeros(d), np.zeros(d)
-        for piece, block in _dense_blocks(rows):
-            total += weight[piece] @ block
-            square += weight[piece] @ block**2
-        mean = total / weight.sum() if rows.intercept.all() else np.zeros(d)
+        total, square, weight = np.zeros(d), np.zeros(d), 0.0
+        for block, s in _dense_blocks(rows):
+            total += s @ block
+            square += s @ block**2
+            weight += s.sum()
+        mean = total / weight if rows.intercept.all() else np.zeros(d)
         root = np.zeros((0, d))
-        for piece, block in _dense_blocks(rows):
-            block = (block - mean) * np.sqrt(weight[piece])[:, None]
-            root = sl.qr(np.vstack([root, block]), mode="r", check_finite=False)[0][:d]
+        for block, s in _dense_blocks(rows):
+            centred = (block - mean) * np.sqrt(s)[:, None]
+            root = sl.qr(np.vstack([root, centred]), mode="r", check_finite=False)[0][:d]
         return cls(root, mean, np.sqrt(square), max(n, d) * EPS)
 
     def block(self, columns: np.ndarray) -> np.ndarray:
@@ -103,7 +103,10 @@ class Residualizer:
         that a block that repeats the earlier ones vanishes.
         """
         out = np.empty(features.shape)
-        for piece, block in _dense_blocks(Rows(features)):
+        stop = 0
+        for block, _ in _dense_blocks(Rows(features)):
+            piece = slice(stop, stop + len(block))
+            stop = piece.stop
             out[piece] = block
             for columns, earlier in self.blocks:
                 weights = -self.projection[np.ix_(earlier, columns)]
@@ -167,8 +170,7 @@ def _regress(moments: Moments, on: np.ndarray, columns: np.ndarray) -> np.ndarra
     return solution * target / np.where(source > 0, source, 1.0)[:, None]
 
 
-def _dense_blocks(rows: Rows) -> Iterator[tuple[slice, np.ndarray]]:
-    for piece in rows.blocks():
-        block = np.empty((piece.stop - piece.start, rows.n_features))
-        rows.fill(block, piece)
-        yield piece, block
+def _dense_blocks(rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for block in rows.blocks():
+        weight = np.ones(len(block)) if block.weight is None else block.weight
+        yield block.dense(), weight

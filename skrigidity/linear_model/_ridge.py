@@ -5,11 +5,114 @@ from __future__ import annotations
 from numbers import Real
 from typing import Any, Self
 
-from sklearn.base import _fit_context
+import numpy as np
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
 
-from ..hessian import Prior, accumulator, choose
-from ._base import RigidRidgeBase
+from ..gradients import (
+    FeatureGradients,
+    RigidityMixin,
+    check_targets,
+    check_weights,
+)
+from ..hessian import METHODS, Prior, Rows, accumulator, choose, residuals
+
+
+def _takes_batches(estimator: Any) -> bool:
+    estimator._check_batches()
+    return True
+
+
+class RigidRidgeBase(RigidityMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
+    """What `RigidRidge` and `RigidRidgeCV` share: from validated rows to fitted attributes."""
+
+    gradients_: FeatureGradients
+
+    def _parameters(self) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+        coef = np.atleast_2d(self.coef_).T
+        return coef, np.ravel(self.intercept_), self.coef_.shape[:-1]
+
+    def _make_gradients(self, X: Any, sample_weight: Any) -> FeatureGradients:
+        return FeatureGradients(
+            self.n_features_in_,
+            fit_intercept=self.fit_intercept,
+            aggregate=self.aggregate,
+            feature_names=getattr(self, "feature_names_in_", None),
+        )
+
+    def _training_rows(
+        self, X: Any, y: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[Rows, tuple[int, ...]]:
+        X = self._validated(X, reset=reset)
+        y = check_targets(self, X, y)
+        weight = check_weights(sample_weight, X.shape[0])
+        if reset:
+            self._check_regularizer(X.shape[1])
+            self.gradients_ = self._make_gradients(X, weight)
+        features = self.gradients_.features(X)
+        rows = Rows(features, weight=weight, intercept=self.fit_intercept, rhs=y)
+        return rows, y.shape[1:]
+
+    def _check_regularizer(self, n_features: int) -> None:
+        Prior(1.0, self.regularizer).check(n_features)
+
+    def _alphas(self, n_targets: int) -> np.ndarray:
+        alphas = np.asarray(self._alpha, dtype=np.float64)
+        if not (np.isfinite(alphas).all() and (alphas >= 0).all()):
+            raise ValueError(f"alpha must be finite and not negative, got {self._alpha!r}")
+        if alphas.ndim > 1 or (alphas.ndim == 1 and len(alphas) != n_targets):
+            raise ValueError(
+                f"alpha must be a number or have one entry per target ({n_targets}), "
+                f"got shape {alphas.shape}"
+            )
+        return alphas
+
+    def _adopt(
+        self,
+        factor: Any,
+        rows: Rows,
+        alphas: np.ndarray,
+        shape: tuple[int, ...],
+        groups: Any = None,
+    ) -> None:
+        """Take over a factorization of all training rows, and what follows from it."""
+        self._set_hessians(factor, alphas)
+        self._set_solution(shape, rows)
+        self._count(rows)
+        self._remember(rows)
+        self._set_left_out_scale(rows, groups, shape)
+
+    def _set_solution(self, shape: tuple[int, ...], rows: Rows | None = None) -> None:
+        each = [factor.solution for factor in self._hessians]
+        solution = each[0]
+        if self._one_hessian:
+            coef, intercept, rss = solution.coef, solution.intercept, weighted_rss(rows, solution)
+        else:
+            coef = np.column_stack([s.coef[:, t] for t, s in enumerate(each)])
+            intercept = np.array([s.intercept[t] for t, s in enumerate(each)])
+            rss = np.array([weighted_rss(rows, s)[t] for t, s in enumerate(each)])
+        self.coef_ = coef.T.copy() if shape else coef[:, 0].copy()
+        intercept = intercept if self.fit_intercept else np.zeros_like(intercept)
+        self.intercept_ = intercept if shape else intercept[0]
+        self._rss = rss
+
+    def _count(self, rows: Rows, before: float = 0.0) -> None:
+        """Set what depends on the number of samples, in the sense of `weight_type`."""
+        if rows.weight is None:
+            n = float(len(rows))
+        elif self.weight_type == "frequency":
+            n = float(rows.weight.sum())
+        else:
+            n = float((rows.weight > 0).sum())
+        self._n_total = before + n
+        left = self._set_dof(self._n_total)
+        self._set_initial_scale(self._rss, left, self.coef_.shape[:-1])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
 
 class RigidRidge(RigidRidgeBase):
@@ -90,8 +193,8 @@ class RigidRidge(RigidRidgeBase):
         "regularizer": ["array-like", None],
         "fit_intercept": ["boolean"],
         "aggregate": [StrOptions({"mean", "sum"})],
-        "solver": [StrOptions({"auto", "cholesky", "qr", "spectral"})],
-        "calibration": [StrOptions({"bayesian", "loo"}), None],
+        "solver": [StrOptions(set(METHODS))],
+        "calibration": [StrOptions({"bayesian", "loo", "loo_noise"}), None],
         "weight_type": [StrOptions({"frequency", "precision"})],
     }
 
@@ -142,14 +245,14 @@ class RigidRidge(RigidRidgeBase):
             If input is not finite, lengths differ, `alpha` or `regularizer` do not fit it, or
             there are groups without ``calibration="loo"``.
         """
-        rows, one_target = self._training_rows(X, y, sample_weight, reset=True)
-        self._check_groups(X, groups)
+        rows, shape = self._training_rows(X, y, sample_weight, reset=True)
+        labels = self._check_groups(groups, len(rows))
         alphas = self._alphas(rows.n_rhs)
         prior = Prior(alphas.min(), self.regularizer)
-        factor = choose(rows, prior, method=self.solver)
-        self._adopt(factor, rows, alphas, one_target, groups)
+        self._adopt(choose(rows, prior, method=self.solver), rows, alphas, shape, labels)
         return self
 
+    @available_if(_takes_batches)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Add a batch of samples; the result does not depend on order and batching.
@@ -176,31 +279,45 @@ class RigidRidge(RigidRidgeBase):
         ValueError
             If ``calibration="loo"``, which needs all samples at once.
         """
-        if self.calibration == "loo":
-            raise ValueError(
-                "calibration='loo' needs all samples at once: use fit, or another calibration"
-            )
         first = not hasattr(self, "hessian_")
-        rows, one_target = self._training_rows(X, y, sample_weight, reset=first)
+        rows, shape = self._training_rows(X, y, sample_weight, reset=first)
         if first:
-            stream, self._n_total = accumulator(rows.n_features, rows.n_rhs), 0.0
+            stream = accumulator(rows.n_features, rows.n_rhs, method=self.solver)
+            self._n_total, self._fitted_to = 0.0, 0.0
+        elif self.coef_.shape[:-1] != shape:
+            raise ValueError(
+                f"y must have targets of the same shape as in earlier batches, got {rows.n_rhs} "
+                "column(s)"
+            )
         else:
-            if (self.coef_.ndim == 1, self.coef_.size // rows.n_features) != (
-                one_target,
-                rows.n_rhs,
-            ):
-                raise ValueError(
-                    f"y must have targets of the same shape as in earlier batches, "
-                    f"got {rows.n_rhs} column(s)"
-                )
             stream = self.hessian_.source.streaming()
         stream.add(rows)
         alphas = self._alphas(rows.n_rhs)
-        self._set_hessian(stream.finish(Prior(alphas.min(), self.regularizer)), alphas)
-        self._set_solution(self.hessian_.solution, one_target)
+        self._set_hessians(stream.finish(Prior(alphas.min(), self.regularizer)), alphas)
+        self._set_solution(shape)
         self._count(rows, before=self._n_total)
+        self._remember(rows, before=self._fitted_to)
         return self
+
+    def _check_batches(self) -> None:
+        """Raise AttributeError where one batch after the other will not do."""
+        if self.calibration in ("loo", "loo_noise"):
+            raise AttributeError(
+                f"calibration={self.calibration!r} needs all samples at once: use fit, or another "
+                "calibration"
+            )
 
     @property
     def _alpha(self) -> Any:
         return self.alpha
+
+
+def weighted_rss(rows: Rows | None, solution: Any) -> np.ndarray:
+    """Return the residual sums of squares of a solution, from the rows where it lacks them."""
+    if solution.rss is not None:
+        return solution.rss
+    assert rows is not None
+    error = residuals(rows, solution)
+    if rows.weight is None:
+        return np.einsum("ij,ij->j", error, error)
+    return np.einsum("i,ij,ij->j", rows.weight, error, error)

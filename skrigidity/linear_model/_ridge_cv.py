@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import _fit_context
-from sklearn.utils.validation import check_consistent_length
 
-from ..hessian import AlphaPath, Prior, Rows, choose
-from ._base import RigidRidgeBase
+from ..gradients import check_groups
+from ..hessian import AlphaPath, Prior, Rows, choose, leave_out
 from ._cv_scoring import BUILT_IN, left_out_scores, resolve, results
 from ._left_out_model import Samples
-from ._ridge import RigidRidge
+from ._ridge import RigidRidge, RigidRidgeBase
+
+# Scores that differ by less, relatively, are equal; ties over more than a factor of ten count.
+_EQUAL, _DECADE = 1e-10, 9.99
 
 
 class RigidRidgeCV(RigidRidgeBase):
@@ -165,14 +169,11 @@ class RigidRidgeCV(RigidRidgeBase):
         ValueError
             If `alphas`, `scoring`, `refit` or other input is invalid.
         """
-        rows, one_target = self._training_rows(X, y, sample_weight, reset=True)
+        rows, shape = self._training_rows(X, y, sample_weight, reset=True)
         scorers, chosen = resolve(self.scoring, self.refit)
-        labels = None
-        if groups is not None:
-            check_consistent_length(X, groups)
-            if "evidence" in scorers.values():
-                raise ValueError("groups cannot be left out with scoring='evidence'")
-            labels = np.unique(groups, return_inverse=True)[1]
+        labels = check_groups(groups, len(rows))
+        if labels is not None and "evidence" in scorers.values():
+            raise ValueError("groups cannot be left out with scoring='evidence'")
         seen = np.arange(len(rows))
         if rows.weight is not None and not rows.weight.all():
             seen = np.flatnonzero(rows.weight)
@@ -185,14 +186,14 @@ class RigidRidgeCV(RigidRidgeBase):
             path = AlphaPath(rows, gamma, self.alphas_.min())
         scores = self._scores(scorers, Samples(X, seen), rows, path, labels)
         self.cv_results_ = results(scores, self.alphas_)
-        self._pick(scores[chosen], one_target)
+        self._pick(scores[chosen], one_target=not shape)
         alphas = self._alphas(rows.n_rhs)
         prior = Prior(alphas.min(), self.regularizer)
         if path is not None and path.stream is not None and self.solver == "auto":
             factor = path.stream.finish(prior)
         else:
             factor = choose(rows, prior, method=self.solver)
-        self._adopt(factor, rows, alphas, one_target, labels)
+        self._adopt(factor, rows, alphas, shape, labels)
         return self
 
     @property
@@ -201,7 +202,7 @@ class RigidRidgeCV(RigidRidgeBase):
 
     def _checked_alphas(self, rows: Rows, positive: bool) -> np.ndarray:
         if self.alphas is None:
-            return np.logspace(-10, 10, 21) * _mean_square(rows)
+            return np.logspace(-10, 10, 21) * _variance(rows)
         alphas = np.asarray(self.alphas, dtype=np.float64).ravel()
         lowest = alphas.min(initial=np.inf)
         if not len(alphas) or not np.isfinite(alphas).all() or lowest < 0:
@@ -264,7 +265,8 @@ class RigidRidgeCV(RigidRidgeBase):
         noise = 1 / weight if self.weight_type == "precision" else np.ones(len(rows))
         squares, likelihoods, excluded = [], [], []
         for alpha in self.alphas_:
-            residual, q = self._leave_out(rows, np.asarray(alpha), groups)
+            left = leave_out(rows, Prior(alpha, self.regularizer), groups, method=self.solver)
+            residual, q = left.residual, left.quad
             kept = np.isfinite(q)
             excluded.append(int((~kept).sum()))
             if not kept.any():
@@ -281,17 +283,39 @@ class RigidRidgeCV(RigidRidgeBase):
         }
         return scores, np.array(excluded)
 
-    def _pick(self, scores: np.ndarray, one_target: bool) -> None:
-        if self.alpha_per_target and not one_target:
-            best = scores.argmax(axis=0)
-            self.scores_ = scores
-            self.alpha_ = self.alphas_[best]
-            self.best_score_ = scores[best, np.arange(scores.shape[1])]
-            return
-        mean = scores.mean(axis=1)
+    def _pick(self, scores: np.ndarray, *, one_target: bool) -> None:
+        several = self.alpha_per_target and not one_target
+        judged = scores if several else scores.mean(axis=1, keepdims=True)
+        best = _largest_of_best(judged, self.alphas_)
         self.scores_ = scores[:, 0] if one_target else scores
-        self.alpha_ = float(self.alphas_[mean.argmax()])
-        self.best_score_ = float(mean.max())
+        alpha, score = self.alphas_[best], judged[best, np.arange(len(best))]
+        self.alpha_, self.best_score_ = (alpha, score) if several else (alpha[0], score[0])
+
+
+def _largest_of_best(scores: np.ndarray, alphas: np.ndarray) -> np.ndarray:
+    """Return the best alpha of every column, the largest where scores are equal; warn of doubt."""
+    top = scores.max(axis=0)
+    with np.errstate(invalid="ignore"):
+        equal = scores >= top - _EQUAL * np.abs(top)
+    equal |= scores == top
+    best = np.array([np.flatnonzero(e)[np.argmax(alphas[e])] for e in equal.T])
+    tied = [alphas[e] for e in equal.T]
+    if any(values.max() > _DECADE * values.min() for values in tied):
+        warnings.warn(
+            "scores do not tell between alphas from "
+            f"{min(v.min() for v in tied):.3g} to {max(v.max() for v in tied):.3g}: the largest of "
+            "the best was taken",
+            UserWarning,
+            stacklevel=5,
+        )
+    elif len(alphas) > 2 and np.isin(alphas[best], (alphas.min(), alphas.max())).any():
+        warnings.warn(
+            f"the best alpha, {alphas[best].tolist()}, is at the edge of the grid from "
+            f"{alphas.min():.3g} to {alphas.max():.3g}: extend alphas, or look at the data again",
+            UserWarning,
+            stacklevel=5,
+        )
+    return best
 
 
 def _log_likelihood(mean_square: np.ndarray, mean_log: np.ndarray) -> np.ndarray:
@@ -299,12 +323,20 @@ def _log_likelihood(mean_square: np.ndarray, mean_log: np.ndarray) -> np.ndarray
         return -0.5 * (np.log(2 * np.pi * mean_square) + 1 + mean_log)
 
 
-def _mean_square(rows: Rows) -> float:
-    total = 0.0
-    weight = np.ones(len(rows)) if rows.weight is None else rows.weight
-    for piece in rows.blocks():
-        block = np.empty((piece.stop - piece.start, rows.n_features))
-        rows.fill(block, piece)
-        total += float(np.einsum("i,ij,ij->", weight[piece], block, block))
-    mean = total / (weight.sum() * rows.n_features)
+def _variance(rows: Rows) -> float:
+    """Return the mean square of a feature, about its mean where rows have an intercept."""
+    centre, total, weight = np.zeros(rows.n_features), 0.0, 0.0
+    for block, s in _weighted_blocks(rows):
+        centre += s @ block
+        weight += s.sum()
+    centre *= rows.has_intercept / weight
+    for block, s in _weighted_blocks(rows):
+        total += float(s @ np.square(block - centre).sum(axis=1))
+    mean = total / (weight * rows.n_features)
     return mean if mean > 0 else 1.0
+
+
+def _weighted_blocks(rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for block in rows.blocks():
+        weight = np.ones(len(block)) if block.weight is None else block.weight
+        yield block.dense(), weight

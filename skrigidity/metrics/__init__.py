@@ -1,19 +1,15 @@
 """Rigidities of any fitted estimator, scores of its error bars, and scorers of both."""
 
+from ..linear_model import set_scorers
 from ._committee import committee_variance
 from ._component_curve import component_learning_curve
 from ._environments import componentwise_prediction_rigidity, local_prediction_rigidity
 from ._scorers import (
     get_scorer_names,
     get_scorers,
+    is_rigidity_scorer,
     make_rigidity_scorer,
     make_uncertainty_scorer,
-)
-from ._see_through import (
-    component_rigidity,
-    local_rigidity,
-    prediction_rigidity,
-    prediction_std,
 )
 from ._uncertainty import (
     crps,
@@ -21,6 +17,15 @@ from ._uncertainty import (
     miscalibration_area,
     neg_log_likelihood,
     sharpness,
+)
+from ._unwrap import (
+    component_rigidity,
+    local_rigidity,
+    prediction_rigidity,
+    prediction_std,
+    probability_std,
+    rigidity_with,
+    unwrap,
 )
 
 __all__ = [
@@ -32,6 +37,7 @@ __all__ = [
     "error_uncertainty_correlation",
     "get_scorer_names",
     "get_scorers",
+    "is_rigidity_scorer",
     "local_prediction_rigidity",
     "local_rigidity",
     "make_rigidity_scorer",
@@ -40,5 +46,10 @@ __all__ = [
     "neg_log_likelihood",
     "prediction_rigidity",
     "prediction_std",
+    "probability_std",
+    "rigidity_with",
     "sharpness",
+    "unwrap",
 ]
+
+set_scorers(lambda name: get_scorers(name)[name])

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.compose import TransformedTargetRegressor
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
 from sklearn.utils import Bunch, _safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval, validate_params
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_consistent_length
 
-from ._see_through import _unwrap
+from ._unwrap import unwrap
 
 
 @validate_params(
@@ -130,8 +129,8 @@ def _member(estimator: Any, X: Any, y: Any, part: np.ndarray, X_test: Any) -> tu
     """Fit to a part; return the predictions, and those of environments if there are any."""
     estimator.fit(_safe_indexing(X, part), _safe_indexing(y, part))
     whole = np.asarray(estimator.predict(X_test))
-    model, X_inner = _unwrap(estimator, X_test)
-    if isinstance(model, TransformedTargetRegressor) or not hasattr(model, "predict_local"):
+    model, X_inner = unwrap(estimator, X_test, through_targets=False)
+    if not hasattr(model, "predict_local"):
         return whole, None
     return whole, model.predict_local(X_inner)
 

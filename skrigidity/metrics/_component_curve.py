@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
-from ._see_through import _none_message, _unwrap
+from ._unwrap import unwrap
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,18 +163,23 @@ def _indices(subset: Any, n_samples: int, name: Any) -> np.ndarray:
 
 def _parts(model: Any, X: Any, components: Any) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """Return name, rigidities and predictions of every component, then of the whole."""
-    outer = model
-    model, X = _unwrap(model, X)
-    if not hasattr(model, "component_rigidity"):
-        raise TypeError(_none_message(outer, model, "component_rigidity"))
-    names = list(model._component_columns(components))
+    model, X = unwrap(model, X, method="component_rigidity", through_targets=False)
     rigidity = np.asarray(model.component_rigidity(X, components))
     prediction = np.asarray(model.predict_components(X, components))
     whole = np.asarray(model.prediction_rigidity(X)), np.asarray(model.predict(X))
+    names = _names(model.component_names_ if components is None else components)
     parts = [
         (name, rigidity[:, i], prediction[:, i] + model.intercept_) for i, name in enumerate(names)
     ]
     return [*parts, ("total", *whole)]
+
+
+def _names(components: Any) -> list[str]:
+    """Return the names of components; those without one are numbered."""
+    components = getattr(components, "components_", components)  # of a descriptor
+    if isinstance(components, Mapping):
+        return [str(name) for name in components]
+    return [c if isinstance(c, str) else f"component{i}" for i, c in enumerate(components)]
 
 
 def _mean_of_finite(rigidity: np.ndarray) -> float:

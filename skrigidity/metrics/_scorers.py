@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from difflib import get_close_matches
 from numbers import Real
 from typing import Any, Literal, Self
@@ -12,33 +13,28 @@ from sklearn.metrics import get_scorer
 from sklearn.metrics import get_scorer_names as get_scikit_learn_names
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.metadata_routing import MetadataRequest
-from sklearn.utils.validation import _check_sample_weight
 
-from ._see_through import _mean_and_std, component_rigidity, local_rigidity, prediction_rigidity
 from ._uncertainty import (
+    checked_weight,
     crps,
     error_uncertainty_correlation,
     miscalibration_area,
     neg_log_likelihood,
     sharpness,
 )
+from ._unwrap import _mean_and_std, component_rigidity, local_rigidity, prediction_rigidity
 
 Level = Literal["global", "local", "component"]
 Statistic = Literal["mean", "log_mean", "min", "quantile"]
-LEVELS = {"global": "rigidity", "local": "local_rigidity", "component": "component_rigidity"}
-STATISTICS = ("mean", "log_mean", "min", "quantile")
+# And what the names of their scorers begin with.
+LEVELS: dict[Level, str] = {"global": "", "local": "local_", "component": "component_"}
+STATISTICS: tuple[Statistic, ...] = ("mean", "log_mean", "min", "quantile")
 
 
 class RigidityAwareScorer:
     """What both kinds of scorers are to scikit-learn: a callable that may request weights."""
 
     _requested: bool | str | None = None
-
-    def __call__(
-        self, estimator: Any, X: Any, y: Any = None, *, sample_weight: Any = None
-    ) -> float:
-        """Score a fitted estimator; greater is better."""
-        raise NotImplementedError
 
     def set_score_request(self, *, sample_weight: bool | str | None = None) -> Self:
         """Say whether to pass sample weights, where metadata routing is enabled.
@@ -76,13 +72,13 @@ class RigidityAwareScorer:
         return repr(self)
 
 
+@dataclass(repr=False, eq=False)
 class UncertaintyScorer(RigidityAwareScorer):
     """See `make_uncertainty_scorer`."""
 
-    def __init__(self, score_func: Callable, sign: int, kwargs: dict[str, Any]) -> None:
-        self._score_func = score_func
-        self._sign = sign
-        self._kwargs = kwargs
+    _score_func: Callable
+    _sign: int
+    _kwargs: dict[str, Any]
 
     def __call__(
         self, estimator: Any, X: Any, y: Any = None, *, sample_weight: Any = None
@@ -98,16 +94,16 @@ class UncertaintyScorer(RigidityAwareScorer):
         return f"make_uncertainty_scorer({self._score_func.__name__}{sign}{extra})"
 
 
+@dataclass(repr=False, eq=False)
 class RigidityScorer(RigidityAwareScorer):
     """See `make_rigidity_scorer`."""
 
-    def __init__(
-        self, level: Level, statistic: Statistic, quantile: float, components: Any
-    ) -> None:
-        self._level = level
-        self._statistic = statistic
-        self._quantile = quantile
-        self._components = components
+    grows_with_alpha = True  # so that it must not choose alpha
+
+    _level: Level
+    _statistic: Statistic
+    _quantile: float
+    _components: Any
 
     def __call__(
         self, estimator: Any, X: Any, y: Any = None, *, sample_weight: Any = None
@@ -147,10 +143,9 @@ def make_rigidity_scorer(
 ) -> RigidityScorer:
     r"""Make a scorer of how firmly the training data pin predictions of the scored samples.
 
-    Needs no targets. **Never the only thing to optimize**: all rigidities grow with the
+    It needs no targets. **It is for looking, never for choosing:** all rigidities grow with the
     regularization strength, so that maximizing them chooses the stiffest model, not a good one.
-    Watch them next to a score of the errors, or let them decide among models that such a score
-    cannot tell apart.
+    Watch it next to a score of the errors, and let that one choose (``refit=`` of a search).
 
     Parameters
     ----------
@@ -191,6 +186,30 @@ def make_rigidity_scorer(
     array([3.4, 2.5, 2.6])
     """
     return RigidityScorer(level, statistic, float(quantile), components)
+
+
+def is_rigidity_scorer(scoring: Any) -> bool:
+    """Tell whether a scorer is of rigidities, which no search must maximize.
+
+    Parameters
+    ----------
+    scoring : str or callable
+        A scorer or its name, as for ``scoring=``.
+
+    Returns
+    -------
+    bool
+        True for what `make_rigidity_scorer` makes and for its names in `get_scorer_names`.
+
+    Examples
+    --------
+    >>> from skrigidity.metrics import is_rigidity_scorer, make_rigidity_scorer
+    >>> is_rigidity_scorer(make_rigidity_scorer()), is_rigidity_scorer("neg_crps")
+    (True, False)
+    """
+    return isinstance(scoring, RigidityScorer) or (
+        isinstance(scoring, str) and scoring in _RIGIDITY
+    )
 
 
 @validate_params(
@@ -268,12 +287,10 @@ def get_scorer_names() -> list[str]:
     Examples
     --------
     >>> from skrigidity.metrics import get_scorer_names
-    >>> get_scorer_names()[:4]
-    ['component_rigidity_log_mean', 'component_rigidity_mean', 'component_rigidity_min', \
-'component_rigidity_quantile']
+    >>> get_scorer_names()[-3:]
+    ['rigidity_mean', 'rigidity_min', 'rigidity_quantile']
     """
-    rigidities = [f"{prefix}_{statistic}" for prefix in LEVELS.values() for statistic in STATISTICS]
-    return sorted([*_UNCERTAINTY, *rigidities])
+    return sorted([*_UNCERTAINTY, *_RIGIDITY])
 
 
 def get_scorers(names: str | Iterable[str]) -> dict[str, Callable]:
@@ -316,8 +333,7 @@ def get_scorers(names: str | Iterable[str]) -> dict[str, Callable]:
     return {name: _scorer(name) for name in names}
 
 
-# name: (function, whether greater is better)
-_UNCERTAINTY: dict[str, tuple[Callable, bool]] = {
+_UNCERTAINTY: dict[str, tuple[Callable, bool]] = {  # the function, and whether more is better
     "mean_log_likelihood": (neg_log_likelihood, False),
     "neg_crps": (crps, False),
     "neg_miscalibration_area": (miscalibration_area, False),
@@ -326,46 +342,37 @@ _UNCERTAINTY: dict[str, tuple[Callable, bool]] = {
 }
 
 
+_RIGIDITY = {
+    f"{prefix}rigidity_{statistic}": (level, statistic)
+    for level, prefix in LEVELS.items()
+    for statistic in STATISTICS
+}
+
+
 def _scorer(name: str) -> Callable:
     if name in _UNCERTAINTY:
         function, greater_is_better = _UNCERTAINTY[name]
         return make_uncertainty_scorer(function, greater_is_better=greater_is_better)
-    known = get_scorer_names()
-    if name in known:
-        prefix, statistic = next(
-            (prefix, s) for prefix in LEVELS.values() for s in STATISTICS if name == f"{prefix}_{s}"
-        )
-        level = next(level for level, p in LEVELS.items() if p == prefix)
-        return make_rigidity_scorer(level, statistic)
+    if name in _RIGIDITY:
+        return make_rigidity_scorer(*_RIGIDITY[name])
     if name in get_scikit_learn_names():
         return get_scorer(name)
     message = f"{name!r} is not the name of a scorer"
     # "crps" is a loss: as a score it is called "neg_crps".
-    functions = {
-        function.__name__: known_name for known_name, (function, _) in _UNCERTAINTY.items()
-    }
-    close = [functions[name]] if name in functions else get_close_matches(str(name), known, n=1)
-    if close:
+    named = [known for known, (function, _) in _UNCERTAINTY.items() if function.__name__ == name]
+    if close := named or get_close_matches(str(name), get_scorer_names(), n=1):
         message += f"; did you mean {close[0]!r}?"
     raise ValueError(f"{message} See get_scorer_names() here and in sklearn.metrics")
 
 
 def _flat(R: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return all rigidities in a row, and the weight of the sample that each belongs to."""
-    # One array per structure, or one for all samples.
-    parts = [np.asarray(part) for part in R] if isinstance(R, list) else None
-    n = len(R)
-    weight = np.ones(n)
-    if sample_weight is not None:
-        weight = _check_sample_weight(
-            sample_weight, weight, dtype=np.float64, ensure_non_negative=True
-        )
-        if not weight.any():
-            raise ValueError("sample_weight must not be zero throughout")
-    if parts is None:
-        values = np.asarray(R)
-        return values.ravel(), np.repeat(weight, values.size // n)
-    return np.concatenate([p.ravel() for p in parts]), np.repeat(weight, [p.size for p in parts])
+    weight = checked_weight(sample_weight, len(R))
+    if isinstance(R, list):  # an array for each structure
+        sizes = [np.size(part) for part in R]
+        return np.concatenate([np.ravel(part) for part in R]), np.repeat(weight, sizes)
+    values = np.asarray(R)
+    return values.ravel(), np.repeat(weight, values.size // len(values))
 
 
 def _summary(R: np.ndarray, weight: np.ndarray, statistic: str, quantile: float) -> float:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.special import erf
 from sklearn.utils import check_array
-from sklearn.utils.validation import _check_sample_weight, check_consistent_length
+from sklearn.utils.validation import _check_sample_weight
 
 from ..calibration import gaussian_crps
 
@@ -71,7 +71,7 @@ def neg_log_likelihood(
     # One inf decides, whatever -inf there is.
     worst = np.isposinf(loss).any(axis=0)
     loss[:, worst] = np.inf
-    return _over_targets(_mean(loss, weight), several, multioutput)
+    return _over_targets(weight @ loss, several, multioutput)
 
 
 def crps(
@@ -121,7 +121,7 @@ def crps(
     0.09
     """
     e, std, weight, several = _checked(y_true, y_pred, y_std, sample_weight)
-    return _over_targets(_mean(gaussian_crps(e, std), weight), several, multioutput)
+    return _over_targets(weight @ gaussian_crps(e, std), several, multioutput)
 
 
 def miscalibration_area(
@@ -275,7 +275,17 @@ def sharpness(
     0.354
     """
     _, std, weight, several = _checked(y_true, y_pred, y_std, sample_weight)
-    return _over_targets(np.sqrt(_mean(std**2, weight)), several, multioutput)
+    return _over_targets(np.sqrt(weight @ std**2), several, multioutput)
+
+
+def checked_weight(sample_weight: Any, n_samples: int) -> np.ndarray:
+    """Return a finite weight for every sample, not all of them zero; None stands for ones."""
+    weight = _check_sample_weight(
+        sample_weight, np.ones(n_samples), dtype=np.float64, ensure_non_negative=True
+    )
+    if not weight.any():
+        raise ValueError("sample_weight must not be zero throughout")
+    return weight
 
 
 def _checked(
@@ -294,21 +304,12 @@ def _checked(
         )
     if not (std >= 0).all():
         raise ValueError("y_std must have no negative entry and no nan")
-    weight = np.ones(len(y))
-    if sample_weight is not None:
-        check_consistent_length(y, sample_weight)
-        weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
-        if not weight.any():
-            raise ValueError("sample_weight must not be zero throughout")
+    weight = checked_weight(sample_weight, len(y))
     # Nothing of a sample without weight counts, infinities neither.
     kept = weight > 0
     shape = (int(kept.sum()), -1)
     e, std = (y - mean)[kept].reshape(shape), std[kept].reshape(shape)
     return e, std, weight[kept] / weight.sum(), y.ndim > 1
-
-
-def _mean(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    return weight @ values
 
 
 def _over_targets(scores: np.ndarray, several: bool, multioutput: str) -> Any:

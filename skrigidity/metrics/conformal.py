@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._extras import import_extra
-from ._see_through import prediction_std
+from ._unwrap import prediction_std
 
 _Base: Any = import_extra(
     "mapie.conformity_scores", extra="conformal", needed_by="RigidityConformityScore"

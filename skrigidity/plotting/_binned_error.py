@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from scipy.stats import chi2
 
 from . import _data as data
-from ._display import (
-    GUIDE,
-    Display,
-    legend_label,
-    log_axis,
-    mark,
-    merged,
-    next_styles,
-    ordered,
-    showable,
-    with_unit,
-)
+from ._display import PredictionDisplay, joined, mark, merged, ordered, showable, with_unit
 
 
-class BinnedErrorDisplay(Display):
+@dataclass(kw_only=True, eq=False, repr=False)
+class BinnedErrorDisplay(PredictionDisplay):
     r"""Mean squared error of bins of samples against their mean predicted variance.
 
     Samples are sorted by their predicted variance :math:`C^2 / R + \sigma^2` and cut into bins
-    of equal numbers. Calibrated error bars lie on the line y = x. The bars of a bin are the 95 %
-    interval of its mean squared error for Gaussian errors (with heavier tails, it is wider).
+    of equal numbers. Bins of calibrated error bars lie on the line y = x. The bar of a bin is the
+    95 % interval of its mean squared error for Gaussian errors; with heavier tails it is wider.
 
-    Make one with `from_estimator` or `from_predictions`.
+    Make one with `from_estimator` or `from_predictions`; the constructor stores and does not
+    check.
 
     Parameters
     ----------
@@ -55,7 +47,7 @@ class BinnedErrorDisplay(Display):
     mean_log_deviation : float
         Mean of :math:`|\ln(e^2 / \mathrm{var})|` over bins; 0 is right.
     ax_, figure_ : matplotlib axes and figure
-        After `plot`.
+        Where it was drawn.
     bars_ : list of ErrorbarContainer
         The bins, group by group.
     diagonal_ : Line2D
@@ -80,26 +72,13 @@ class BinnedErrorDisplay(Display):
     ('mean squared error (eV²)', 20, 0.98)
     """
 
-    def __init__(
-        self,
-        *,
-        predicted_variance: Any,
-        squared_error: Any,
-        count: Any,
-        interval: Any,
-        groups: Any = None,
-        excluded: dict[str, int] | None = None,
-        unit: str | None = None,
-        name: str | None = None,
-    ) -> None:
-        self.predicted_variance = predicted_variance
-        self.squared_error = squared_error
-        self.count = count
-        self.interval = interval
-        self.groups = groups
-        self.excluded = excluded
-        self.unit = unit
-        self.name = name
+    predicted_variance: np.ndarray
+    squared_error: np.ndarray
+    count: np.ndarray
+    interval: np.ndarray
+    groups: np.ndarray | None = None
+    excluded: dict[str, int] | None = None
+    unit: str | None = None
 
     @property
     def slope(self) -> float:
@@ -119,55 +98,6 @@ class BinnedErrorDisplay(Display):
         return np.log(self.predicted_variance[kept]), np.log(self.squared_error[kept])
 
     @classmethod
-    def from_estimator(
-        cls,
-        estimator: Any,
-        X: Any,
-        y: Any,
-        *,
-        bin_size: int = 50,
-        target: int | None = None,
-        groups: Any = None,
-        unit: str | None = None,
-        name: str | None = None,
-        ax: Any = None,
-        **kwargs: Any,
-    ) -> Self:
-        """Draw the errors of an estimator, best on samples that it was not fitted to.
-
-        Parameters
-        ----------
-        estimator : object
-            Fitted estimator with error bars, or a pipeline or search with one at its end.
-        X : array-like, structures, or whatever the estimator predicts from
-            Samples.
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Their targets.
-        bin_size : int, default=50
-            Least number of samples in a bin.
-        target : int, default=None
-            Which target; needed where there are several.
-        groups : array-like of shape (n_samples,), default=None
-            Labels of samples that get bins of their own.
-        unit : str, default=None
-            Unit of the target.
-        name : str, default=None
-            Name for the legend.
-        ax : matplotlib axes, default=None
-            Where to draw; None makes a figure.
-        **kwargs : dict
-            Further keywords of `plot`.
-
-        Returns
-        -------
-        BinnedErrorDisplay
-        """
-        y_pred, y_std = data.predictions_of(estimator, X)
-        labels = {"groups": groups, "unit": unit, "name": name}
-        options = {"bin_size": bin_size, "target": target, "ax": ax, **kwargs}
-        return cls.from_predictions(y, y_pred, y_std, **labels, **options)
-
-    @classmethod
     def from_predictions(
         cls,
         y_true: Any,
@@ -177,9 +107,6 @@ class BinnedErrorDisplay(Display):
         bin_size: int = 50,
         target: int | None = None,
         groups: Any = None,
-        unit: str | None = None,
-        name: str | None = None,
-        ax: Any = None,
         **kwargs: Any,
     ) -> Self:
         """Draw errors, given predictions and their standard deviations.
@@ -196,14 +123,8 @@ class BinnedErrorDisplay(Display):
             Which target; needed where there are several.
         groups : array-like of shape (n_samples,), default=None
             Labels of samples that get bins of their own.
-        unit : str, default=None
-            Unit of the target.
-        name : str, default=None
-            Name for the legend.
-        ax : matplotlib axes, default=None
-            Where to draw; None makes a figure.
         **kwargs : dict
-            Further keywords of `plot`.
+            Labels (`unit`, `name`) and keywords of `plot`, such as `ax`.
 
         Returns
         -------
@@ -231,17 +152,15 @@ class BinnedErrorDisplay(Display):
                 parts += [(label, *_bin((y - mean)[b] ** 2, std[b] ** 2)) for b in bins]
         bin_labels, *columns = zip(*parts, strict=True)
         variance, error, count, low, high = map(np.array, columns)
-        display = cls(
+        return cls._drawn(
+            kwargs,
             predicted_variance=variance,
             squared_error=error,
             count=count,
             interval=np.array([low, high]),
             groups=None if labels is None else np.array(bin_labels),
             excluded=excluded,
-            unit=unit,
-            name=name,
         )
-        return display.plot(ax, **kwargs)
 
     def plot(
         self,
@@ -267,31 +186,21 @@ class BinnedErrorDisplay(Display):
         ax = self._begin(ax)
         self.bars_ = []
         kept, dropped = showable({"mean squared error": self.squared_error})
-        groups = ordered(self.groups, len(kept))
-        for look, (label, mask) in zip(next_styles(ax, len(groups)), groups, strict=True):
-            rows = mask & kept
-            x, y, ends = self.predicted_variance[rows], self.squared_error[rows], self.interval
-            default = {
-                "color": look.color,
-                "marker": look.marker,
-                "markersize": 5,
-                "linestyle": "none",
-                "elinewidth": 0.8,
-                "label": legend_label(self.name, label),
-            }
-            bars = np.abs(ends[:, rows] - y)
-            container = ax.errorbar(x, y, bars, **merged(default, errorbar_kwargs, "line"))
+        for look, label, mask in self._groups(self.groups, len(kept)):
+            x, y = (v[mask & kept] for v in (self.predicted_variance, self.squared_error))
+            default = {"linestyle": "none", "markersize": 5, "elinewidth": 0.8, **look.points}
+            keywords = merged(
+                {**default, "label": joined(self.name, label)}, errorbar_kwargs, "line"
+            )
+            bars = np.abs(self.interval[:, mask & kept] - y)
+            container = ax.errorbar(x, y, bars, **keywords)
             mark(container[0])
             self.bars_.append(container)
-        ax.set_xlabel(with_unit("predicted variance", self.unit, 2))
-        ax.set_ylabel(with_unit("mean squared error", self.unit, 2))
         ends = np.array([self.predicted_variance.min() / 1.5, self.predicted_variance.max() * 1.5])
-        default = {**GUIDE, "linestyle": "-"}
-        (self.diagonal_,) = ax.plot(ends, ends, **merged(default, line_kwargs, "line"))
-        log_axis(ax.xaxis)
-        log_axis(ax.yaxis)
-        self._end({**(self.excluded or {}), **dropped})
-        return self
+        self.diagonal_ = self._guide(ends, ends, line_kwargs)
+        labels = ("predicted variance", "mean squared error")
+        x_label, y_label = (with_unit(label, self.unit, 2) for label in labels)
+        return self._end({**(self.excluded or {}), **dropped}, x=x_label, y=y_label, log="xy")
 
 
 def _bin(squared: np.ndarray, variance: np.ndarray) -> tuple[float, float, int, float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -9,15 +10,17 @@ from scipy.special import erf
 
 from ..metrics import miscalibration_area
 from . import _data as data
-from ._display import GUIDE, Display, mark, merged, next_styles
+from ._display import PredictionDisplay, next_styles
 
 
-class UncertaintyCalibrationDisplay(Display):
+@dataclass(kw_only=True, eq=False, repr=False)
+class UncertaintyCalibrationDisplay(PredictionDisplay):
     r"""Calibration curve of error bars: observed against expected coverage.
 
-    For every p from 0 to 1: the share of samples inside the central interval that should hold a
-    share p of them, :math:`|e| \le \sigma\, \Phi^{-1}((1 + p) / 2)`. Below the diagonal error
-    bars are too small, above it too large. The curve is exact, with a step for each sample.
+    For every p from 0 to 1, the curve is the share of samples inside the central interval that
+    should hold a share p of them, :math:`|e| \le \sigma\, \Phi^{-1}((1 + p) / 2)`. Below the
+    diagonal error bars are too small, above it they are too large. The curve is exact, with a
+    step for each sample.
 
     Make one with `from_estimator` or `from_predictions`; the constructor stores and does not
     check.
@@ -34,7 +37,7 @@ class UncertaintyCalibrationDisplay(Display):
     Attributes
     ----------
     ax_, figure_ : matplotlib axes and figure
-        After `plot`.
+        Where it was drawn.
     line_ : Line2D
         The curve.
     diagonal_ : Line2D
@@ -60,68 +63,13 @@ class UncertaintyCalibrationDisplay(Display):
     0.216
     """
 
-    def __init__(
-        self,
-        *,
-        expected_coverage: Any,
-        observed_coverage: Any,
-        miscalibration_area: float,
-        name: str | None = None,
-    ) -> None:
-        self.expected_coverage = expected_coverage
-        self.observed_coverage = observed_coverage
-        self.miscalibration_area = miscalibration_area
-        self.name = name
-
-    @classmethod
-    def from_estimator(
-        cls,
-        estimator: Any,
-        X: Any,
-        y: Any,
-        *,
-        target: int | None = None,
-        name: str | None = None,
-        ax: Any = None,
-        **kwargs: Any,
-    ) -> Self:
-        """Draw the calibration of an estimator, on samples that it was not fitted to.
-
-        Parameters
-        ----------
-        estimator : object
-            Fitted estimator with error bars, or a pipeline or search with one at its end.
-        X : array-like, structures, or whatever the estimator predicts from
-            Samples.
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Their targets.
-        target : int, default=None
-            Which target; needed where there are several.
-        name : str, default=None
-            Name for the legend.
-        ax : matplotlib axes, default=None
-            Where to draw; None makes a figure.
-        **kwargs : dict
-            Further keywords of `plot`.
-
-        Returns
-        -------
-        UncertaintyCalibrationDisplay
-        """
-        y_pred, y_std = data.predictions_of(estimator, X)
-        return cls.from_predictions(y, y_pred, y_std, target=target, name=name, ax=ax, **kwargs)
+    expected_coverage: np.ndarray
+    observed_coverage: np.ndarray
+    miscalibration_area: float
 
     @classmethod
     def from_predictions(
-        cls,
-        y_true: Any,
-        y_pred: Any,
-        y_std: Any,
-        *,
-        target: int | None = None,
-        name: str | None = None,
-        ax: Any = None,
-        **kwargs: Any,
+        cls, y_true: Any, y_pred: Any, y_std: Any, *, target: int | None = None, **kwargs: Any
     ) -> Self:
         """Draw the calibration of predictions and their standard deviations.
 
@@ -133,12 +81,8 @@ class UncertaintyCalibrationDisplay(Display):
             Standard deviations, 0 and infinite ones included.
         target : int, default=None
             Which target; needed where there are several.
-        name : str, default=None
-            Name for the legend.
-        ax : matplotlib axes, default=None
-            Where to draw; None makes a figure.
         **kwargs : dict
-            Further keywords of `plot`.
+            `name`, and keywords of `plot`, such as `ax`.
 
         Returns
         -------
@@ -153,13 +97,12 @@ class UncertaintyCalibrationDisplay(Display):
         error = np.abs(y - mean)
         z = np.divide(error, std, out=np.where(error > 0, np.inf, 0.0), where=std > 0)
         level = np.sort(erf(z / np.sqrt(2)))
-        display = cls(
+        return cls._drawn(
+            kwargs,
             expected_coverage=np.concatenate([[0.0], level, [1.0]]),
             observed_coverage=np.concatenate([np.linspace(0, 1, len(y) + 1), [1.0]]),
             miscalibration_area=miscalibration_area(y, mean, std),
-            name=name,
         )
-        return display.plot(ax, **kwargs)
 
     def plot(
         self,
@@ -190,29 +133,20 @@ class UncertaintyCalibrationDisplay(Display):
         ax = self._begin(ax)
         (look,) = next_styles(ax, 1)
         p = np.linspace(0, 1, 201)
-        (self.diagonal_,) = ax.plot(p, p, **GUIDE, linestyle="-")
+        self.diagonal_ = self._guide(p, p)
         self.band_ = None
         if band:
             # Below the first sample and above the last there are the two ends of the curve.
             width = 1.96 * np.sqrt(p * (1 - p) / (len(self.expected_coverage) - 2))
             low, high = np.maximum(p - width, 0), np.minimum(p + width, 1)
             self.band_ = ax.fill_between(p, low, high, color="0.9", linewidth=0, zorder=0)
-        label = f"area = {self.miscalibration_area:.3f}"
-        default = {
-            **look.line,
-            "linewidth": 1.8,
-            "drawstyle": "steps-post",
-            "label": f"{self.name} ({label})" if self.name else label,
-        }
-        keywords = merged(default, line_kwargs, "line")
+        area = f"area = {self.miscalibration_area:.3f}"
+        label = f"{self.name} ({area})" if self.name else area
         x, y = self.expected_coverage, self.observed_coverage
-        (self.line_,) = ax.plot(x, y, **keywords)
-        mark(self.line_)
+        default = {"linewidth": 1.8, "drawstyle": "steps-post", "label": label}
+        self.line_ = self._line(x, y, look, line_kwargs, **default)
         if shade:
-            options = {"step": "post", "color": keywords["color"], "alpha": 0.15, "linewidth": 0}
-            ax.fill_between(x, x, y, **options)
+            self._band(self.line_, x, y, step="post")
         ticks = np.linspace(0, 1, 6)
         ax.set(xlim=(0, 1), ylim=(0, 1), xticks=ticks, yticks=ticks, aspect="equal")
-        ax.set(xlabel="expected coverage", ylabel="observed coverage")
-        self._end({})
-        return self
+        return self._end({}, x="expected coverage", y="observed coverage")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
 
 _LPR, _STRUCTURE, _LEAST = "log10 LPR", "structure", "least log10 LPR"
 _SUFFIXES = (".json", ".json.gz", ".html")
-# Colors from dark (least rigid) to light, the same for everybody.
-_PALETTE = "viridis"
 
 
 def show_rigidity(
@@ -137,31 +133,33 @@ def write_rigidity(
     if path.suffix == ".html":
         text = _page(text, name)
     payload = text.encode("utf-8")
-    with _whole_file(path) as partial:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
         partial.write_bytes(gzip.compress(payload) if path.suffix == ".gz" else payload)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _content(
     frames: Any, rigidity: Any, properties: dict[str, Any] | None, cutoff: float, name: str
 ) -> tuple[list[Atoms], dict[str, Any]]:
     """Return checked frames, and what chemiscope is told about them."""
-    from ..atomistic._frames import check_frames  # ASE is not needed before
+    from ..atomistic import check_frames  # ASE is not needed before
 
     frames = check_frames(frames, "frames")
     R = _matched(rigidity, frames)
     movable = (R > 0) & np.isfinite(R)
     if not movable.any():
         raise ValueError("rigidity must have an entry that is neither 0 nor infinite")
-    log = np.full(len(R), np.nan)
-    log[movable] = np.log10(R[movable])
+    log = np.log10(R, out=np.full(len(R), np.nan), where=movable)
     sizes = [len(frame) for frame in frames]
     index = np.repeat(np.arange(len(frames)), sizes)
-    least = np.full(len(frames), np.inf)
-    np.minimum.at(least, index[movable], log[movable])
+    least = np.fmin.reduceat(log, np.cumsum([0, *sizes[:-1]]))
     known: dict[str, Any] = {
         _LPR: {"target": "atom", "values": log, "description": "local prediction rigidity"},
         _STRUCTURE: {"target": "atom", "values": index.astype(float)},
-        _LEAST: {"target": "structure", "values": np.where(np.isinf(least), np.nan, least)},
+        _LEAST: {"target": "structure", "values": least},
     }
     chemiscope = _chemiscope()
     # Renamed in version 1.0.
@@ -200,14 +198,10 @@ def _settings(log: np.ndarray, periodic: bool, cutoff: float) -> dict[str, Any]:
     low, high = float(np.nanmin(log)), float(np.nanmax(log))
     # A scale without a width has no colors.
     low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
-    color = {"property": _LPR, "min": low, "max": high, "palette": _PALETTE}
-    surroundings = {
-        "activated": True,
-        "bgColor": "property",
-        "bgStyle": "ball-stick",
-        "center": False,
-        "cutoff": cutoff,
-    }
+    # Colors from dark (least rigid) to light, the same for everybody.
+    color = {"property": _LPR, "min": low, "max": high, "palette": "viridis"}
+    surroundings: dict[str, Any] = {"activated": True, "center": False, "cutoff": cutoff}
+    surroundings |= {"bgColor": "property", "bgStyle": "ball-stick"}
     return {
         "target": "atom",
         "pinned": [int(np.nanargmin(log))],
@@ -242,14 +236,3 @@ def _page(dataset: str, name: str) -> str:
     parts = {"TITLE": title, "VIEWER": viewer, "DATASET": dataset}
     before, *rest = template.split("@@")
     return before + "".join(parts.get(key, key) for key in rest)
-
-
-@contextmanager
-def _whole_file(path: Path) -> Iterator[Path]:
-    """Give a name next to the file, which replaces it at the end, or is gone."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -9,28 +10,18 @@ from scipy.stats import spearmanr
 
 from ..metrics import local_rigidity
 from . import _data as data
-from ._display import (
-    GUIDE,
-    Display,
-    Style,
-    log_axis,
-    mark,
-    merged,
-    next_styles,
-    ordered,
-    showable,
-    with_unit,
-)
+from ._display import Display, Style, joined, merged, ordered, showable, with_unit
 
 _FEWEST_IN_BIN, _MOST_BINS = 20, 12
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class CommitteeDisplay(Display):
     """Variance of a committee's local predictions against local prediction rigidity, by class.
 
-    A model fitted to other data predicts something else for an environment: the less so, the
-    more rigid its prediction. Elements, or coordination numbers, differ in both, which gives a
-    correlation by itself: look at one class at a time.
+    Models fitted to different data predict different values for an environment. The more rigid
+    the prediction is, the less these values differ. Elements or coordination numbers differ in
+    both quantities, which makes them correlate by itself, so look at one class at a time.
 
     Make one with `from_estimator` or `from_predictions`; the constructor stores and does not
     check.
@@ -52,7 +43,7 @@ class CommitteeDisplay(Display):
         Rank correlation within each class (None is the name of a single one); -1 is perfect,
         nan where one of the two is constant.
     ax_, figure_ : matplotlib axes and figure
-        After `plot`.
+        Where it was drawn.
     scatters_ : list of PathCollection
         The points, class by class.
     medians_ : list of Line2D
@@ -83,44 +74,20 @@ class CommitteeDisplay(Display):
     {'H': -0.94, 'C': -0.93}
     """
 
-    def __init__(
-        self,
-        *,
-        rigidity: Any,
-        variance: Any,
-        groups: Any = None,
-        unit: str | None = None,
-        name: str | None = None,
-    ) -> None:
-        self.rigidity = rigidity
-        self.variance = variance
-        self.groups = groups
-        self.unit = unit
-        self.name = name
+    rigidity: np.ndarray
+    variance: np.ndarray
+    groups: np.ndarray | None = None
+    unit: str | None = None
 
     @property
     def spearman(self) -> dict[str | None, float]:
         """Rank correlation of rigidity and variance within each class."""
-        classes = ordered(self.groups, len(self.rigidity))
-        return {
-            label: _rank_correlation(self.rigidity[mask], self.variance[mask])
-            for label, mask in classes
-        }
+        R, V = self.rigidity, self.variance
+        groups = ordered(self.groups, len(R))
+        return {label: _rank_correlation(R[mask], V[mask]) for label, mask in groups}
 
     @classmethod
-    def from_estimator(
-        cls,
-        estimator: Any,
-        X: Any,
-        committee: Any,
-        *,
-        groups: Any = None,
-        target: int | None = None,
-        unit: str | None = None,
-        name: str | None = None,
-        ax: Any = None,
-        **kwargs: Any,
-    ) -> Self:
+    def from_estimator(cls, estimator: Any, X: Any, committee: Any, **kwargs: Any) -> Self:
         """Draw the rigidities of an estimator against the variances of a committee.
 
         Parameters
@@ -131,18 +98,8 @@ class CommitteeDisplay(Display):
             Samples made of environments.
         committee : Bunch
             What `skrigidity.metrics.committee_variance` returned with ``X_test=X``.
-        groups : array-like, default=None
-            Class of each environment, or of each structure.
-        target : int, default=None
-            Which target; needed where there are several.
-        unit : str, default=None
-            Unit of the predictions.
-        name : str, default=None
-            Name for the legend.
-        ax : matplotlib axes, default=None
-            Where to draw; None makes a figure.
         **kwargs : dict
-            Further keywords of `plot`.
+            Further keywords of `from_predictions`.
 
         Returns
         -------
@@ -156,10 +113,7 @@ class CommitteeDisplay(Display):
         variance = committee.local_variance
         if variance is None:
             raise ValueError("committee has no local variances: its members have no predict_local")
-        labels = {"groups": groups, "target": target, "unit": unit, "name": name}
-        return cls.from_predictions(
-            local_rigidity(estimator, X), variance, ax=ax, **labels, **kwargs
-        )
+        return cls.from_predictions(local_rigidity(estimator, X), variance, **kwargs)
 
     @classmethod
     def from_predictions(
@@ -169,9 +123,6 @@ class CommitteeDisplay(Display):
         *,
         groups: Any = None,
         target: int | None = None,
-        unit: str | None = None,
-        name: str | None = None,
-        ax: Any = None,
         **kwargs: Any,
     ) -> Self:
         """Draw rigidities and variances.
@@ -186,14 +137,8 @@ class CommitteeDisplay(Display):
             Class of each environment, or of each structure.
         target : int, default=None
             Which target; needed where there are several.
-        unit : str, default=None
-            Unit of the predictions.
-        name : str, default=None
-            Name for the legend.
-        ax : matplotlib axes, default=None
-            Where to draw; None makes a figure.
         **kwargs : dict
-            Further keywords of `plot`.
+            Labels (`unit` of the predictions, `name`) and keywords of `plot`, such as `ax`.
 
         Returns
         -------
@@ -212,14 +157,10 @@ class CommitteeDisplay(Display):
             raise ValueError(
                 f"rigidity and variance must have the same length, got {len(R)} and {len(V)}"
             )
-        return cls(rigidity=R, variance=V, groups=labels, unit=unit, name=name).plot(ax, **kwargs)
+        return cls._drawn(kwargs, rigidity=R, variance=V, groups=labels)
 
     def plot(
-        self,
-        ax: Any = None,
-        *,
-        scatter_kwargs: dict | None = None,
-        line_kwargs: dict | None = None,
+        self, ax: Any = None, *, scatter_kwargs: dict | None = None, line_kwargs: dict | None = None
     ) -> Self:
         """Draw.
 
@@ -235,35 +176,25 @@ class CommitteeDisplay(Display):
         self : object
             The display.
         """
-        ax = self._begin(ax)
+        self._begin(ax)
         kept, dropped = showable({"R": self.rigidity, "variance": self.variance})
-        classes = ordered(self.groups, len(kept))
         correlations = self.spearman
         size = float(np.clip(4000 / max(kept.sum(), 1), 1.5, 16))
         self.scatters_, self.medians_ = [], []
-        for look, (label, mask) in zip(next_styles(ax, len(classes)), classes, strict=True):
+        for look, label, mask in self._groups(self.groups, len(kept)):
             x, y = self.rigidity[mask & kept], self.variance[mask & kept]
-            default = {
-                "color": look.color,
-                "marker": look.marker,
-                "s": size,
-                "alpha": 0.35,
-                "linewidths": 0,
-            }
-            scatter = ax.scatter(x, y, **merged(default, scatter_kwargs, "scatter"))
-            mark(scatter)
-            self.scatters_.append(scatter)
-            shown = ", ".join(part for part in (self.name, label) if part)
+            self.scatters_.append(self._scatter(x, y, look, scatter_kwargs, s=size, alpha=0.35))
+            shown = joined(self.name, label)
             correlation = f"rank correlation {correlations[label]:.2f}".replace("-", "−")
             text = f"{shown} ({mask.sum()}): {correlation}" if shown else correlation
             self.medians_.append(self._medians(x, y, look, text, line_kwargs))
-        ax.set_xlabel("local prediction rigidity")
-        ax.set_ylabel(with_unit("committee variance", self.unit, 2))
-        self._guide(self.rigidity[kept], self.variance[kept])
-        log_axis(ax.xaxis)
-        log_axis(ax.yaxis)
-        self._end(dropped)
-        return self
+        x, y = self.rigidity[kept], self.variance[kept]
+        ends = np.array([x.min(), x.max()]) if len(x) else np.ones(2)
+        scale = np.median(x * y) if len(x) else np.nan
+        dots: dict[str, Any] = {"linestyle": (0, (1, 2)), "label": "proportional to 1/LPR"}
+        self.guide_ = self._guide(ends, scale / ends, **dots)
+        y_label = with_unit("committee variance", self.unit, 2)
+        return self._end(dropped, x=data.LABELS["local"], y=y_label, log="xy")
 
     def _medians(
         self, x: np.ndarray, y: np.ndarray, look: Style, label: str, kwargs: dict | None
@@ -271,20 +202,9 @@ class CommitteeDisplay(Display):
         bins = int(np.clip(len(x) // _FEWEST_IN_BIN, 1, _MOST_BINS))
         parts = np.array_split(np.argsort(x, kind="stable"), bins) if len(x) else []
         points = [[np.median(v[part]) for part in parts] for v in (x, y)]
-        default = {
-            **look.line,
-            "marker": look.marker,
-            "markersize": 6,
-            "markeredgecolor": "white",
-            "label": label,
-        }
-        return self.ax_.plot(*points, **merged(default, kwargs, "line"))[0]
-
-    def _guide(self, x: np.ndarray, y: np.ndarray) -> None:
-        ends = np.array([x.min(), x.max()]) if len(x) else np.array([1.0, 1.0])
-        scale = np.median(x * y) if len(x) else np.nan
-        style = {**GUIDE, "linestyle": (0, (1, 2)), "label": "proportional to 1/LPR"}
-        (self.guide_,) = self.ax_.plot(ends, scale / ends, **style)
+        default = {**look.line, **look.points, "markersize": 6, "markeredgecolor": "white"}
+        keywords = merged({**default, "label": label}, kwargs, "line")
+        return self.ax_.plot(*points, **keywords)[0]
 
 
 def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
 
 from . import _data as data
-from ._curves import add, check_quantiles, curve, draw, line_style
-from ._display import Display, legend_label, log_axis, merged, next_styles, with_unit
-from ._growth import SIZES, grow
+from ._curves import SIZES, CurvesDisplay, curve, nested_fits
+from ._display import with_unit
 
 
-class ComponentRigidityDisplay(Display):
+@dataclass(kw_only=True, eq=False, repr=False)
+class ComponentRigidityDisplay(CurvesDisplay):
     """Component-wise prediction rigidities (CPR) over training sets of growing size.
 
-    Whether data pin a body order, a length scale or any other part of a model: a component whose
-    rigidity stays low however many samples are added is one that these samples cannot tell from
-    the others.
+    This shows whether data pin a body order, a length scale or any other part of a model. If the
+    rigidity of a component stays low however many samples are added, these samples cannot tell
+    the component from the others.
 
     Make one with `from_estimator` or `from_rigidities`; the constructor stores and does not
     check. Models to be compared can share axes.
@@ -41,7 +42,7 @@ class ComponentRigidityDisplay(Display):
     Attributes
     ----------
     ax_, figure_ : matplotlib axes and figure
-        After `plot`.
+        Where it was drawn.
     lines_ : list of Line2D
         Medians over the samples, component by component.
     dropped_ : dict of str to int
@@ -70,22 +71,11 @@ class ComponentRigidityDisplay(Display):
            [38.6, 24.1]])
     """
 
-    def __init__(
-        self,
-        *,
-        train_sizes: Any,
-        rigidity: Any,
-        component_names: Any,
-        xlabel: str = "training samples",
-        unit: str | None = None,
-        name: str | None = None,
-    ) -> None:
-        self.train_sizes = train_sizes
-        self.rigidity = rigidity
-        self.component_names = component_names
-        self.xlabel = xlabel
-        self.unit = unit
-        self.name = name
+    train_sizes: np.ndarray
+    rigidity: np.ndarray
+    component_names: list[str]
+    xlabel: str = "training samples"
+    unit: str | None = None
 
     @classmethod
     def from_estimator(
@@ -101,9 +91,6 @@ class ComponentRigidityDisplay(Display):
         train_sizes: Sequence[float] | np.ndarray = SIZES,
         shuffle: bool = True,
         random_state: Any = None,
-        unit: str | None = None,
-        name: str | None = None,
-        ax: Any = None,
         **kwargs: Any,
     ) -> Self:
         """Fit to growing parts of the data, each with all samples of those before it.
@@ -129,14 +116,8 @@ class ComponentRigidityDisplay(Display):
             Whether to take the samples in random order, not as they come.
         random_state : int, RandomState instance or None, default=None
             Seed of that order.
-        unit : str, default=None
-            Unit of the rigidities.
-        name : str, default=None
-            Name for the legend.
-        ax : matplotlib axes, default=None
-            Where to draw; None makes a figure.
         **kwargs : dict
-            Further keywords of `plot`.
+            Further keywords of `from_rigidities`.
 
         Returns
         -------
@@ -145,21 +126,17 @@ class ComponentRigidityDisplay(Display):
         Raises
         ------
         ValueError
-            If `level` or `train_sizes` make no sense.
+            If `level` is unknown, or `train_sizes` are not shares or numbers of samples.
         """
-        data.check_level(level, ("global", "local"))
+        data.one_of("level", level, ("global", "local"))
         X_test = X if X_test is None else X_test
-        sizes, fits = grow(
-            estimator,
-            X,
-            y,
-            lambda fitted: data.component_rigidity_of(fitted, X_test, components, level, target),
-            train_sizes=train_sizes,
-            shuffle=shuffle,
-            random_state=random_state,
-        )
-        names = {"component_names": fits[0][1], "unit": unit, "name": name}
-        return cls.from_rigidities(sizes, [R for R, _ in fits], ax=ax, **names, **kwargs)
+        fits = nested_fits(estimator, X, y, train_sizes, shuffle, random_state)
+        found = [
+            (n, *data.component_rigidity_of(fitted, X_test, components, level, target))
+            for n, fitted in fits
+        ]
+        sizes, rigidity, names = zip(*found, strict=True)
+        return cls.from_rigidities(sizes, rigidity, **{"component_names": names[0], **kwargs})
 
     @classmethod
     def from_rigidities(
@@ -168,10 +145,6 @@ class ComponentRigidityDisplay(Display):
         rigidity: Any,
         *,
         component_names: Sequence[str] | None = None,
-        xlabel: str = "training samples",
-        unit: str | None = None,
-        name: str | None = None,
-        ax: Any = None,
         **kwargs: Any,
     ) -> Self:
         """Draw rigidities of every training set.
@@ -184,16 +157,8 @@ class ComponentRigidityDisplay(Display):
             Component rigidities of the same samples.
         component_names : list of str, default=None
             Names of the components.
-        xlabel : str, default="training samples"
-            What the sizes are.
-        unit : str, default=None
-            Unit of the rigidities.
-        name : str, default=None
-            Name for the legend.
-        ax : matplotlib axes, default=None
-            Where to draw; None makes a figure.
         **kwargs : dict
-            Further keywords of `plot`.
+            Labels (`xlabel`, `unit`, `name`) and keywords of `plot`, such as `ax`.
 
         Returns
         -------
@@ -212,20 +177,13 @@ class ComponentRigidityDisplay(Display):
         data.not_negative(R, "rigidity")
         sizes = data.steps(train_sizes, len(R), "train_sizes")
         if component_names is None:
-            component_names = [f"component {i}" for i in range(R.shape[2])]
+            component_names = data.numbered(R.shape[2])
         if len(component_names) != R.shape[2]:
             raise ValueError(
                 f"component_names must have {R.shape[2]} entries, got {len(component_names)}"
             )
-        display = cls(
-            train_sizes=sizes,
-            rigidity=R,
-            component_names=list(component_names),
-            xlabel=xlabel,
-            unit=unit,
-            name=name,
-        )
-        return display.plot(ax, **kwargs)
+        names = list(component_names)
+        return cls._drawn(kwargs, train_sizes=sizes, rigidity=R, component_names=names)
 
     def plot(
         self,
@@ -255,20 +213,9 @@ class ComponentRigidityDisplay(Display):
         ValueError
             If the quantiles do not increase.
         """
-        quantiles = check_quantiles(quantiles)
-        ax = self._begin(ax)
-        self.lines_: list[Any] = []
-        totals: dict[str, int] = {}
-        looks = next_styles(ax, len(self.component_names))
-        for i, (look, component) in enumerate(zip(looks, self.component_names, strict=True)):
-            summary = curve(self.train_sizes, self.rigidity[:, :, i], quantiles)
-            default = line_style(look, legend_label(self.name, component))
-            line, dropped = draw(ax, summary, look, merged(default, line_kwargs, "line"))
-            self.lines_.append(line)
-            totals = add(totals, dropped)
-        ax.set_xlabel(self.xlabel)
-        ax.set_ylabel(with_unit(data.LABELS["component"], self.unit))
-        log_axis(ax.xaxis)
-        log_axis(ax.yaxis)
-        self._end(totals)
-        return self
+        R = np.moveaxis(self.rigidity, 2, 0)
+        curves = [curve(self.train_sizes, values, quantiles) for values in R]
+        self._begin(ax)
+        dropped = self._curves(self.component_names, curves, line_kwargs)
+        y_label = with_unit(data.LABELS["component"], self.unit)
+        return self._end(dropped, x=self.xlabel, y=y_label, log="xy")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_consistent_length
 
-from ..metrics import component_rigidity, local_rigidity, prediction_rigidity, prediction_std
+from ..metrics import component_rigidity, local_rigidity, prediction_rigidity
 
-LEVELS = ("global", "local", "component")
 LABELS = {
     "global": "prediction rigidity",
     "local": "local prediction rigidity",
@@ -19,20 +18,12 @@ LABELS = {
 }
 
 
-class Predictions(NamedTuple):
-    """Targets, predictions and standard deviations of one target, each of shape (n_samples,)."""
-
-    y_true: np.ndarray
-    y_pred: np.ndarray
-    y_std: np.ndarray
-
-
-def predictions(y_true: Any, y_pred: Any, y_std: Any, target: int | None) -> Predictions:
-    """Check predictions with error bars, and choose the target."""
-    y, mean, std = (
-        one_target(values, target, name)
-        for values, name in ((y_true, "y_true"), (y_pred, "y_pred"), (y_std, "y_std"))
-    )
+def predictions(
+    y_true: Any, y_pred: Any, y_std: Any, target: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Check targets, predictions and standard deviations, and take those of the target."""
+    given = {"y_true": y_true, "y_pred": y_pred, "y_std": y_std}
+    y, mean, std = (one_target(values, target, name) for name, values in given.items())
     if not y.shape == mean.shape == std.shape:
         raise ValueError(
             "y_true, y_pred and y_std must have the same shape, got "
@@ -40,12 +31,7 @@ def predictions(y_true: Any, y_pred: Any, y_std: Any, target: int | None) -> Pre
         )
     for values, name in ((y, "y_true"), (mean, "y_pred")):
         check_array(values, ensure_2d=False, input_name=name)
-    return Predictions(y, mean, not_negative(std, "y_std"))
-
-
-def predictions_of(estimator: Any, X: Any) -> tuple[Any, Any]:
-    """Return predictions and standard deviations of a possibly composite estimator."""
-    return estimator.predict(X), prediction_std(estimator, X)
+    return y, mean, not_negative(std, "y_std")
 
 
 def one_target(values: Any, target: int | None, name: str) -> np.ndarray:
@@ -84,7 +70,7 @@ def is_ragged(R: Any) -> bool:
     return isinstance(R, (list, tuple)) and len(R) > 0 and np.ndim(R[0]) >= 1
 
 
-def labels_of(groups: Any, R: Any, name: str = "groups") -> np.ndarray | None:
+def labels_of(groups: Any, R: Any) -> np.ndarray | None:
     """Return a label for every rigidity, from labels of structures or of environments."""
     if groups is None:
         return None
@@ -92,31 +78,30 @@ def labels_of(groups: Any, R: Any, name: str = "groups") -> np.ndarray | None:
         groups = [label for part in groups for label in part]
     labels = np.asarray(groups)
     if labels.ndim != 1:
-        raise ValueError(f"{name} must be one-dimensional, got shape {labels.shape}")
-    if is_ragged(R):
-        sizes = [len(part) for part in R]
-        if len(labels) == len(sizes):
-            return np.repeat(labels, sizes)
-        if len(labels) != sum(sizes):
-            raise ValueError(
-                f"{name} must have a label for each of {len(sizes)} structures or of "
-                f"{sum(sizes)} environments, got {len(labels)}"
-            )
+        raise ValueError(f"groups must be one-dimensional, got shape {labels.shape}")
+    if not is_ragged(R):
+        check_consistent_length(R, labels)
         return labels
-    check_consistent_length(R, labels)
+    sizes = [len(part) for part in R]
+    if len(labels) == len(sizes):
+        return np.repeat(labels, sizes)
+    if len(labels) != sum(sizes):
+        raise ValueError(
+            f"groups must have a label for each of {len(sizes)} structures or of {sum(sizes)} "
+            f"environments, got {len(labels)}"
+        )
     return labels
 
 
-def check_level(level: str, allowed: Sequence[str] = LEVELS) -> str:
-    """Refuse levels that there are not."""
-    if level not in allowed:
-        raise ValueError(f"level must be one of {tuple(allowed)}, got {level!r}")
-    return level
+def one_of(name: str, value: Any, allowed: Iterable[Any]) -> None:
+    """Refuse a value that is none of those allowed."""
+    if value not in (allowed := tuple(allowed)):
+        raise ValueError(f"{name} must be one of {allowed}, got {value!r}")
 
 
 def rigidity_of(estimator: Any, X: Any, level: str) -> Any:
     """Return rigidities of samples or environments under a possibly composite estimator."""
-    check_level(level, ("global", "local"))
+    one_of("level", level, ("global", "local"))
     return (prediction_rigidity if level == "global" else local_rigidity)(estimator, X)
 
 
@@ -131,30 +116,44 @@ def component_rigidity_of(
     if isinstance(R, list):
         R = np.concatenate(R)
     names = getattr(R, "columns", None)
-    if names is None and isinstance(components, dict):
-        names = components
-    if names is None:
-        names = getattr(_innermost(estimator), "component_names_", None)
-    if names is None:
-        names = [f"component {i}" for i in range(np.shape(R)[1])]
     R = np.asarray(R)
+    if names is None:
+        names = _component_names(estimator, components, R.shape[1])
     columns = [one_target(R[:, i], target, "rigidity") for i in range(R.shape[1])]
     return np.stack(columns, axis=1), [str(name) for name in names]
 
 
-def _innermost(estimator: Any) -> Any:
-    """Look inside searches, pipelines, frozen estimators and transforms of the target."""
-    while True:
-        if hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        elif hasattr(estimator, "steps"):
-            estimator = estimator.steps[-1][1]
-        elif hasattr(estimator, "regressor_"):
-            estimator = estimator.regressor_
-        elif type(estimator).__name__ == "FrozenEstimator":
-            estimator = estimator.estimator
-        else:
-            return estimator
+def _component_names(estimator: Any, components: Any, n: int) -> Iterable[Any]:
+    """Return the names of the components that were asked for; None asks for the model's own."""
+    if components is None:
+        named = inside(estimator, "component_names_")
+        return numbered(n) if named is None else named.component_names_
+    components = getattr(components, "components_", components)  # of a descriptor
+    if isinstance(components, Mapping) or all(isinstance(name, str) for name in components):
+        return components
+    return numbered(n)
+
+
+def numbered(n: int) -> list[str]:
+    """Return names of components that have none."""
+    return [f"component {i}" for i in range(n)]
+
+
+def inside(estimator: Any, attribute: str) -> Any:
+    """Return what has an attribute: an estimator, or what it holds (None where nothing has).
+
+    Looks into pipelines, searches, `SubsetRegressor` and transforms of the target.
+    """
+    if hasattr(estimator, attribute):
+        return estimator
+    held = [getattr(estimator, name, None) for name in _HELD]
+    held += [step for _, step in getattr(estimator, "steps", [])[-1:]]
+    found = (inside(part, attribute) for part in held if part is not None)
+    return next((part for part in found if part is not None), None)
+
+
+# Where composite estimators keep what they have fitted.
+_HELD = ("best_estimator_", "regressor_", "estimator_", "selector_")
 
 
 def steps(values: Any, n: int, name: str = "steps") -> np.ndarray:

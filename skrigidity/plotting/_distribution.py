@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
 
 from . import _data as data
-from ._display import (
-    Display,
-    Style,
-    legend_label,
-    log_axis,
-    mark,
-    merged,
-    next_styles,
-    ordered,
-    showable,
-    with_unit,
-)
-
-_KINDS = ("histogram", "cumulative", "box")
+from ._display import Display, Style, joined, mark, merged, ordered, showable, with_unit
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class RigidityDistributionDisplay(Display):
     """Distribution of rigidities on a logarithmic axis, group by group.
 
@@ -47,7 +36,7 @@ class RigidityDistributionDisplay(Display):
     medians : dict of str to float
         Median of each group (None is the name of a single one), infinities included.
     ax_, figure_ : matplotlib axes and figure
-        After `plot`.
+        Where it was drawn.
     artists_ : list
         The histograms' or curves' outlines, or the boxes, group by group.
     dropped_ : dict of str to int
@@ -67,20 +56,10 @@ class RigidityDistributionDisplay(Display):
     {'train': 9.64, 'test': 7.19}
     """
 
-    def __init__(
-        self,
-        *,
-        rigidity: Any,
-        groups: Any = None,
-        label: str = data.LABELS["global"],
-        unit: str | None = None,
-        name: str | None = None,
-    ) -> None:
-        self.rigidity = rigidity
-        self.groups = groups
-        self.label = label
-        self.unit = unit
-        self.name = name
+    rigidity: np.ndarray
+    groups: np.ndarray | None = None
+    label: str = data.LABELS["global"]
+    unit: str | None = None
 
     @property
     def medians(self) -> dict[str | None, float]:
@@ -98,9 +77,6 @@ class RigidityDistributionDisplay(Display):
         components: Any = None,
         groups: Any = None,
         target: int | None = None,
-        unit: str | None = None,
-        name: str | None = None,
-        ax: Any = None,
         **kwargs: Any,
     ) -> Self:
         """Draw the rigidities of an estimator's predictions.
@@ -120,14 +96,8 @@ class RigidityDistributionDisplay(Display):
             A label for each sample or, with ``level="local"``, each environment.
         target : int, default=None
             Which target; needed where rigidities depend on it (an alpha for each).
-        unit : str, default=None
-            Unit of the rigidities.
-        name : str, default=None
-            Name for the legend.
-        ax : matplotlib axes, default=None
-            Where to draw; None makes a figure.
         **kwargs : dict
-            Further keywords of `plot`.
+            Further keywords of `from_rigidities`.
 
         Returns
         -------
@@ -138,7 +108,7 @@ class RigidityDistributionDisplay(Display):
         ValueError
             If `level` is unknown, or groups are given for components.
         """
-        label = data.LABELS[data.check_level(level)]
+        data.one_of("level", level, data.LABELS)
         if level == "component":
             if groups is not None:
                 raise ValueError("groups must be None with level='component'")
@@ -146,21 +116,12 @@ class RigidityDistributionDisplay(Display):
             groups, R, target = np.tile(names, len(R)), R.ravel(), None
         else:
             R = data.rigidity_of(estimator, X, level)
-        options = {"target": target, "label": label, "unit": unit, "name": name, "ax": ax}
-        return cls.from_rigidities(R, groups=groups, **options, **kwargs)
+        kwargs = {"label": data.LABELS[level], **kwargs}
+        return cls.from_rigidities(R, groups=groups, target=target, **kwargs)
 
     @classmethod
     def from_rigidities(
-        cls,
-        rigidity: Any,
-        *,
-        groups: Any = None,
-        target: int | None = None,
-        label: str = data.LABELS["global"],
-        unit: str | None = None,
-        name: str | None = None,
-        ax: Any = None,
-        **kwargs: Any,
+        cls, rigidity: Any, *, groups: Any = None, target: int | None = None, **kwargs: Any
     ) -> Self:
         """Draw rigidities.
 
@@ -172,16 +133,8 @@ class RigidityDistributionDisplay(Display):
             A label for each rigidity, or for each structure.
         target : int, default=None
             Which target; needed where there are several.
-        label : str, default="prediction rigidity"
-            What the axis is called.
-        unit : str, default=None
-            Unit of the rigidities.
-        name : str, default=None
-            Name for the legend.
-        ax : matplotlib axes, default=None
-            Where to draw; None makes a figure.
         **kwargs : dict
-            Further keywords of `plot`.
+            Labels (`label`, `unit`, `name`) and keywords of `plot`, such as `ax`.
 
         Returns
         -------
@@ -194,8 +147,7 @@ class RigidityDistributionDisplay(Display):
         """
         labels = data.labels_of(groups, rigidity)
         values = data.rigidities(rigidity, target=target)
-        display = cls(rigidity=values, groups=labels, label=label, unit=unit, name=name)
-        return display.plot(ax, **kwargs)
+        return cls._drawn(kwargs, rigidity=values, groups=labels)
 
     def plot(
         self,
@@ -229,35 +181,39 @@ class RigidityDistributionDisplay(Display):
         ValueError
             If `kind` is unknown.
         """
-        if kind not in _KINDS:
-            raise ValueError(f"kind must be one of {_KINDS}, got {kind!r}")
-        ax = self._begin(ax)
+        data.one_of("kind", kind, ("histogram", "cumulative", "box"))
+        self._begin(ax)
         kept, dropped = showable({"R": self.rigidity})
-        groups = ordered(self.groups, len(kept))
-        self.artists_: list[Any] = []
         edges = _edges(self.rigidity[kept], bins)
-        names = [f"{legend_label(self.name, label) or 'all'} ({m.sum()})" for label, m in groups]
-        for i, look in enumerate(next_styles(ax, len(groups))):
-            rows = groups[i][1]
-            shown = self.rigidity[rows & kept]
-            default = {**look.line, "linewidth": 1.5, "label": names[i]}
+        self.artists_ = []
+        titles: list[str] = []
+        for look, label, mask in self._groups(self.groups, len(kept)):
+            titles.append(f"{joined(self.name, label) or 'all'} ({mask.sum()})")
+            default = {**look.line, "linewidth": 1.5, "label": titles[-1]}
             keywords = merged(default, line_kwargs, "line")
+            shown = self.rigidity[mask & kept]
             if kind == "histogram":
-                artist = self._histogram(shown, int(rows.sum()), edges, keywords)
+                artist = self._histogram(shown, int(mask.sum()), edges, keywords)
             elif kind == "cumulative":
-                artist = self._cumulative(self.rigidity[rows], keywords)
+                artist = self._cumulative(self.rigidity[mask], keywords)
             else:
-                artist = self._box(shown, i, look)
+                artist = self._box(shown, len(titles) - 1, look, line_kwargs)
             mark(artist)
             self.artists_.append(artist)
-        self._axes(kind, names)
-        self._end(dropped, legend=kind != "box")
-        return self
+        rigidity = with_unit(self.label, self.unit)
+        if kind == "box":
+            labels = [title.replace(" (", "\n(") for title in titles]
+            self.ax_.set_xticks(range(len(labels)), labels)
+            x_label = self.ax_.get_xlabel()
+            return self._end(dropped, x=x_label, y=rigidity, log="y", legend=False)
+        what = {data.LABELS["global"]: "structures", data.LABELS["local"]: "environments"}
+        share = what.get(self.label, "values") + (" below" if kind == "cumulative" else "")
+        return self._end(dropped, x=rigidity, y=f"{share} (%)", log="x")
 
     def _histogram(self, values: np.ndarray, n: int, edges: np.ndarray, keywords: dict) -> Any:
-        counts, _ = np.histogram(values, edges)
-        artist = self.ax_.stairs(100 * counts / n, edges, **keywords)
-        self.ax_.stairs(100 * counts / n, edges, fill=True, color=keywords["color"], alpha=0.2)
+        shares = 100 * np.histogram(values, edges)[0] / n
+        artist = self.ax_.stairs(shares, edges, **keywords)
+        self.ax_.stairs(shares, edges, fill=True, color=keywords["color"], alpha=0.2)
         if len(values):
             self.ax_.axvline(_median(values), **{**keywords, "linewidth": 1.0, "label": None})
         return artist
@@ -269,30 +225,17 @@ class RigidityDistributionDisplay(Display):
         keywords = {"drawstyle": "steps-post", **keywords}
         return self.ax_.plot(order[finite], share[finite], **keywords)[0]
 
-    def _box(self, values: np.ndarray, i: int, look: Style) -> Any:
-        options = {"positions": [i], "widths": 0.6, "whis": (5, 95), "manage_ticks": False}
-        box = self.ax_.boxplot(
+    def _box(self, values: np.ndarray, i: int, look: Style, line_kwargs: dict | None) -> Any:
+        places = {"positions": [i], "widths": 0.6, "whis": (5, 95), "manage_ticks": False}
+        parts = self.ax_.boxplot(
             values,
             showfliers=False,
             patch_artist=True,
-            medianprops={"color": "black"},
-            boxprops={"facecolor": look.color, "alpha": 0.6},
-            **options,
+            medianprops=merged({"color": "black"}, line_kwargs, "line"),
+            boxprops={"facecolor": look.line["color"], "alpha": 0.6},
+            **places,
         )
-        return box["boxes"][0]
-
-    def _axes(self, kind: str, names: list[str]) -> None:
-        rigidity = with_unit(self.label, self.unit)
-        if kind == "box":
-            labels = [name.replace(" (", "\n(") for name in names]
-            self.ax_.set_xticks(range(len(names)), labels)
-            self.ax_.set_ylabel(rigidity)
-        else:
-            what = "structures" if self.label == data.LABELS["global"] else "values"
-            what = "environments" if self.label == data.LABELS["local"] else what
-            share = f"{what} (%)" if kind == "histogram" else f"{what} below (%)"
-            self.ax_.set(xlabel=rigidity, ylabel=share)
-        log_axis(self.ax_.yaxis if kind == "box" else self.ax_.xaxis)
+        return parts["boxes"][0]
 
 
 def _edges(values: np.ndarray, bins: int) -> np.ndarray:

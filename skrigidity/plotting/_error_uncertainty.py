@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 from scipy.special import ndtri
 
 from . import _data as data
-from ._density import density as density_of
-from ._display import (
-    GUIDE,
-    Display,
-    legend_label,
-    log_axis,
-    mark,
-    merged,
-    next_styles,
-    ordered,
-    showable,
-    with_unit,
-)
+from ._display import PredictionDisplay, joined, log_axis, showable, with_unit
 
 # Shares of Gaussian errors below the isolines: the median, and bands with 68 % and 95 % of them.
 _SHARES = (0.025, 0.16, 0.5, 0.84, 0.975)
 _ISOLINES = {0.5: "-", 0.16: "--", 0.84: "--"}
 # No Gaussian error in 400 is smaller, in units of its standard deviation.
 _SMALLEST = 0.003
+# The grid of densities, and how many points are too few for one.
+_CELLS, _MARGIN = 96, 3.0
+_FEWEST_POINTS = 20
 
 
-class ErrorUncertaintyDisplay(Display):
+@dataclass(kw_only=True, eq=False, repr=False)
+class ErrorUncertaintyDisplay(PredictionDisplay):
     r"""Errors against their estimated uncertainties, with the isolines of Gaussian errors.
 
     Every sample is a point. For errors of the estimated uncertainties, a given share of the
@@ -57,7 +51,7 @@ class ErrorUncertaintyDisplay(Display):
     residual : ndarray of shape (n_samples,)
         ``y_true - y_pred``.
     ax_, figure_ : matplotlib axes and figure
-        After `plot`.
+        Where it was drawn.
     scatters_ : list of PathCollection
         The points, group by group.
     isolines_ : list of Line2D
@@ -84,72 +78,16 @@ class ErrorUncertaintyDisplay(Display):
     'estimated uncertainty (eV)'
     """
 
-    def __init__(
-        self,
-        *,
-        y_true: Any,
-        y_pred: Any,
-        y_std: Any,
-        groups: Any = None,
-        unit: str | None = None,
-        name: str | None = None,
-    ) -> None:
-        self.y_true = y_true
-        self.y_pred = y_pred
-        self.y_std = y_std
-        self.groups = groups
-        self.unit = unit
-        self.name = name
+    y_true: np.ndarray
+    y_pred: np.ndarray
+    y_std: np.ndarray
+    groups: np.ndarray | None = None
+    unit: str | None = None
 
     @property
     def residual(self) -> np.ndarray:
         """Targets minus predictions."""
         return self.y_true - self.y_pred
-
-    @classmethod
-    def from_estimator(
-        cls,
-        estimator: Any,
-        X: Any,
-        y: Any,
-        *,
-        target: int | None = None,
-        groups: Any = None,
-        unit: str | None = None,
-        name: str | None = None,
-        ax: Any = None,
-        **kwargs: Any,
-    ) -> Self:
-        """Draw the errors of an estimator, best on samples that it was not fitted to.
-
-        Parameters
-        ----------
-        estimator : object
-            Fitted estimator with error bars, or a pipeline or search with one at its end.
-        X : array-like, structures, or whatever the estimator predicts from
-            Samples.
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Their targets.
-        target : int, default=None
-            Which target; needed where there are several.
-        groups : array-like of shape (n_samples,), default=None
-            Labels that tell points apart.
-        unit : str, default=None
-            Unit of the target.
-        name : str, default=None
-            Name for the legend.
-        ax : matplotlib axes, default=None
-            Where to draw; None makes a figure.
-        **kwargs : dict
-            Further keywords of `plot`.
-
-        Returns
-        -------
-        ErrorUncertaintyDisplay
-        """
-        y_pred, y_std = data.predictions_of(estimator, X)
-        labels = {"groups": groups, "unit": unit, "name": name}
-        return cls.from_predictions(y, y_pred, y_std, target=target, ax=ax, **labels, **kwargs)
 
     @classmethod
     def from_predictions(
@@ -160,9 +98,6 @@ class ErrorUncertaintyDisplay(Display):
         *,
         target: int | None = None,
         groups: Any = None,
-        unit: str | None = None,
-        name: str | None = None,
-        ax: Any = None,
         **kwargs: Any,
     ) -> Self:
         """Draw errors, given predictions and their standard deviations.
@@ -177,14 +112,8 @@ class ErrorUncertaintyDisplay(Display):
             Which target; needed where there are several.
         groups : array-like of shape (n_samples,), default=None
             Labels that tell points apart.
-        unit : str, default=None
-            Unit of the target.
-        name : str, default=None
-            Name for the legend.
-        ax : matplotlib axes, default=None
-            Where to draw; None makes a figure.
         **kwargs : dict
-            Further keywords of `plot`.
+            Labels (`unit`, `name`) and keywords of `plot`, such as `ax`.
 
         Returns
         -------
@@ -195,10 +124,9 @@ class ErrorUncertaintyDisplay(Display):
         ValueError
             If shapes differ, values are not finite, or a standard deviation is negative or NaN.
         """
-        checked = data.predictions(y_true, y_pred, y_std, target)
-        labels = data.labels_of(groups, checked.y_true)
-        display = cls(**checked._asdict(), groups=labels, unit=unit, name=name)
-        return display.plot(ax, **kwargs)
+        y, mean, std = data.predictions(y_true, y_pred, y_std, target)
+        labels = data.labels_of(groups, y)
+        return cls._drawn(kwargs, y_true=y, y_pred=mean, y_std=std, groups=labels)
 
     def plot(
         self,
@@ -235,50 +163,39 @@ class ErrorUncertaintyDisplay(Display):
         ValueError
             If `kind` is unknown or a share is not between 0 and 1.
         """
-        if kind not in ("absolute", "signed"):
-            raise ValueError(f"kind must be 'absolute' or 'signed', got {kind!r}")
+        data.one_of("kind", kind, ("absolute", "signed"))
         if not all(0 < share < 1 for share in isolines):
             raise ValueError(f"isolines must be shares between 0 and 1, got {isolines!r}")
-        ax = self._begin(ax)
+        self._begin(ax)
         absolute = kind == "absolute"
         error = np.abs(self.residual) if absolute else self.residual
-        quantities = {"uncertainty": self.y_std, **({"error": error} if absolute else {})}
-        kept, dropped = showable(quantities)
+        logarithmic = {"uncertainty": self.y_std} | ({"error": error} if absolute else {})
+        kept, dropped = showable(logarithmic)
         if absolute and kept.any():
             floor = _SMALLEST * self.y_std[kept].min()
             below = kept & (error < floor)
             dropped[f"error < {floor:.1g}"] = int(below.sum())
             kept &= ~below
+        size = float(np.clip(4000 / max(kept.sum(), 1), 4, 22))
+        self.scatters_ = []
+        for look, label, mask in self._groups(self.groups, len(kept)):
+            x, y = self.y_std[mask & kept], error[mask & kept]
+            default = {"s": size, "alpha": 0.6, "label": joined(self.name, label)}
+            self.scatters_.append(self._scatter(x, y, look, scatter_kwargs, **default))
         x, y = self.y_std[kept], error[kept]
-        self._points(x, y, None if self.groups is None else self.groups[kept], scatter_kwargs)
         self.density_ = self._contours(x, y, absolute) if density else None
         factors = {p: ndtri((1 + p) / 2 if absolute else p) for p in sorted(isolines)}
-        self._axes(x, y, absolute, max(factors.values(), default=2.0))
-        self._lines(factors, line_kwargs)
-        self._end(dropped)
-        return self
-
-    def _points(self, x: Any, y: Any, groups: Any, kwargs: dict | None) -> None:
-        self.scatters_ = []
-        groups = ordered(groups, len(x))
-        size = float(np.clip(4000 / max(len(x), 1), 4, 22))
-        for look, (label, mask) in zip(next_styles(self.ax_, len(groups)), groups, strict=True):
-            default = {
-                "color": look.color,
-                "marker": look.marker,
-                "s": size,
-                "alpha": 0.6,
-                "linewidths": 0,
-                "label": legend_label(self.name, label),
-            }
-            scatter = self.ax_.scatter(x[mask], y[mask], **merged(default, kwargs, "scatter"))
-            mark(scatter)
-            self.scatters_.append(scatter)
+        self._limits(x, y, absolute, max(factors.values(), default=2.0))
+        self.isolines_ = [self._isoline(*pair, line_kwargs) for pair in factors.items()]
+        x_label = with_unit("estimated uncertainty", self.unit)
+        y_label = with_unit("|error|" if absolute else "error (true − predicted)", self.unit)
+        return self._end(dropped, x=x_label, y=y_label, log="y" if absolute else "")
 
     def _contours(self, x: np.ndarray, y: np.ndarray, absolute: bool) -> Any:
         estimate = density_of(np.log10(x), np.log10(y) if absolute else y)
         if estimate is None:
             return None
+        highest = estimate.values.max()
         return self.ax_.contour(
             10**estimate.x,
             10**estimate.y if absolute else estimate.y,
@@ -286,33 +203,67 @@ class ErrorUncertaintyDisplay(Display):
             levels=estimate.levels(),
             cmap="Greys",
             linewidths=0.9,
-            vmin=-estimate.values.max() / 3,
-            vmax=estimate.values.max() / 2,
+            vmin=-highest / 3,
+            vmax=highest / 2,
         )
 
-    def _axes(self, x: np.ndarray, y: np.ndarray, absolute: bool, highest: float) -> None:
-        what = "|error|" if absolute else "error (true − predicted)"
-        self.ax_.set_xlabel(with_unit("estimated uncertainty", self.unit))
-        self.ax_.set_ylabel(with_unit(what, self.unit))
+    def _limits(self, x: np.ndarray, y: np.ndarray, absolute: bool, highest: float) -> None:
         if len(x):
             self.ax_.set_xlim(x.min() / 1.25, x.max() * 1.25)
             if absolute:
                 top = max(y.max(), 1.25 * highest * x.max())
                 self.ax_.set_ylim(min(y.min(), x.min() / 20) / 1.3, top * 1.1)
+        # It starts above 0 also where there is nothing to show, so that isolines have two ends.
         log_axis(self.ax_.xaxis)
-        if absolute:
-            log_axis(self.ax_.yaxis)
 
-    def _lines(self, factors: dict[float, float], kwargs: dict | None) -> None:
+    def _isoline(self, share: float, factor: float, kwargs: dict | None) -> Any:
         low, high = self.ax_.get_xlim()
         x = np.geomspace(low, high, 100)
-        self.isolines_ = []
-        for share, factor in factors.items():
-            default = {**GUIDE, "linestyle": _ISOLINES.get(share, ":")}
-            (line,) = self.ax_.plot(x, factor * x, **merged(default, kwargs, "line"))
-            self.isolines_.append(line)
-            place = {"xycoords": "data", "textcoords": "offset points", "va": "center"}
-            text = f"{100 * share:g} %"
-            self.ax_.annotate(
-                text, (x[-1], factor * x[-1]), (3, 0), size="x-small", color="0.25", **place
-            )
+        end, dash = (x[-1], factor * x[-1]), _ISOLINES.get(share, ":")
+        place = {"xycoords": "data", "textcoords": "offset points", "va": "center"}
+        text = f"{100 * share:g} %"
+        self.ax_.annotate(text, end, (3, 0), size="x-small", color="0.25", **place)
+        return self._guide(x, factor * x, kwargs, linestyle=dash)
+
+
+class Density(NamedTuple):
+    """Density on a grid, and the levels that enclose shares of all points."""
+
+    x: np.ndarray
+    y: np.ndarray
+    values: np.ndarray
+
+    def levels(self, shares: tuple[float, ...] = (0.9, 0.7, 0.5, 0.3, 0.1)) -> np.ndarray:
+        """Return the densities whose contours enclose these shares, in increasing order."""
+        heights = np.sort(self.values.ravel())[::-1]
+        enclosed = np.cumsum(heights) / heights.sum()
+        return np.unique(heights[np.searchsorted(enclosed, sorted(shares, reverse=True))])
+
+
+def density_of(x: np.ndarray, y: np.ndarray) -> Density | None:
+    """Estimate a density with a Gaussian kernel of Scott's width, from a fine histogram.
+
+    Parameters
+    ----------
+    x, y : ndarray of shape (n_samples,)
+        Points.
+
+    Returns
+    -------
+    Density or None
+        None for fewer than 20 points, or where all lie on one line along an axis.
+    """
+    if len(x) < _FEWEST_POINTS:
+        return None
+    widths = np.array([x.std(), y.std()]) * len(x) ** (-1 / 6)
+    if not (widths > 0).all():
+        return None
+    edges = [
+        np.linspace(v.min() - _MARGIN * w, v.max() + _MARGIN * w, _CELLS + 1)
+        for v, w in zip((x, y), widths, strict=True)
+    ]
+    counts, *_ = np.histogram2d(x, y, bins=edges)
+    cells = np.array([edge[1] - edge[0] for edge in edges])
+    smooth = gaussian_filter(counts, widths / cells, mode="constant")
+    x_centres, y_centres = ((edge[1:] + edge[:-1]) / 2 for edge in edges)
+    return Density(x_centres, y_centres, smooth / (smooth.sum() * cells.prod()))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 
 from . import _data as data
-from ._display import Display, log_axis, mark, merged, next_styles, with_unit
+from ._display import Display, joined, next_styles, with_unit
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_SPREADS = ("range", "std", None)
 _OBJECTIVES = {
     "mean": "mean rigidity of the targets",
     "log_mean": "mean log rigidity of the targets",
@@ -39,6 +39,7 @@ class Path(NamedTuple):
     values: np.ndarray
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SelectionPathDisplay(Display):
     """What a selection has achieved after every pick, for several strategies and seeds.
 
@@ -60,7 +61,7 @@ class SelectionPathDisplay(Display):
     Attributes
     ----------
     ax_, figure_ : matplotlib axes and figure
-        After `plot`.
+        Where it was drawn.
     lines_ : list of Line2D
         Means over seeds, strategy by strategy.
     dropped_ : dict of str to int
@@ -87,52 +88,23 @@ class SelectionPathDisplay(Display):
     'mean rigidity of the targets'
     """
 
-    def __init__(
-        self,
-        *,
-        paths: dict[str, Path],
-        xlabel: str = "structures added",
-        label: str = _OBJECTIVES["mean"],
-        unit: str | None = None,
-        name: str | None = None,
-    ) -> None:
-        self.paths = paths
-        self.xlabel = xlabel
-        self.label = label
-        self.unit = unit
-        self.name = name
+    paths: dict[str, Path]
+    xlabel: str = "structures added"
+    label: str = _OBJECTIVES["mean"]
+    unit: str | None = None
 
     @classmethod
-    def from_selector(
-        cls,
-        selector: Any,
-        *,
-        xlabel: str = "structures added",
-        label: str | None = None,
-        unit: str | None = None,
-        name: str | None = None,
-        ax: Any = None,
-        **kwargs: Any,
-    ) -> Self:
+    def from_selector(cls, selector: Any, **kwargs: Any) -> Self:
         """Draw the objectives of fitted selectors.
 
         Parameters
         ----------
         selector : PRSelector, or dict of str to (list of) PRSelector
-            Fitted selectors, of the same objective: anything with `objective_path_`. A list has
-            one for each seed.
-        xlabel : str, default="structures added"
-            What is picked.
-        label : str, default=None
-            What is drawn; None names the selectors' objective.
-        unit : str, default=None
-            Its unit.
-        name : str, default=None
-            Put before the strategies' names in the legend.
-        ax : matplotlib axes, default=None
-            Where to draw; None makes a figure.
+            Fitted selectors, of the same objective: anything with `objective_path_`, also inside
+            of a `SubsetRegressor` or at the end of a pipeline. A list has one for each seed.
         **kwargs : dict
-            Further keywords of `plot`.
+            Labels (`xlabel`, `unit`, `name`, and `label`, by default the selectors' objective)
+            and keywords of `plot`, such as `ax`.
 
         Returns
         -------
@@ -142,26 +114,22 @@ class SelectionPathDisplay(Display):
         ------
         ValueError
             If selectors of different objectives are mixed.
+        TypeError
+            If a selector has no `objective_path_`.
         """
         if not isinstance(selector, Mapping):
             selector = {type(selector).__name__: selector}
         several = {
-            str(strategy): list(s) if isinstance(s, Sequence) else [s]
+            str(strategy): [_with_path(one) for one in (s if isinstance(s, Sequence) else [s])]
             for strategy, s in selector.items()
         }
         objectives = {getattr(s, "objective", None) for seeds in several.values() for s in seeds}
         if len(objectives) > 1:
-            raise ValueError(
-                f"selector: all must have the same objective, got {sorted(map(str, objectives))}"
-            )
-        if label is None:
-            label = _OBJECTIVES.get(next(iter(objectives), None) or "", "objective")
-        paths = {
-            strategy: _stacked([np.asarray(s.objective_path_) for s in seeds])
-            for strategy, seeds in several.items()
-        }
-        display = cls(paths=_checked(paths), xlabel=xlabel, label=label, unit=unit, name=name)
-        return display.plot(ax, **kwargs)
+            found = sorted(map(str, objectives))
+            raise ValueError(f"selector: all must have the same objective, got {found}")
+        paths = {strategy: _stacked(seeds) for strategy, seeds in several.items()}
+        label = _OBJECTIVES.get(next(iter(objectives), None) or "", "objective")
+        return cls._of_paths(paths, label, kwargs)
 
     @classmethod
     def from_frame(
@@ -172,11 +140,6 @@ class SelectionPathDisplay(Display):
         strategy: str = "strategy",
         seed: str = "seed",
         pick: str = "n_picks",
-        xlabel: str = "structures added",
-        label: str | None = None,
-        unit: str | None = None,
-        name: str | None = None,
-        ax: Any = None,
         **kwargs: Any,
     ) -> Self:
         """Draw a tidy table, a row for every pick of every seed of every strategy.
@@ -191,18 +154,9 @@ class SelectionPathDisplay(Display):
         strategy, seed, pick : str
             Columns of the strategy, the seed, and the number of samples added. Every seed of a
             strategy must have the same picks.
-        xlabel : str, default="structures added"
-            What is picked.
-        label : str, default=None
-            What is drawn; None is the column's name, in words where it is known.
-        unit : str, default=None
-            Its unit.
-        name : str, default=None
-            Put before the strategies' names in the legend.
-        ax : matplotlib axes, default=None
-            Where to draw; None makes a figure.
         **kwargs : dict
-            Further keywords of `plot`.
+            Labels (`xlabel`, `unit`, `name`, and `label`, by default the column in words) and
+            keywords of `plot`, such as `ax`.
 
         Returns
         -------
@@ -222,9 +176,19 @@ class SelectionPathDisplay(Display):
             if table.isna().to_numpy().any():
                 raise ValueError(f"frame: the seeds of {key!r} differ in their picks, or have NaN")
             paths[str(key)] = Path(table.columns.to_numpy(float), table.to_numpy(float))
-        label = _COLUMNS.get(value, value) if label is None else label
-        display = cls(paths=_checked(paths), xlabel=xlabel, label=label, unit=unit, name=name)
-        return display.plot(ax, **kwargs)
+        return cls._of_paths(paths, _COLUMNS.get(value, value), kwargs)
+
+    @classmethod
+    def _of_paths(cls, paths: dict[str, Path], label: str, options: dict[str, Any]) -> Self:
+        """Check and draw paths, with this label where the options have none."""
+        if not paths:
+            raise ValueError("there is no strategy to draw")
+        for strategy, path in paths.items():
+            if np.isnan(path.values).any():
+                raise ValueError(f"the path of {strategy!r} contains NaN")
+            data.steps(path.picks, len(path.picks), f"picks of {strategy!r}")
+        options = {**options, "label": label if options.get("label") is None else options["label"]}
+        return cls._drawn(options, paths=paths)
 
     def plot(
         self,
@@ -257,33 +221,24 @@ class SelectionPathDisplay(Display):
         ValueError
             If `spread` or `yscale` is unknown.
         """
-        if spread not in _SPREADS:
-            raise ValueError(f"spread must be one of {_SPREADS}, got {spread!r}")
-        if yscale not in ("auto", "log", "linear"):
-            raise ValueError(f"yscale must be 'auto', 'log' or 'linear', got {yscale!r}")
+        data.one_of("spread", spread, ("range", "std", None))
+        data.one_of("yscale", yscale, ("auto", "log", "linear"))
         ax = self._begin(ax)
         every = np.concatenate([path.values.ravel() for path in self.paths.values()])
         logarithmic = yscale == "log" or (yscale == "auto" and not (every < 0).any())
-        bad = {"value ≤ 0": logarithmic & (every <= 0), "value infinite": np.isinf(every)}
-        self.lines_: list[Any] = []
-        for look, (strategy, path) in zip(
-            next_styles(ax, len(self.paths)), self.paths.items(), strict=True
-        ):
+        self.lines_ = []
+        looks = next_styles(ax, len(self.paths))
+        for look, (strategy, path) in zip(looks, self.paths.items(), strict=True):
             mean, low, high = _summary(path.values, spread, logarithmic)
-            label = f"{self.name}, {strategy}" if self.name else strategy
-            default = {**look.line, "marker": look.marker, "markersize": 4, "label": label}
-            default["markevery"] = max(1, len(path.picks) // 12)
-            keywords = merged(default, line_kwargs, "line")
-            (line,) = ax.plot(path.picks, mean, **keywords)
-            mark(line)
+            points = {"markersize": 4, "markevery": max(1, len(path.picks) // 12), **look.points}
+            label = joined(self.name, strategy)
+            line = self._line(path.picks, mean, look, line_kwargs, label=label, **points)
+            self._band(line, low, high)
             self.lines_.append(line)
-            options = {"color": keywords["color"], "alpha": 0.15, "linewidth": 0}
-            ax.fill_between(path.picks, low, high, **options)
-        ax.set(xlabel=self.xlabel, ylabel=with_unit(self.label, self.unit))
-        if logarithmic:
-            log_axis(ax.yaxis)
-        self._end({reason: int(mask.sum()) for reason, mask in bad.items()})
-        return self
+        not_positive = (logarithmic & (every <= 0)).sum()
+        dropped = {"value ≤ 0": not_positive, "value infinite": np.isinf(every).sum()}
+        y_label, log = with_unit(self.label, self.unit), "y" if logarithmic else ""
+        return self._end(dropped, x=self.xlabel, y=y_label, log=log)
 
 
 def _summary(
@@ -303,18 +258,16 @@ def _summary(
     return mean, mean, mean
 
 
-def _stacked(paths: list[np.ndarray]) -> Path:
+def _with_path(selector: Any) -> Any:
+    found = data.inside(selector, "objective_path_")
+    if found is None:
+        raise TypeError(f"selector must have objective_path_, {type(selector).__name__} has not")
+    return found
+
+
+def _stacked(seeds: list[Any]) -> Path:
+    paths = [np.asarray(seed.objective_path_) for seed in seeds]
     lengths = {len(path) for path in paths}
     if len(lengths) != 1:
         raise ValueError(f"selector: seeds differ in their numbers of picks, {sorted(lengths)}")
     return Path(np.arange(float(lengths.pop())), np.stack(paths))
-
-
-def _checked(paths: dict[str, Path]) -> dict[str, Path]:
-    if not paths:
-        raise ValueError("there is no strategy to draw")
-    for strategy, path in paths.items():
-        if np.isnan(path.values).any():
-            raise ValueError(f"the path of {strategy!r} contains NaN")
-        data.steps(path.picks, len(path.picks), f"picks of {strategy!r}")
-    return paths

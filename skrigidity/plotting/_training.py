@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from . import _data as data
-from ._curves import Curve, add, check_quantiles, curve, draw, line_style
-from ._display import Display, legend_label, log_axis, merged, next_styles, ordered, with_unit
-from ._growth import SIZES, grow
+from ._curves import SIZES, Curve, CurvesDisplay, curve, nested_fits
+from ._display import ordered, with_unit
 
 
-class RigidityTrainingDisplay(Display):
+@dataclass(kw_only=True, eq=False, repr=False)
+class RigidityTrainingDisplay(CurvesDisplay):
     """Rigidities of the same samples or environments along training, group by group.
 
-    Along the epochs of a network the rigidities of its last layer settle before its errors do;
-    along a training set that grows, with features that do not change, no rigidity ever falls.
+    Along the epochs of a network, the rigidities of its last layer settle before its errors do.
+    Along a training set that grows, no rigidity ever falls, if the features do not change.
 
     Make one with `from_estimator` (a training set that grows) or `from_rigidities` (epochs, or
     anything else); the constructor stores and does not check.
@@ -47,7 +48,7 @@ class RigidityTrainingDisplay(Display):
     rank_correlation : ndarray of shape (n_steps,)
         Spearman's correlation with the rigidities of the last step.
     ax_, figure_ : matplotlib axes and figure
-        After `plot`.
+        Where it was drawn.
     lines_ : list of Line2D
         Medians, group by group.
     dropped_ : dict of str to int
@@ -64,50 +65,29 @@ class RigidityTrainingDisplay(Display):
     >>> from skrigidity.plotting import RigidityTrainingDisplay
     >>> X = np.random.default_rng(0).standard_normal((100, 5))
     >>> display = RigidityTrainingDisplay.from_estimator(
-    ...     RigidRidge(),
-    ...     X[:80],
-    ...     X[:80, 0],
-    ...     X_test=X[80:],
-    ...     train_sizes=[20, 40, 80],
-    ...     shuffle=False,
+    ...     RigidRidge(), X[:80], X[:80, 0], X_test=X[80:], train_sizes=[20, 40, 80], shuffle=False
     ... )
     >>> np.median(display.rigidity, axis=1).round(1)
     array([ 1.9,  5.1, 10.9])
     """
 
-    def __init__(
-        self,
-        *,
-        steps: Any,
-        rigidity: Any,
-        groups: Any = None,
-        xlabel: str = "epoch",
-        label: str = data.LABELS["global"],
-        unit: str | None = None,
-        name: str | None = None,
-    ) -> None:
-        self.steps = steps
-        self.rigidity = rigidity
-        self.groups = groups
-        self.xlabel = xlabel
-        self.label = label
-        self.unit = unit
-        self.name = name
+    steps: np.ndarray
+    rigidity: np.ndarray
+    groups: np.ndarray | None = None
+    xlabel: str = "epoch"
+    label: str = data.LABELS["global"]
+    unit: str | None = None
 
     @property
     def relative_change(self) -> np.ndarray:
         """Mean distance from the last step, relative to it."""
-        R = self._movable()
-        return np.mean(np.abs(R - R[-1]) / R[-1], axis=1)
+        return _relative_change(self.rigidity)
 
     @property
     def rank_correlation(self) -> np.ndarray:
         """Rank correlation with the last step."""
-        R = self._movable()
+        R = _movable(self.rigidity)
         return np.array([1.0 if (r == R[-1]).all() else spearmanr(r, R[-1])[0] for r in R])
-
-    def _movable(self) -> np.ndarray:
-        return self.rigidity[:, (np.isfinite(self.rigidity) & (self.rigidity > 0)).all(axis=0)]
 
     @classmethod
     def from_estimator(
@@ -123,9 +103,6 @@ class RigidityTrainingDisplay(Display):
         target: int | None = None,
         shuffle: bool = True,
         random_state: Any = None,
-        unit: str | None = None,
-        name: str | None = None,
-        ax: Any = None,
         **kwargs: Any,
     ) -> Self:
         """Fit to growing parts of the data, each with all samples of those before it.
@@ -150,14 +127,8 @@ class RigidityTrainingDisplay(Display):
             Whether to take the samples in random order, not as they come.
         random_state : int, RandomState instance or None, default=None
             Seed of that order.
-        unit : str, default=None
-            Unit of the rigidities.
-        name : str, default=None
-            Name for the legend.
-        ax : matplotlib axes, default=None
-            Where to draw; None makes a figure.
         **kwargs : dict
-            Further keywords of `plot`; the default of `xscale` is "log" here.
+            Further keywords of `from_rigidities`; the default of `xscale` is "log" here.
 
         Returns
         -------
@@ -166,22 +137,15 @@ class RigidityTrainingDisplay(Display):
         Raises
         ------
         ValueError
-            If `level` or `train_sizes` make no sense.
+            If `level` is unknown, or `train_sizes` are not shares or numbers of samples.
         """
-        data.check_level(level, ("global", "local"))
+        data.one_of("level", level, ("global", "local"))
         X_test = X if X_test is None else X_test
-        sizes, R = grow(
-            estimator,
-            X,
-            y,
-            lambda fitted: data.rigidity_of(fitted, X_test, level),
-            train_sizes=train_sizes,
-            shuffle=shuffle,
-            random_state=random_state,
-        )
-        labels = {"xlabel": "training samples", "label": data.LABELS[level], "unit": unit}
-        kwargs = {"xscale": "log", "ax": ax, "name": name, **labels, **kwargs}
-        return cls.from_rigidities(sizes, R, groups=groups, target=target, **kwargs)
+        fits = nested_fits(estimator, X, y, train_sizes, shuffle, random_state)
+        R = {n: data.rigidity_of(fitted, X_test, level) for n, fitted in fits}
+        labels = {"xlabel": "training samples", "label": data.LABELS[level], "xscale": "log"}
+        options = {"groups": groups, "target": target, **labels, **kwargs}
+        return cls.from_rigidities(list(R), list(R.values()), **options)
 
     @classmethod
     def from_rigidities(
@@ -191,11 +155,6 @@ class RigidityTrainingDisplay(Display):
         *,
         groups: Any = None,
         target: int | None = None,
-        xlabel: str = "epoch",
-        label: str = data.LABELS["global"],
-        unit: str | None = None,
-        name: str | None = None,
-        ax: Any = None,
         **kwargs: Any,
     ) -> Self:
         """Draw rigidities of every step.
@@ -210,18 +169,8 @@ class RigidityTrainingDisplay(Display):
             A label for each rigidity, or for each structure.
         target : int, default=None
             Which target; needed where there are several.
-        xlabel : str, default="epoch"
-            What the steps are.
-        label : str, default="prediction rigidity"
-            What the rigidities are.
-        unit : str, default=None
-            Unit of the rigidities.
-        name : str, default=None
-            Name for the legend.
-        ax : matplotlib axes, default=None
-            Where to draw; None makes a figure.
         **kwargs : dict
-            Further keywords of `plot`.
+            Labels (`xlabel`, `label`, `unit`, `name`) and keywords of `plot`, such as `ax`.
 
         Returns
         -------
@@ -237,16 +186,7 @@ class RigidityTrainingDisplay(Display):
         values = [data.rigidities(R, target=target) for R in rigidity]
         if len({len(R) for R in values}) > 1:
             raise ValueError("rigidity must have as many values at every step")
-        display = cls(
-            steps=x,
-            rigidity=np.array(values),
-            groups=labels,
-            xlabel=xlabel,
-            label=label,
-            unit=unit,
-            name=name,
-        )
-        return display.plot(ax, **kwargs)
+        return cls._drawn(kwargs, steps=x, rigidity=np.array(values), groups=labels)
 
     def plot(
         self,
@@ -283,31 +223,25 @@ class RigidityTrainingDisplay(Display):
         ValueError
             If `kind` is unknown, or the quantiles do not increase.
         """
-        if kind not in ("rigidity", "change"):
-            raise ValueError(f"kind must be 'rigidity' or 'change', got {kind!r}")
-        quantiles = check_quantiles(quantiles)
-        ax = self._begin(ax)
-        groups = ordered(self.groups, self.rigidity.shape[1])
-        self.lines_: list[Any] = []
-        totals: dict[str, int] = {}
-        for look, (label, mask) in zip(next_styles(ax, len(groups)), groups, strict=True):
-            default = line_style(look, legend_label(self.name, label))
-            keywords = merged(default, line_kwargs, "line")
-            if kind == "change":
-                part = type(self)(steps=self.steps, rigidity=self.rigidity[:, mask])
-                flat = part.relative_change
-                summary = Curve(self.steps, flat, flat, flat)
-            else:
-                summary = curve(self.steps, self.rigidity[:, mask], quantiles)
-            line, dropped = draw(ax, summary, look, keywords)
-            self.lines_.append(line)
-            # The last step is at distance 0 from itself, by definition.
-            totals = totals if kind == "change" else add(totals, dropped)
-        change = "mean relative distance from the last step"
-        ax.set_xlabel(self.xlabel)
-        ax.set_ylabel(with_unit(self.label, self.unit) if kind == "rigidity" else change)
-        if xscale == "log":
-            log_axis(ax.xaxis)
-        log_axis(ax.yaxis)
-        self._end(totals)
-        return self
+        data.one_of("kind", kind, ("rigidity", "change"))
+        R = self.rigidity
+        labels, masks = zip(*ordered(self.groups, R.shape[1]), strict=True)
+        curves = [curve(self.steps, R[:, mask], quantiles) for mask in masks]
+        y_label = with_unit(self.label, self.unit)
+        if kind == "change":
+            curves = [Curve(self.steps, *3 * [_relative_change(R[:, mask])]) for mask in masks]
+            y_label = "mean relative distance from the last step"
+        self._begin(ax)
+        dropped = self._curves(labels, curves, line_kwargs)
+        # The last step is at distance 0 from itself, which is nothing to be counted.
+        dropped = {} if kind == "change" else dropped
+        return self._end(dropped, x=self.xlabel, y=y_label, log="xy" if xscale == "log" else "y")
+
+
+def _movable(rigidity: np.ndarray) -> np.ndarray:
+    return rigidity[:, (np.isfinite(rigidity) & (rigidity > 0)).all(axis=0)]
+
+
+def _relative_change(rigidity: np.ndarray) -> np.ndarray:
+    R = _movable(rigidity)
+    return np.mean(np.abs(R - R[-1]) / R[-1], axis=1)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
 
 from . import _data as data
 from ._curves import check_quantiles
-from ._display import Display, log_axis, mark, merged, next_styles, showable, with_unit
+from ._display import Display, next_styles, showable, with_unit
 
-_STATISTICS = ("min", "median")
+# The quantile that stands for the environments of a frame, and what it is called.
+_STATISTICS = {"min": (0.0, "least "), "median": (0.5, "median ")}
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TrajectoryRigidityDisplay(Display):
     """Rigidity of every frame of a trajectory, and the band of the training set's.
 
@@ -50,7 +53,7 @@ class TrajectoryRigidityDisplay(Display):
     below : ndarray of bool of shape (n_frames,)
         Frames below the band; none without a reference.
     ax_, figure_ : matplotlib axes and figure
-        After `plot`.
+        Where it was drawn.
     line_ : Line2D
         The rigidities.
     average_ : Line2D or None
@@ -79,28 +82,14 @@ class TrajectoryRigidityDisplay(Display):
     (31, 'time (ps)')
     """
 
-    def __init__(
-        self,
-        *,
-        rigidity: Any,
-        time: Any = None,
-        reference: Any = None,
-        quantiles: tuple[float, float] = (0.05, 0.95),
-        label: str = data.LABELS["global"],
-        xlabel: str = "time",
-        time_unit: str | None = None,
-        unit: str | None = None,
-        name: str | None = None,
-    ) -> None:
-        self.rigidity = rigidity
-        self.time = time
-        self.reference = reference
-        self.quantiles = quantiles
-        self.label = label
-        self.xlabel = xlabel
-        self.time_unit = time_unit
-        self.unit = unit
-        self.name = name
+    rigidity: np.ndarray
+    time: np.ndarray | None = None
+    reference: np.ndarray | None = None
+    quantiles: tuple[float, float] = (0.05, 0.95)
+    label: str = data.LABELS["global"]
+    xlabel: str = "time"
+    time_unit: str | None = None
+    unit: str | None = None
 
     @property
     def band(self) -> tuple[float, float] | None:
@@ -124,8 +113,6 @@ class TrajectoryRigidityDisplay(Display):
         X_train: Any = None,
         level: Literal["global", "local"] = "global",
         statistic: Literal["min", "median"] = "min",
-        target: int | None = None,
-        ax: Any = None,
         **kwargs: Any,
     ) -> Self:
         """Draw the rigidities of a trajectory's frames.
@@ -143,10 +130,6 @@ class TrajectoryRigidityDisplay(Display):
             Rigidities of frames, or `statistic` of those of their environments.
         statistic : {"min", "median"}, default="min"
             What stands for the environments of a frame with ``level="local"``.
-        target : int, default=None
-            Which target; needed where rigidities depend on it (an alpha for each).
-        ax : matplotlib axes, default=None
-            Where to draw; None makes a figure.
         **kwargs : dict
             Further keywords of `from_rigidities`.
 
@@ -159,9 +142,8 @@ class TrajectoryRigidityDisplay(Display):
         ValueError
             If `level` or `statistic` is unknown.
         """
-        if statistic not in _STATISTICS:
-            raise ValueError(f"statistic must be one of {_STATISTICS}, got {statistic!r}")
-        quantile = {"min": 0.0, "median": 0.5}[statistic]
+        data.one_of("statistic", statistic, _STATISTICS)
+        quantile, what = _STATISTICS[statistic]
 
         def of_frames(frames: Any) -> Any:
             R = data.rigidity_of(estimator, frames, level)
@@ -172,10 +154,9 @@ class TrajectoryRigidityDisplay(Display):
             return np.array([np.quantile(part, quantile, axis=0, method="lower") for part in R])
 
         reference = None if X_train is None else of_frames(X_train)
-        what = {"min": "least", "median": "median"}[statistic]
-        label = data.LABELS[level] if level == "global" else f"{what} {data.LABELS[level]}"
-        options = {"label": label, "target": target, "ax": ax, **kwargs}
-        return cls.from_rigidities(of_frames(X), reference=reference, **options)
+        label = ("" if level == "global" else what) + data.LABELS[level]
+        kwargs = {"label": label, **kwargs}
+        return cls.from_rigidities(of_frames(X), reference=reference, **kwargs)
 
     @classmethod
     def from_rigidities(
@@ -186,12 +167,6 @@ class TrajectoryRigidityDisplay(Display):
         reference: Any = None,
         quantiles: tuple[float, float] = (0.05, 0.95),
         target: int | None = None,
-        label: str = data.LABELS["global"],
-        xlabel: str = "time",
-        time_unit: str | None = None,
-        unit: str | None = None,
-        name: str | None = None,
-        ax: Any = None,
         **kwargs: Any,
     ) -> Self:
         """Draw rigidities over time.
@@ -208,20 +183,9 @@ class TrajectoryRigidityDisplay(Display):
             Ends of the band of the reference.
         target : int, default=None
             Which target; needed where there are several.
-        label : str, default="prediction rigidity"
-            What the rigidities are.
-        xlabel : str, default="time"
-            What the times are: a temperature or a strain may stand for them.
-        time_unit : str, default=None
-            Unit of the time.
-        unit : str, default=None
-            Unit of the rigidities.
-        name : str, default=None
-            Name for the legend.
-        ax : matplotlib axes, default=None
-            Where to draw; None makes a figure.
         **kwargs : dict
-            Further keywords of `plot`.
+            Labels (`label`, `xlabel`, `time_unit`, `unit`, `name`) and keywords of `plot`, such
+            as `ax`.
 
         Returns
         -------
@@ -237,25 +201,11 @@ class TrajectoryRigidityDisplay(Display):
             time = data.steps(time, len(values), "time")
         if reference is not None:
             reference = data.rigidities(reference, "reference", target)
-        display = cls(
-            rigidity=values,
-            time=time,
-            reference=reference,
-            quantiles=check_quantiles(quantiles),
-            label=label,
-            xlabel=xlabel,
-            time_unit=time_unit,
-            unit=unit,
-            name=name,
-        )
-        return display.plot(ax, **kwargs)
+        ends = check_quantiles(quantiles)
+        return cls._drawn(kwargs, rigidity=values, time=time, reference=reference, quantiles=ends)
 
     def plot(
-        self,
-        ax: Any = None,
-        *,
-        window: int | None = None,
-        line_kwargs: dict | None = None,
+        self, ax: Any = None, *, window: int | None = None, line_kwargs: dict | None = None
     ) -> Self:
         """Draw.
 
@@ -279,28 +229,22 @@ class TrajectoryRigidityDisplay(Display):
         time = np.arange(len(kept)) if self.time is None else self.time
         # A gap, not a bridge, where a frame cannot be shown.
         shown = np.where(kept, self.rigidity, np.nan)
-        default = {**look.line, "linewidth": 1.0, "label": self.name or "trajectory"}
+        default: dict[str, Any] = {"linewidth": 1.0, "label": self.name or "trajectory"}
         default |= {"alpha": 0.5, "linestyle": "-"} if window else {}
-        (self.line_,) = ax.plot(time, shown, **merged(default, line_kwargs, "line"))
-        mark(self.line_)
+        self.line_ = self._line(time, shown, look, line_kwargs, **default)
         self.average_ = None
         if window:
             median = _running_median(self.rigidity, window)
             median = np.where(np.isfinite(median) & (median > 0), median, np.nan)
             label = f"median of {window} frames"
-            (self.average_,) = ax.plot(time, median, **look.line, linewidth=2, label=label)
-        self.band_ = self._band()
-        ax.set_xlabel("frame" if self.time is None else with_unit(self.xlabel, self.time_unit))
-        ax.set_ylabel(with_unit(self.label, self.unit))
-        log_axis(ax.yaxis)
-        self._end(dropped)
-        return self
+            (self.average_,) = ax.plot(time, median, linewidth=2, label=label, **look.line)
+        self.band_ = self._reference_band()
+        x_label = "frame" if self.time is None else with_unit(self.xlabel, self.time_unit)
+        return self._end(dropped, x=x_label, y=with_unit(self.label, self.unit), log="y")
 
-    def _band(self) -> Any:
-        if self.band is None:
-            return None
-        low, high = self.band
-        if not (low > 0 and np.isfinite(high)):
+    def _reference_band(self) -> Any:
+        low, high = self.band or (0.0, np.inf)
+        if low == 0 or high == np.inf:
             return None
         share = 100 * (self.quantiles[1] - self.quantiles[0])
         label = f"{share:.0f} % of the training set"

@@ -18,7 +18,7 @@ def fit_selector(selector: Any, X: Any, y: Any, params: dict[str, Any]) -> tuple
     Parameters
     ----------
     selector : selector, sampler, or a pipeline that ends in one
-        An object with `selected_idx_`, `sample_indices_` or ``get_support(indices=True)`` once
+        An object with `sample_indices_`, `selected_idx_` or ``get_support(indices=True)`` once
         it is fitted.
     X : array-like or structures
         Candidates.
@@ -88,15 +88,15 @@ def _chosen(selector: Any, n: int) -> np.ndarray:
             f"selector must choose among the {n} samples of X, but {name} has chosen among "
             f"{len(support)} {'features' if _selects_features(selector, support) else 'others'}"
         )
-    if hasattr(selector, "selected_idx_"):
-        indices = selector.selected_idx_
-    elif hasattr(selector, "sample_indices_"):
+    if hasattr(selector, "sample_indices_"):
         indices = selector.sample_indices_
+    elif hasattr(selector, "selected_idx_"):
+        indices = selector.selected_idx_
     elif support is not None:
         indices = selector.get_support(indices=True)
     else:
         raise TypeError(
-            "selector must tell which samples it has chosen, by selected_idx_, sample_indices_ or "
+            "selector must tell which samples it has chosen, by sample_indices_, selected_idx_ or "
             f"get_support(indices=True), which {name} does not"
         )
     indices = np.asarray(indices)

@@ -15,8 +15,7 @@ from sklearn.utils.validation import _num_samples
 
 from ..environments import Environments, as_environments, is_environments
 from ..linear_model import RigidRidge, RigidRidgeCV
-from ..metrics import prediction_rigidity
-from ..metrics._see_through import _innermost
+from ..metrics import prediction_rigidity, unwrap
 from ._pool import named_check
 from ._selector import PRSelector
 from ._strategies import Task, as_strategy
@@ -229,7 +228,8 @@ class _Refits:
         ]
 
     def _last_step(self, X: Any) -> tuple[Any, Any]:
-        return _innermost(self._first, X, "prediction_rigidity")
+        model, X = unwrap(self._first, X, method="prediction_rigidity")
+        return model, X
 
     def _fitted(self, picks: list[int]) -> Any:
         rows = np.concatenate([np.arange(self.n_train), self.n_train + np.array(picks, dtype=int)])

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+import warnings
+from typing import Any
 
 import numpy as np
-from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_feature_names_in,
+    _num_samples,
+    check_is_fitted,
+    validate_data,
+)
 
-from ..environments import Environments, as_environments, is_environments
-from ._pool import ArrayPool, BlockPool, Pool, collected, fingerprints
+from ..environments import (
+    Environments,
+    OutputMixin,
+    as_environments,
+    check_features,
+    is_environments,
+)
+from ._pool import (
+    ArrayPool,
+    BlockPool,
+    ObjectPool,
+    Pool,
+    collected,
+    fingerprints,
+    takes_objects,
+)
 
 
-class ChosenMixin:
+class ChosenMixin(OutputMixin):
     """Pools in, chosen members out, in the container they came in.
 
-    Expects `fit`, which sets `selected_idx_`, `n_candidates_` and `_fingerprints`.
+    Expects `fit`, which sets `sample_indices_`, `n_samples_` and `_fingerprints`.
     """
 
-    selected_idx_: np.ndarray
-    n_candidates_: int
-    n_features_in_: int
+    sample_indices_: np.ndarray
+    n_samples_: int
+    n_features_in_: int | None
     _fingerprints: np.ndarray
 
     def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
@@ -32,7 +51,8 @@ class ChosenMixin:
         X : array-like of shape (n_candidates, n_features), structures, callable or iterator
             The pool.
         y : None
-            Ignored.
+            Ignored. A warning says so where labels are given and fewer samples than these come
+            out: nothing that follows in a pipeline of scikit-learn could be fitted to both.
         **fit_params : dict
             As in `fit`.
 
@@ -40,6 +60,20 @@ class ChosenMixin:
         -------
         The chosen candidates in the container of `X`, in the order of their choice.
         """
+        rows = self._fit_transform(X, y, fit_params)
+        if y is not None and len(self.sample_indices_) != self.n_samples_:
+            name = type(self).__name__
+            warnings.warn(
+                f"{name} has chosen {len(self.sample_indices_)} of {self.n_samples_} samples and "
+                "leaves y as it is: a later step of the pipeline gets fewer samples than targets. "
+                f"Fit an estimator to the chosen ones by SubsetRegressor(estimator, {name}(...)) "
+                "as the last step, or take their targets as well by fit_resample",
+                UserWarning,
+                stacklevel=2,
+            )
+        return rows
+
+    def _fit_transform(self, X: Any, y: Any, fit_params: dict[str, Any]) -> Any:
         if hasattr(X, "__next__"):
             X = collected(X)
         return self.fit(X, y, **fit_params).transform(X)  # type: ignore[attr-defined]
@@ -71,14 +105,14 @@ class ChosenMixin:
         ValueError
             If there is not one label per candidate.
         """
-        rows = self.fit_transform(X, y, **fit_params)
+        rows = self._fit_transform(X, y, fit_params)
         if y is None:
             return rows, None
-        if _num_samples(y) != self.n_candidates_:
+        if _num_samples(y) != self.n_samples_:
             raise ValueError(
-                f"y must have one entry per candidate, {self.n_candidates_}, got {_num_samples(y)}"
+                f"y must have one entry per candidate, {self.n_samples_}, got {_num_samples(y)}"
             )
-        return rows, _safe_indexing(y, self.selected_idx_)
+        return rows, _safe_indexing(y, self.sample_indices_)
 
     def transform(self, X: Any) -> Any:
         """Return the chosen candidates out of the pool that the selector was fitted on.
@@ -96,14 +130,15 @@ class ChosenMixin:
         Raises
         ------
         ValueError
-            If this is not that pool. Its chosen members and its shape are compared.
+            If this is not that pool. Its shape and its chosen members are compared, of frames
+            their number.
         """
         check_is_fitted(self)
-        pool, chosen = self._pool(X, reset=False), self.selected_idx_
-        if len(pool) != self.n_candidates_:
+        pool, chosen = self._pool(X, reset=False), self.sample_indices_
+        if len(pool) != self.n_samples_:
             raise ValueError(
                 f"X has {len(pool)} samples, but this {type(self).__name__} was fitted on a pool "
-                f"of {self.n_candidates_}: transform returns the chosen members of that pool, and "
+                f"of {self.n_samples_}: transform returns the chosen members of that pool, and "
                 "nothing else (SubsetRegressor fits an estimator on them)"
             )
         rows = pool.take(chosen)
@@ -112,9 +147,14 @@ class ChosenMixin:
                 f"X is not the pool that this {type(self).__name__} was fitted on: the chosen "
                 "samples differ"
             )
+        if isinstance(rows, list):
+            return rows
         if isinstance(rows, Environments):
             return rows if isinstance(X, Environments) or callable(X) else list(rows)
-        return self._wrap(_safe_indexing(X, chosen) if hasattr(X, "columns") else rows)
+        rows = _safe_indexing(X, chosen) if hasattr(X, "columns") else rows
+        # A frame knows its columns, also where scikit-learn does not read their names.
+        names = list(rows.columns) if hasattr(rows, "columns") else self.get_feature_names_out()
+        return self._in_container(rows, names)
 
     def get_support(self, indices: bool = False, ordered: bool = False) -> np.ndarray:
         """Return which candidates were chosen.
@@ -132,9 +172,9 @@ class ChosenMixin:
         """
         check_is_fitted(self)
         if indices:
-            return self.selected_idx_.copy() if ordered else np.unique(self.selected_idx_)
-        mask = np.zeros(self.n_candidates_, dtype=bool)
-        mask[self.selected_idx_] = True
+            return self.sample_indices_.copy() if ordered else np.unique(self.sample_indices_)
+        mask = np.zeros(self.n_samples_, dtype=bool)
+        mask[self.sample_indices_] = True
         return mask
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -150,39 +190,13 @@ class ChosenMixin:
         ndarray of str
         """
         check_is_fitted(self)
-        names = FunctionTransformer(feature_names_out="one-to-one")
-        names.n_features_in_ = self.n_features_in_
-        if hasattr(self, "feature_names_in_"):
-            names.feature_names_in_ = self.feature_names_in_
-        return names.get_feature_names_out(input_features)
-
-    def set_output(self, *, transform: str | None = None) -> Self:
-        """Choose the container of the chosen rows of a matrix, as in scikit-learn.
-
-        Rows of a DataFrame stay one, with their index, unless something else is asked for;
-        structures are never put into a frame.
-
-        Parameters
-        ----------
-        transform : {"default", "pandas", "polars"}, default=None
-            None leaves the choice as it is.
-
-        Returns
-        -------
-        self : object
-            The selector.
-        """
-        if transform not in (None, "default", "pandas", "polars"):
-            raise ValueError(
-                f"transform must be 'default', 'pandas' or 'polars', got {transform!r}"
-            )
-        if transform is not None:
-            self._sklearn_output_config = {"transform": transform}
-        return self
+        return _check_feature_names_in(self, input_features)
 
     # --- internals -------------------------------------------------------------------------
 
     def _pool(self, X: Any, reset: bool = True) -> Pool:
+        if takes_objects(getattr(self, "estimator", None)) and not is_environments(X):
+            return ObjectPool(X)
         if callable(X):
             pool: Pool = BlockPool(X)
         elif hasattr(X, "__next__"):
@@ -190,6 +204,7 @@ class ChosenMixin:
         elif is_environments(X):
             pool = ArrayPool(as_environments(X, name="X"))
         else:
+            check_features(X)
             return ArrayPool(
                 validate_data(
                     self, X, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32]
@@ -205,15 +220,6 @@ class ChosenMixin:
                 f"{self.n_features_in_} features as input"
             )
         return pool
-
-    def _wrap(self, rows: Any) -> Any:
-        # A transformer that does nothing: scikit-learn's own way to wrap an array.
-        identity = FunctionTransformer(
-            feature_names_out=lambda *_: self.get_feature_names_out(), accept_sparse=True
-        )
-        if hasattr(self, "_sklearn_output_config"):
-            identity.set_output(**self._sklearn_output_config)
-        return identity.fit_transform(rows)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()  # type: ignore[misc]

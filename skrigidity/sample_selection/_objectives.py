@@ -8,151 +8,68 @@ come multiplied by ``total = s2 + b``, which spares divisions.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
+Gain = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
-class Objective(ABC):
+
+@dataclass(frozen=True)
+class Objective:
     """A function of the targets' variances, with weights that add up to 1.
 
     Attributes
     ----------
+    value : callable
+        The objective from variances along the last axis, and weights.
+    gain : callable
+        Its improvement per row of reductions, from reductions and what remains, both times the
+        third argument, from variances and weights; may overwrite the first two.
     sign : float
         1 if it is to rise, -1 if it is to fall.
-    least : float
-        Least size to which its errors are compared: logarithms pass through 0.
     linear : bool
         Whether gains need nothing but the reductions.
     """
 
-    sign = 1.0
-    least = 0.0
-    linear = False
-
-    @abstractmethod
-    def value(self, v: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Return the objective for variances along the last axis."""
-
-    @abstractmethod
-    def gain(
-        self,
-        x: np.ndarray,
-        rest: np.ndarray,
-        total: np.ndarray,
-        v: np.ndarray,
-        weight: np.ndarray,
-    ) -> np.ndarray:
-        """Return its improvement per row of reductions `x`; may overwrite `x` and `rest`."""
-
-    @abstractmethod
-    def slope(self, rest: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Return the size of its derivative by every variance."""
+    value: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    gain: Gain
+    sign: float = 1.0
+    linear: bool = False
 
 
-class Mean(Objective):
-    """Mean rigidity, the objective of the paper (section 4.1)."""
-
-    def value(self, v: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Return the mean of 1 / v."""
-        return (1 / v) @ weight
-
-    def gain(
-        self,
-        x: np.ndarray,
-        rest: np.ndarray,
-        total: np.ndarray,
-        v: np.ndarray,
-        weight: np.ndarray,
-    ) -> np.ndarray:
-        """Return the mean of ``1 / rest - 1 / v``."""
-        x /= rest
-        return x @ (weight / v)
-
-    def slope(self, rest: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Return weight over the square of the variance."""
-        return weight / rest**2
+def _mean_gain(
+    x: np.ndarray, rest: np.ndarray, total: np.ndarray, v: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    x /= rest
+    return x @ (weight / v)
 
 
-class LogMean(Objective):
-    """Mean logarithm of the rigidity."""
-
-    least = 1.0
-
-    def value(self, v: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Return the mean of ``-log(v)``."""
-        return -np.log(v) @ weight
-
-    def gain(
-        self,
-        x: np.ndarray,
-        rest: np.ndarray,
-        total: np.ndarray,
-        v: np.ndarray,
-        weight: np.ndarray,
-    ) -> np.ndarray:
-        """Return the mean of ``log(v / rest)``."""
-        x /= rest
-        return np.log1p(x, out=x) @ weight
-
-    def slope(self, rest: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Return weight over variance."""
-        return weight / rest
+def _log_mean_gain(
+    x: np.ndarray, rest: np.ndarray, total: np.ndarray, v: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    x /= rest
+    return np.log1p(x, out=x) @ weight
 
 
-class Min(Objective):
-    """The least rigidity of any target."""
-
-    def value(self, v: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Return one over the largest variance."""
-        return 1 / v.max(axis=-1)
-
-    def gain(
-        self,
-        x: np.ndarray,
-        rest: np.ndarray,
-        total: np.ndarray,
-        v: np.ndarray,
-        weight: np.ndarray,
-    ) -> np.ndarray:
-        """Return how much it rises."""
-        return total / rest.max(axis=-1) - 1 / v.max()
-
-    def slope(self, rest: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Return 1 / v**2 where v is the largest."""
-        largest = rest.max(axis=-1, keepdims=True)
-        return np.where(rest == largest, 1 / largest**2, 0.0)
+def _min_gain(
+    x: np.ndarray, rest: np.ndarray, total: np.ndarray, v: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    return total / rest.max(axis=-1) - 1 / v.max()
 
 
-class Variance(Objective):
-    """Mean variance, 1 / R: A-optimal on the targets."""
-
-    sign = -1.0
-    linear = True
-
-    def value(self, v: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Return the mean of v."""
-        return v @ weight
-
-    def gain(
-        self,
-        x: np.ndarray,
-        rest: np.ndarray,
-        total: np.ndarray,
-        v: np.ndarray,
-        weight: np.ndarray,
-    ) -> np.ndarray:
-        """Return by how much it falls."""
-        return (x @ weight) / total
-
-    def slope(self, rest: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Return the weights."""
-        return np.broadcast_to(weight, rest.shape)
+def _variance_gain(
+    x: np.ndarray, rest: np.ndarray, total: np.ndarray, v: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    return (x @ weight) / total
 
 
 OBJECTIVES: dict[str, Objective] = {
-    "mean": Mean(),
-    "log_mean": LogMean(),
-    "min": Min(),
-    "variance": Variance(),
+    # The objective of the paper (section 4.1).
+    "mean": Objective(lambda v, weight: (1 / v) @ weight, _mean_gain),
+    "log_mean": Objective(lambda v, weight: -np.log(v) @ weight, _log_mean_gain),
+    "min": Objective(lambda v, weight: 1 / v.max(axis=-1), _min_gain),
+    # A-optimal on the targets.
+    "variance": Objective(lambda v, weight: v @ weight, _variance_gain, -1.0, True),
 }

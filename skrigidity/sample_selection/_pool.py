@@ -9,16 +9,17 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils import check_array
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import check_array, get_tags
 
 from ..environments import Environments, as_environments, is_environments
-from ..hessian._rows import block_rows
+from ..hessian import block_rows
 
 
 class Pool(ABC):
     """Candidates that can be gone through in blocks, as often as wanted."""
 
-    n_features: int
+    n_features: int | None
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -44,7 +45,7 @@ class ArrayPool(Pool):
 
     def blocks(self) -> Iterator[tuple[slice, Any]]:
         """Iterate over slices of the object."""
-        step = block_rows(self.n_features)
+        step = block_rows(self.n_features or 1)
         for start in range(0, len(self), step):
             piece = slice(start, min(start + step, len(self)))
             yield piece, self.X[piece]
@@ -52,6 +53,21 @@ class ArrayPool(Pool):
     def take(self, indices: Any) -> Any:
         """Return rows of the object."""
         return self.X[np.asarray(indices, dtype=np.intp)]
+
+
+class ObjectPool(ArrayPool):
+    """A pool of objects that only its model knows how to read, such as frames."""
+
+    def __init__(self, X: Any) -> None:
+        self.X = list(X)
+        self.n_features = None
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def take(self, indices: Any) -> Any:
+        """Return some of the objects."""
+        return [self.X[i] for i in indices]
 
 
 class BlockPool(Pool):
@@ -83,8 +99,7 @@ class BlockPool(Pool):
             raise TypeError(
                 f"X: the function must return an iterable of blocks, got {type(blocks).__name__}"
             )
-        for number, block in enumerate(blocks):
-            block = checked(block, f"block {number} of X", self.n_features or None)
+        for block in checked_blocks(blocks):
             self.n_features = int(block.shape[1])
             stop = start + int(block.shape[0])
             if self.n is not None and stop > self.n:
@@ -113,12 +128,18 @@ class BlockPool(Pool):
         return stacked(found)[np.argsort(np.concatenate(where), kind="stable")]
 
 
+def checked_blocks(blocks: Any) -> Iterator[Any]:
+    """Check block after block; their numbers of features must be the same."""
+    width = None
+    for number, block in enumerate(blocks):
+        block = checked(block, f"block {number} of X", width)
+        width = int(block.shape[1])
+        yield block
+
+
 def collected(blocks: Iterator[Any]) -> Any:
     """Return the blocks of an iterator, which can be gone through once only, as one object."""
-    made: list[Any] = []
-    for number, block in enumerate(blocks):
-        width = int(made[0].shape[1]) if made else None
-        made.append(checked(block, f"block {number} of X", width))
+    made = list(checked_blocks(blocks))
     if not made:
         raise ValueError("X: the iterator returned no block")
     return stacked(made)
@@ -157,6 +178,9 @@ def checked(X: Any, name: str, n_features: int | None = None) -> Any:
         X = named_check(X, name, accept_sparse="csr", dtype=[np.float64, np.float32])
     if n_features is not None and X.shape[1] != n_features:
         raise ValueError(f"{name} has {X.shape[1]} features, expected {n_features} as in the pool")
+    numbers = X.values if isinstance(X, Environments) else X.data if sp.issparse(X) else X
+    if max(float(numbers.max(initial=0)), -float(numbers.min(initial=0))) > 1e150:
+        raise ValueError(f"{name} must have entries up to 1e150: scale its features")
     return X
 
 
@@ -173,13 +197,46 @@ def named_check(values: Any, name: str, **options: Any) -> Any:
 
 def fingerprints(X: Any) -> np.ndarray:
     """Return a hash of every sample, the same for equal numbers in whatever container."""
-    if isinstance(X, Environments):
-        rows: Any = X
-    else:
-        rows = X.toarray() if sp.issparse(X) else np.asarray(X)
-    out = np.empty(len(rows), dtype="S16")
-    for i, row in enumerate(rows):
-        # Adding 0 makes -0 what it equals.
-        data = np.ascontiguousarray(row, dtype=np.float64) + 0.0
-        out[i] = hashlib.blake2b(data.tobytes(), digest_size=8).hexdigest().encode()
-    return out
+    if isinstance(X, list):  # objects, which nothing is known of
+        return np.zeros(len(X), dtype="S16")
+    rows = X.toarray() if sp.issparse(X) else X
+    # Adding 0 makes -0 what it equals.
+    data = ((np.ascontiguousarray(row, dtype=np.float64) + 0.0).tobytes() for row in rows)
+    hashes = [hashlib.blake2b(each, digest_size=8).hexdigest().encode() for each in data]
+    return np.array(hashes, dtype="S16")
+
+
+def weights(values: Any, n: int, name: str) -> np.ndarray:
+    """Return weights that are not negative, one per sample; 1 where there are none."""
+    if values is None:
+        return np.ones(n)
+    values = named_check(values, name, ensure_2d=False, dtype=np.float64)
+    if values.shape != (n,):
+        raise ValueError(f"{name} must have shape ({n},), got {values.shape}")
+    if (values < 0).any():
+        raise ValueError(f"{name} must have no negative entry")
+    return values
+
+
+def positive(values: Any, n: int, name: str) -> np.ndarray:
+    """Return weights that are positive throughout; 1 where there are none."""
+    values = weights(values, n, name)
+    if not values.all():
+        raise ValueError(f"{name} must be positive throughout")
+    return values
+
+
+def on_disk(X: Any) -> bool:
+    """Tell whether an array, or what it is a view of, is a memory map."""
+    while X is not None:
+        if isinstance(X, np.memmap):
+            return True
+        X = getattr(X, "values", getattr(X, "base", None))
+    return False
+
+
+def takes_objects(estimator: Any) -> bool:
+    """Tell whether an estimator takes what is no matrix, such as frames."""
+    if isinstance(estimator, FrozenEstimator):
+        estimator = estimator.estimator
+    return hasattr(estimator, "fit") and not get_tags(estimator).input_tags.two_d_array

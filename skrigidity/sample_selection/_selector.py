@@ -12,9 +12,10 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._extras import import_extra
+from ._candidates import numbered
 from ._chosen import ChosenMixin
 from ._pool import Pool, fingerprints
-from ._problem import Problem, Selection
+from ._problem import Selection
 
 
 class PRSelector(  # type: ignore[call-arg]
@@ -33,18 +34,13 @@ class PRSelector(  # type: ignore[call-arg]
     n_to_select : int, float or None, default=None
         Number of picks, or their share of the pool. None: as many as `threshold` or `budget`
         take, or half the pool without either. With `replace`, a threshold alone is no limit.
-    alpha : float, default=1.0
-        Regularization strength of the ridge regression that is to be fitted.
-    regularizer : array-like of shape (n_features,) or (n_features, n_features), default=None
-        Its matrix Gamma, or the diagonal; None is the identity.
-    fit_intercept : bool, default=True
-        Whether it has an intercept.
-    aggregate : {"mean", "sum"}, default="mean"
-        How the environments of a structure make up its features.
-    estimator : RigidRidge, RigidRidgeCV, ComponentRidge or RigidKernelRidge, default=None
-        The model to select under, instead of the four parameters above. A fitted one brings its
-        Hessian (wrap it in `sklearn.frozen.FrozenEstimator` wherever the selector is cloned),
-        another one its parameters.
+    alpha : float, default=None
+        Regularization strength of the `RigidRidge` to select under; 1.0 where there is no
+        `estimator` either.
+    estimator : RigidRidge, ComponentRidge, RigidKernelRidge or fitted model, default=None
+        The model to select under, instead of `alpha`. A fitted one, of any kind that has
+        rigidities, brings its Hessian (wrap it in `sklearn.frozen.FrozenEstimator` wherever the
+        selector is cloned), another one its parameters.
     objective : {"mean", "log_mean", "min", "variance", "information"}, default="mean"
         What to improve: the mean rigidity R of the targets, the mean of log R, the least R, the
         mean of 1/R (A-optimal), or the information about the targets' predictions (half the
@@ -65,10 +61,11 @@ class PRSelector(  # type: ignore[call-arg]
     warm_start : bool, default=False
         Whether `fit` continues after the picks of the last one, on the same pool.
     storage : {"auto", "float64", "float32"} or None, default="auto"
-        How the whitened pool is kept. "float32" halves the memory; close calls are settled in
-        float64, and where it cannot resolve the noise, the pool is read again. None keeps
-        nothing and reads the pool again for every pick. "auto" is
-        None for memory maps, sparse matrices and functions that return blocks, else "float64".
+        How the whitened pool is kept. "float32" halves the memory, with some five digits of every
+        gain left; where it cannot resolve the noise, the pool is read again. None keeps nothing
+        and reads the pool again for every pick. "auto" is None for memory maps, sparse matrices
+        and functions that return blocks, else "float64". Candidates of several rows are always
+        kept in memory, in float64.
     X_target, target_weight, X_train, train_weight : array-like, default=None
         Defaults for the parameters of `fit` of the same names. Here, a search or
         cross-validation never slices them, whatever their length, and no earlier step of a
@@ -96,7 +93,11 @@ class PRSelector(  # type: ignore[call-arg]
     total_cost_ : float
         Cost of all picks.
     n_candidates_ : int
-        Size of the pool.
+        Number of candidates.
+    n_samples_ : int
+        Size of the pool, which is the same where there are no groups.
+    sample_indices_ : ndarray of int
+        Samples of the pool that have been chosen: those of `selected_idx_`, in the same order.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
@@ -114,8 +115,17 @@ class PRSelector(  # type: ignore[call-arg]
     numbers. Where variances fall by more than six orders of magnitude, they have lost too many
     digits: the Hessian is then factorized with the picks so far, and everything whitened anew.
 
-    Ties go to the lowest index. Gains of the mean rigidity need not diminish from pick to pick:
-    candidates may be worth more together than alone, which greedy selection cannot foresee.
+    Ties go to the lowest index. Ties are gains that agree to 1e-10 of the largest; where the
+    objective falls ("variance"), to 1e-10 of what is left of it, as far as rounding allows.
+
+    Gains of the mean rigidity need not diminish from pick to pick: candidates may be worth more
+    together than alone, which greedy selection cannot foresee.
+
+    A candidate may be several rows of the model: samples of one label in `groups`, or a frame of
+    an `estimator` that is fitted to energies, forces and stresses, each with a weight of its own.
+    All of its rows are added at once: k rows take the diagonal of
+    :math:`A^T (I + B B^T)^{-1} A` off the variances, B being their whitened rows and A their
+    covariances with the targets.
 
     References
     ----------
@@ -144,10 +154,7 @@ class PRSelector(  # type: ignore[call-arg]
             Interval(Real, 0, 1, closed="right"),
             None,
         ],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "regularizer": ["array-like", None],
-        "fit_intercept": ["boolean"],
-        "aggregate": [StrOptions({"mean", "sum"})],
+        "alpha": [Interval(Real, 0, None, closed="left"), None],
         "estimator": "no_validation",
         "objective": [StrOptions({"mean", "log_mean", "min", "variance", "information"})],
         "level": [StrOptions({"global", "local", "component"})],
@@ -169,10 +176,7 @@ class PRSelector(  # type: ignore[call-arg]
         self,
         n_to_select: Any = None,
         *,
-        alpha: float = 1.0,
-        regularizer: Any = None,
-        fit_intercept: bool = True,
-        aggregate: str = "mean",
+        alpha: float | None = None,
         estimator: Any = None,
         objective: str = "mean",
         level: str = "global",
@@ -191,9 +195,6 @@ class PRSelector(  # type: ignore[call-arg]
     ) -> None:
         self.n_to_select = n_to_select
         self.alpha = alpha
-        self.regularizer = regularizer
-        self.fit_intercept = fit_intercept
-        self.aggregate = aggregate
         self.estimator = estimator
         self.objective = objective
         self.level = level
@@ -216,6 +217,7 @@ class PRSelector(  # type: ignore[call-arg]
         X: Any,
         y: Any = None,
         *,
+        groups: Any = None,
         X_target: Any = None,
         target_weight: Any = None,
         X_train: Any = None,
@@ -233,6 +235,9 @@ class PRSelector(  # type: ignore[call-arg]
             always the same ones; or an iterator over blocks, which is collected in memory.
         y : None
             Ignored: labels play no part.
+        groups : array-like of shape (n_samples,), default=None
+            Samples of one label are one candidate: they are chosen together. Candidates are
+            numbered in the order of their first samples. None: every sample is a candidate.
         X_target : array-like of shape (n_targets, n_features) or structures, default=None
             What is to be predicted firmly; with ``level="local"`` a matrix is a row per
             environment. None: the pool itself.
@@ -261,28 +266,30 @@ class PRSelector(  # type: ignore[call-arg]
             (``alpha=0``) for which covariances are needed.
         """
         pool = self._pool(X)
-        problem = Problem(
-            pool=pool,
-            sample=_first(X, pool),
-            X_target=_given(X_target, self.X_target),
-            target_weight=_given(target_weight, self.target_weight),
-            X_train=_given(X_train, self.X_train),
-            train_weight=_given(train_weight, self.train_weight),
-            cost=cost,
-            candidate_weight=candidate_weight,
-            earlier=self._earlier(pool),
-        )
+        data = {
+            "X_target": X_target,
+            "target_weight": target_weight,
+            "X_train": X_train,
+            "train_weight": train_weight,
+        }
+        data = {name: getattr(self, name) if d is None else d for name, d in data.items()}
+        data |= {"cost": cost, "candidate_weight": candidate_weight}
+        data["groups"] = numbered(groups, len(pool))
         with _progress(self) as tick:
-            result = Selection(self, problem).run(tick)
-        self.n_candidates_ = len(pool)
-        self.selected_idx_ = np.array(result.course.picks, dtype=np.intp)
-        self.objective_path_ = np.array(result.course.path)
-        self.gains_ = np.array(result.course.gains)
-        self.target_rigidity_ = result.rigidity
-        self.n_unmovable_targets_ = result.n_unmovable
-        self.total_cost_ = result.cost
+            run = Selection(self, pool, _first(X, pool), data, self._earlier(pool)).run(tick)
+        self.n_samples_, self.n_candidates_ = len(pool), run.n_candidates
+        self.selected_idx_ = np.array(run.path.picks, dtype=np.intp)
+        self.sample_indices_ = self.selected_idx_
+        if groups is not None:
+            members = [np.flatnonzero(data["groups"] == p) for p in run.path.picks]
+            self.sample_indices_ = np.concatenate([self.selected_idx_[:0], *members])
+        self.objective_path_ = np.array(run.path.objective)
+        self.gains_ = np.array(run.path.gains)
+        self.target_rigidity_ = run.target_rigidity
+        self.n_unmovable_targets_ = run.n_unmovable
+        self.total_cost_ = float(run.cost[run.path.picks].sum())
         self._objective = self.objective
-        self._fingerprints = fingerprints(pool.take(self.selected_idx_))
+        self._fingerprints = fingerprints(pool.take(self.sample_indices_))
         return self
 
     # --- internals -------------------------------------------------------------------------
@@ -291,8 +298,8 @@ class PRSelector(  # type: ignore[call-arg]
         """Return what an earlier fit has found, for a warm start."""
         if not (self.warm_start and hasattr(self, "selected_idx_")):
             return None
-        if len(pool) != self.n_candidates_ or not np.array_equal(
-            fingerprints(pool.take(self.selected_idx_)), self._fingerprints
+        if len(pool) != self.n_samples_ or not np.array_equal(
+            fingerprints(pool.take(self.sample_indices_)), self._fingerprints
         ):
             raise ValueError(
                 "X is not the pool of the last fit, which warm_start=True continues: set "
@@ -310,10 +317,6 @@ def _progress(selector: PRSelector) -> Iterator[Callable[[], object]]:
     tqdm = import_extra("tqdm", extra="progress", needed_by="PRSelector(progress_bar=True)")
     with tqdm.tqdm(desc=type(selector).__name__, unit="pick") as bar:
         yield bar.update
-
-
-def _given(argument: Any, default: Any) -> Any:
-    return default if argument is None else argument
 
 
 def _first(X: Any, pool: Pool) -> Any:

@@ -4,18 +4,53 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from ..hessian._factor import EPS
+from ..hessian import EPS
 
 # Variances lose digits as they fall: when rounding may have brought in this relative error, they
 # are computed anew. Of less precise products with the pool, less can be asked in between.
 _TOLERATED, _TOLERATED_COARSE = 1e-10, 1e-4
-# Errors of a few roundings, in units of eps and of the variances before.
-ROUNDINGS = 16.0
+# Squares of variances up to this are finite.
+_LARGEST = 1e150
 # Where rounding errors come this near to the noise, what a pick leaves of a target may cancel.
 _CANCELS = 2e-12
+
+
+@dataclass
+class Step:
+    """What adding one candidate to the data does, one of its rows after the other.
+
+    Attributes
+    ----------
+    own : int or None
+        Number of the row in the pool, where the candidate is one row of it.
+    noise, b : ndarray of shape (k,)
+        Noise and variance of every row, given those before.
+    u : ndarray of shape (k, n_rows)
+        Covariances with all rows of the pool, given those before.
+    targets : ndarray of shape (k, n_targets) or None
+        Covariances with the targets.
+    extra : ndarray of shape (m, n_rows) or None
+        What else the scores need to follow, see there.
+    extra_b : ndarray or None
+        The same of the rows themselves, (k, k) or (m,).
+    """
+
+    own: int | None
+    noise: np.ndarray
+    b: np.ndarray
+    u: np.ndarray
+    targets: np.ndarray | None = None
+    extra: np.ndarray | None = None
+    extra_b: Any = None
+
+    @property
+    def total(self) -> np.ndarray:
+        """Variances of the observed values."""
+        return self.noise + self.b
 
 
 @dataclass
@@ -24,14 +59,16 @@ class State:
 
     Attributes
     ----------
-    noise : ndarray of shape (n_candidates,)
-        One over the weight of every candidate, inf for weight 0.
-    b : ndarray of shape (n_candidates,)
-        Variances of the candidates.
+    noise : ndarray of shape (n_rows,)
+        One over the weight of every row of the pool.
+    b : ndarray of shape (n_rows,)
+        Variances of the rows of the pool.
     v : ndarray of shape (n_targets,)
         Variances of the targets.
-    second : ndarray
+    second : ndarray, or list of ndarray
         What the scores need besides: covariances with the targets, or sums over these.
+    gram : list of ndarray of shape (m, k, k)
+        Covariances within candidates of several rows, those of k rows together.
     b_start, v_start : ndarray
         Variances when they were last computed from scratch.
     eps : float
@@ -41,23 +78,42 @@ class State:
     noise: np.ndarray
     b: np.ndarray = field(default_factory=lambda: np.empty(0))
     v: np.ndarray = field(default_factory=lambda: np.empty(0))
-    second: np.ndarray = field(default_factory=lambda: np.empty(0))
+    second: Any = None
+    gram: list[np.ndarray] = field(default_factory=list)
     b_start: np.ndarray = field(default_factory=lambda: np.empty(0))
     v_start: np.ndarray = field(default_factory=lambda: np.empty(0))
     eps: float = EPS
-    _largest: float = 0.0
 
     def start(self) -> None:
-        """Take the present variances as those computed from scratch."""
+        """Take the present variances as those computed from scratch.
+
+        Raises
+        ------
+        ValueError
+            If they are so large or small that their products are no numbers.
+        """
+        least = self.v.min(initial=1.0, where=self.v > 0)
+        largest = max(self.b.max(initial=0.0), self.v.max(initial=0.0), 1 / least)
+        if not largest < _LARGEST:
+            raise ValueError(
+                "X and X_target must have variances under the model between 1e-150 and 1e150, the "
+                "noise being 1: scale their features"
+            )
         self.b_start, self.v_start = self.b.copy(), self.v.copy()
         self._largest = float((self.b / self.noise).max())
 
-    def follow(self, p: int, u: np.ndarray) -> None:
-        """Take off the variances of the candidates what candidate p, with covariances u, does."""
-        noise, b = self.noise[p], self.b[p]
-        self.b -= u * (u / (noise + b))
+    def follow(self, step: Step) -> None:
+        """Take off all variances what a step does."""
+        if step.targets is not None:
+            for row, b, noise in zip(step.targets, step.b, step.noise, strict=True):
+                x = row**2 / (noise + b)
+                # The lower bound is exact for targets that are multiples of the row.
+                self.v = np.maximum(self.v - x, x * (noise / b) if b * _LARGEST > noise else 0.0)
+        for u, total in zip(step.u, step.total, strict=True):
+            self.b -= u * (u / total)
         np.maximum(self.b, 0.0, out=self.b)
-        self.b[p] = noise * (b / (noise + b))
+        if step.own is not None:
+            self.b[step.own] = step.noise[0] * (step.b[0] / step.total[0])
 
     @property
     def cancels(self) -> bool:
@@ -65,70 +121,71 @@ class State:
         return self._largest * self.eps > _CANCELS
 
     @property
-    def error(self) -> float:
-        """Bound of the relative errors that rounding has brought into what any pick leaves."""
-        least = np.maximum(self.v, EPS**2 * self.v_start + np.finfo(float).tiny)
-        fallen = float((self.v_start / least).max())
-        return 4 * ROUNDINGS * self.eps * fallen * (1 + self._largest)
-
-    @property
-    def _used_up(self) -> float:
+    def used_up(self) -> float:
+        """Share of a variance at which its digits are used up."""
         return max(EPS / _TOLERATED, self.eps / _TOLERATED_COARSE)
 
     def dropped(self) -> bool:
-        """Tell whether any variance has fallen so far that its digits are used up."""
-        return bool((self._used_up * self.v_start > 2 * self.v).any())
-
-    def stale(self, p: int) -> bool:
-        """Tell whether rounding since the start counts against the variance of a candidate."""
-        return bool(self._used_up * self.b_start[p] > self.noise[p] + self.b[p])
+        """Tell whether any target's variance has fallen so far that its digits are used up."""
+        return bool((self.used_up * self.v_start > 2 * self.v).any())
 
 
 class Posterior(ABC):
     """Covariances under the training data and all picks.
 
-    Attributes
+    Parameters
     ----------
     state : State
-        Present variances.
+        Present variances, yet to be computed.
+    targets : list or None
+        Predictions to be pinned, as the model gives them; None for the pool itself.
+    target_weight : ndarray of shape (n_targets,)
+        Weights of the targets.
+    kind : {"targets", "trace", "information"}
+        Which ``state.second`` is wanted.
     picks : list of int
         Candidates chosen so far.
+
+    Attributes
+    ----------
     kept : ndarray of bool of shape (n_targets,)
         Targets whose prediction can move, known after the first `refresh`.
     weight : ndarray
         Weights that go with ``state.v``, which add up to 1.
     """
 
-    state: State
-    picks: list[int]
     kept: np.ndarray
     weight: np.ndarray
+
+    def __init__(
+        self, state: State, targets: Any, target_weight: np.ndarray, kind: str, picks: list[int]
+    ) -> None:
+        self.state = state
+        self.picks = list(picks)
+        self._targets = targets
+        self._target_weight = target_weight
+        self._kind = kind
 
     @abstractmethod
     def refresh(self) -> None:
         """Compute all variances from scratch."""
 
-    @abstractmethod
-    def condition(self, p: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Add candidate p to the data.
+    def _keep(self, v: np.ndarray) -> None:
+        """Leave out targets that cannot move: they have R = inf, whatever is added."""
+        if not hasattr(self, "kept"):
+            self.kept = v > 0
+        if not self.kept.any():
+            raise ValueError("X_target has no prediction that can move: all have R = inf")
 
-        Returns
-        -------
-        u : ndarray of shape (n_candidates,)
-            Its covariances with all candidates before.
-        extra : ndarray of shape (n_candidates,) or None
-            What else the scores need to follow.
-        """
+    def _set_weight(self) -> None:
+        kept = self._target_weight[self.kept]
+        self.weight = kept / kept.sum()
+
+    @abstractmethod
+    def step(self, p: int) -> Step:
+        """Add candidate p to the data; return what that does to everything before."""
 
     @property
     @abstractmethod
     def fresh(self) -> bool:
-        """Whether nothing has happened since the last computation from scratch."""
-
-    def vectors(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return some candidates and all targets as vectors whose products are covariances.
-
-        The squares of the targets add up to the variances that ``state.second`` is about. None
-        where there are no such vectors.
-        """
-        return None
+        """Whether nothing is gained by a computation from scratch."""

@@ -64,11 +64,11 @@ def as_strategy(name: str, given: Any, n_pool: int, n_picks: int) -> Strategy:
                 f"strategies[{name!r}] must be 'random', 'farthest', a mask of candidates, a "
                 f"selector or a function, got {given!r}"
             )
-        return _farthest if given == "farthest" else _Random(np.arange(n_pool))
+        return _farthest if given == "farthest" else _random(np.arange(n_pool))
     if hasattr(given, "fit") or hasattr(given, "fit_resample"):
-        return _Selector(given)
+        return lambda task, generators: [_selected(given, task)]
     if callable(given):
-        return _Function(given)
+        return lambda task, generators: [given(task.X_pool, task.n_picks, g) for g in generators]
     mask = np.asarray(given)
     if mask.dtype != bool or mask.ndim != 1:
         raise TypeError(
@@ -80,48 +80,35 @@ def as_strategy(name: str, given: Any, n_pool: int, n_picks: int) -> Strategy:
             f"strategies[{name!r}] must be a mask of the {n_pool} candidates with at least "
             f"n_picks={n_picks} of them, got {mask.sum()} of {len(mask)}"
         )
-    return _Random(np.flatnonzero(mask))
+    return _random(np.flatnonzero(mask))
 
 
-class _Random:
-    def __init__(self, among: np.ndarray) -> None:
-        self.among = among
-
-    def __call__(self, task: Task, generators: list[np.random.RandomState]) -> list[Any]:
-        return [g.choice(self.among, task.n_picks, replace=False) for g in generators]
+def _random(among: np.ndarray) -> Strategy:
+    return lambda task, generators: [
+        g.choice(among, task.n_picks, replace=False) for g in generators
+    ]
 
 
-class _Function:
-    def __init__(self, function: Any) -> None:
-        self.function = function
-
-    def __call__(self, task: Task, generators: list[np.random.RandomState]) -> list[Any]:
-        return [self.function(task.X_pool, task.n_picks, g) for g in generators]
-
-
-class _Selector:
-    def __init__(self, selector: Any) -> None:
-        self.selector = selector
-
-    def __call__(self, task: Task, generators: list[np.random.RandomState]) -> list[Any]:
-        selector = clone(self.selector)
-        own = selector.get_params(deep=False)
-        if "n_to_select" in own:
-            selector.set_params(n_to_select=task.n_picks)
-        brings_data = isinstance(own.get("estimator"), FrozenEstimator)
-        if "estimator" in own and own["estimator"] is None:
-            selector.set_params(estimator=FrozenEstimator(task.model))
-            brings_data = True
-        known = {"X_target": task.X_target, "X_train": None if brings_data else task.X_train}
-        params = {
-            name: X
-            for name, X in known.items()
-            if X is not None
-            and own.get(name) is None
-            and selection_method(selector) == "fit"
-            and has_fit_parameter(selector, name)
-        }
-        return [fit_selector(selector, task.X_pool, None, params)[1][: task.n_picks]]
+def _selected(given: Any, task: Task) -> np.ndarray:
+    """Return what a selector selects."""
+    selector = clone(given)
+    own = selector.get_params(deep=False)
+    if "n_to_select" in own:
+        selector.set_params(n_to_select=task.n_picks)
+    brings_data = isinstance(own.get("estimator"), FrozenEstimator)
+    if "estimator" in own and own["estimator"] is None and own.get("alpha") is None:
+        selector.set_params(estimator=FrozenEstimator(task.model))
+        brings_data = True
+    known = {"X_target": task.X_target, "X_train": None if brings_data else task.X_train}
+    params = {
+        name: X
+        for name, X in known.items()
+        if X is not None
+        and own.get(name) is None
+        and selection_method(selector) == "fit"
+        and has_fit_parameter(selector, name)
+    }
+    return fit_selector(selector, task.X_pool, None, params)[1][: task.n_picks]
 
 
 def _farthest(task: Task, generators: list[np.random.RandomState]) -> list[Any]:

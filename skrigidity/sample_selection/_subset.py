@@ -18,8 +18,11 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_method_params, check_is_fitted
 
-from ..linear_model._delegating import DelegatingMixin, _inner_has
+from ..kernel_ridge import RigidKernelRidge
+from ..linear_model import RigidRidge
+from ..with_rigidity import DelegatingMixin, estimator_has
 from ._any_selector import fit_selector, selection_method
+from ._selector import PRSelector
 
 
 def _of_estimator(name: str) -> Any:
@@ -31,7 +34,7 @@ def _of_estimator(name: str) -> Any:
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"Return what `{name}` of the fitted estimator returns; same parameters."
-    return available_if(_inner_has(name))(method)
+    return available_if(estimator_has(name))(method)
 
 
 class SubsetRegressor(DelegatingMixin, MetaEstimatorMixin, BaseEstimator):
@@ -46,9 +49,11 @@ class SubsetRegressor(DelegatingMixin, MetaEstimatorMixin, BaseEstimator):
     estimator : estimator
         Regressor (or classifier), fitted to the chosen rows of `X` and `y`. It is cloned.
     selector : selector, sampler or Pipeline
-        Chooses among the rows of `X`: a `PRSelector`, one of scikit-matter's selectors of samples
-        (FPS, CUR, …), one of imbalanced-learn's samplers that pick samples, or another object
-        with `selected_idx_`, `sample_indices_` or ``get_support(indices=True)``. At the end of a
+        Chooses among the rows of `X`: a `PRSelector` (one that has neither `alpha` nor
+        `estimator` selects under the estimator here, see Notes), one of scikit-matter's selectors
+        of samples (FPS, CUR, …), one of imbalanced-learn's samplers that pick samples, or another
+        object with `sample_indices_`, `selected_idx_` or ``get_support(indices=True)``. At the
+        end of a
         `Pipeline`, its earlier steps serve the selection alone: the estimator is fitted to the
         rows of `X` as they are. It is cloned.
 
@@ -83,6 +88,12 @@ class SubsetRegressor(DelegatingMixin, MetaEstimatorMixin, BaseEstimator):
     ``PRSelector(X_target=...)``, are never transformed: they are features of the kind that reach
     it.
 
+    A `PRSelector` without `alpha` and `estimator` is given the estimator that its choice is for,
+    where it can select under that before it is fitted and both see the same features: a
+    `RigidRidge`, `ComponentRidge` or `RigidKernelRidge`, neither of the two inside a pipeline.
+    Elsewhere it keeps its default, a `RigidRidge` with alpha 1: give it an `alpha` or an
+    `estimator` of its own.
+
     The labels of samples that are not chosen are not looked at, unless by the selector: NaN for
     those that are yet to be computed is fine with a `PRSelector`.
 
@@ -106,7 +117,7 @@ class SubsetRegressor(DelegatingMixin, MetaEstimatorMixin, BaseEstimator):
     >>> rng = np.random.default_rng(0)
     >>> X = rng.standard_normal((60, 4))
     >>> y = X @ [1.0, 2.0, 0.0, -1.0] + 0.1 * rng.standard_normal(60)
-    >>> subset = SubsetRegressor(RigidRidge(alpha=0.1), PRSelector(10, alpha=0.1))
+    >>> subset = SubsetRegressor(RigidRidge(alpha=0.1), PRSelector(10))
     >>> subset.fit(X, y).selected_idx_
     array([ 8, 47, 18, 42, 54, 27, 58, 10, 17, 59])
     >>> subset.prediction_rigidity(X[:3]).round(2)
@@ -168,13 +179,21 @@ class SubsetRegressor(DelegatingMixin, MetaEstimatorMixin, BaseEstimator):
             for_estimator = routed.estimator.fit
             for_selector = routed.selector[selection_method(self.selector)]
         X, y = indexable(X, y)
-        self.selector_, self.selected_idx_ = fit_selector(self.selector, X, y, for_selector)
+        self.selector_, self.selected_idx_ = fit_selector(self._selector(), X, y, for_selector)
         self.estimator_ = clone(self.estimator).fit(
             _safe_indexing(X, self.selected_idx_),
             None if y is None else _safe_indexing(y, self.selected_idx_),
             **_check_method_params(X, for_estimator, self.selected_idx_),
         )
         return self
+
+    def _selector(self) -> Any:
+        """Return the selector, with the estimator to select under where it has none."""
+        selector = self.selector
+        own = isinstance(selector, PRSelector) and (selector.alpha, selector.estimator)
+        if own != (None, None) or not isinstance(self.estimator, RigidRidge | RigidKernelRidge):
+            return selector
+        return clone(selector).set_params(estimator=clone(self.estimator))
 
     def predict(self, X: Any, **predict_params: Any) -> Any:
         """Predict with the fitted estimator.
@@ -192,7 +211,7 @@ class SubsetRegressor(DelegatingMixin, MetaEstimatorMixin, BaseEstimator):
             What the estimator returns: a tuple, if its uncertainties are asked for.
         """
         check_is_fitted(self)
-        return self.estimator_.predict(X, **predict_params)
+        return self.estimator_.predict(X, **self._routed("predict", predict_params))
 
     predict_local = _of_estimator("predict_local")
     predict_components = _of_estimator("predict_components")
@@ -204,7 +223,7 @@ class SubsetRegressor(DelegatingMixin, MetaEstimatorMixin, BaseEstimator):
     probability_std = _of_estimator("probability_std")
     sample_y = _of_estimator("sample_y")
 
-    @available_if(_inner_has("calibrate"))
+    @available_if(estimator_has("calibrate"))
     def calibrate(self, X: Any, y: Any, *args: Any, **kwargs: Any) -> Self:
         """Fit the scale of the error bars to held-out data.
 

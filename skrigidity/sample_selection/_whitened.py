@@ -9,19 +9,16 @@ whitened last.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import scipy.linalg as sl
 import scipy.sparse as sp
 
-from ..hessian import Rows, UnpinnedError
-from ..hessian._factor import EPS
-from ..hessian._rows import block_rows
-from ._linear import LinearModel
-from ._pool import Pool
-from ._state import Posterior, State
+from ..hessian import EPS, Rows, UnpinnedError, block_rows
+from ._candidates import Candidates
+from ._state import Posterior, State, Step
 
 # Blocks of 512 KB stay in the cache while they are whitened and multiplied.
 _BLOCK_ENTRIES = 2**16
@@ -47,8 +44,16 @@ class Chain:
         E, T = self.E[: self.length], self.T[: self.length, : self.length]
         return z - ((z @ E.T) @ T.T) @ E
 
+    def rows_of(self, z: np.ndarray, step: Step) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows ``z @ Q`` of a pick, orthogonal to each other, and their noise."""
+        now = self.current(z)
+        if step.own is not None:
+            return now, step.noise
+        _, s, vt = np.linalg.svd(now, full_matrices=False)
+        return s[:, None] * vt, np.ones(len(s))
+
     def add(self, z: np.ndarray, noise: float) -> None:
-        """Add the map of a pick whose row is now z."""
+        """Add the map of a row of a pick that is now z."""
         b = z @ z
         if b == 0:
             return
@@ -65,84 +70,53 @@ class Chain:
 
 
 class WhitenedPosterior(Posterior):
-    """Posterior of a linear model.
+    """Posterior of a model with feature rows.
 
     Parameters
     ----------
-    pool : Pool
-        Candidates.
-    model : LinearModel
-        Training data and regularizer.
-    targets : list of Rows or None
-        Predictions to be pinned; None for the pool itself.
-    noise : ndarray of shape (n_candidates,)
-        One over the weights of the candidates.
-    target_weight : ndarray of shape (n_targets,)
-        Weights of the targets.
-    kind : {"targets", "trace", "information"}
-        Which ``state.second`` is wanted.
+    candidates : Candidates
+        Their rows, and the model.
     storage : dtype or None
         How the whitened pool is kept. None: not at all, the pool is read again for every pick.
-    picks : list of int
-        Candidates chosen before.
+    **arguments : dict
+        As of `Posterior`.
     """
 
-    def __init__(
-        self,
-        pool: Pool,
-        model: LinearModel,
-        targets: list[Rows] | None,
-        noise: np.ndarray,
-        target_weight: np.ndarray,
-        *,
-        kind: str,
-        storage: Any,
-        picks: list[int],
-    ) -> None:
-        self.pool = pool
-        self.model = model
-        self.state = State(noise)
-        self.picks = list(picks)
-        self._targets = targets
-        self._kind = kind
+    def __init__(self, candidates: Candidates, storage: Any, **arguments: Any) -> None:
+        super().__init__(State(candidates.noise), **arguments)
+        self.candidates = candidates
         self._storage = storage
-        self._target_weight = target_weight
-        self._known_kept = False
 
     # --- from scratch ------------------------------------------------------------------------
 
     def refresh(self) -> None:
         """Factorize the Hessian with all picks, and whiten pool and targets."""
-        self._factor = self.model.factor(*self._picked())
+        model = self.candidates.model
+        self._factor = model.factor(self.candidates.added(self.picks) if self.picks else None)
         self._rotation: np.ndarray | None = None
         try:
-            self._whiten_targets()
-            self._whiten_pool()
+            with np.errstate(over="ignore", invalid="ignore"):  # told of in the end
+                self._whiten_targets()
+                self._whiten_pool()
         except UnpinnedError:
             raise ValueError(
                 "alpha must be positive, or X_train large enough to pin the predictions: with "
-                f"alpha={self.model.alpha} some candidates or targets have rigidity 0"
+                f"alpha={model.alpha} some candidates or targets have rigidity 0"
             ) from None
         state = self.state
         if self._zt is None:
             state.v = state.b
         self._combined: np.ndarray | None = None
-        self._reduced: np.ndarray | None = None
         self._chain = Chain(self._width)
         self._known_chain = Chain(self._width - self._rank)
         state.start()
-
-    def _picked(self) -> tuple[Any, np.ndarray | None]:
-        if not self.picks:
-            return None, None
-        return self.pool.take(self.picks), 1 / self.state.noise[self.picks]
 
     def _whiten_targets(self) -> None:
         self._zt: np.ndarray | None = None
         self._rank = 0
         targets = self._targets
-        if targets is None and self._kind == "targets":
-            targets = [self.model.rows(block) for _, block in self.pool.blocks()]
+        if targets is None and (self._kind == "targets" or self.candidates.members is not None):
+            targets = self.candidates.predictions()
         if targets is None:
             return
         zt = np.concatenate([self._factor.whiten(rows) for rows in targets])
@@ -150,50 +124,55 @@ class WhitenedPosterior(Posterior):
         self._keep(v)
         if not self.kept.all():
             zt, v = zt[self.kept], v[self.kept]
-        self.weight = self._target_weight[self.kept] / self._target_weight[self.kept].sum()
+        self._set_weight()
         if self._kind == "information" and len(zt):
             self._rotation, self._rank = _span_first(zt)
             zt = zt @ self._rotation
         self._zt, self.state.v = zt, v
 
-    def _keep(self, v: np.ndarray) -> None:
-        """Leave out targets that cannot move: they have R = inf, whatever is added."""
-        if not self._known_kept:
-            self.kept, self._known_kept = v > 0, True
-
     def _whiten_pool(self) -> None:
-        n = len(self.pool)
         state, kind, zt = self.state, self._kind, self._zt
+        n = len(state.noise)
         state.b, state.eps = np.empty(n), EPS
         self._stored: np.ndarray | None = None
-        first = True
+        state.second = None
         for piece, z in self._whitened_blocks():
-            if first:
-                self._width = z.shape[1]
-                self._allocate(n)
-                first = False
+            if state.second is None:
+                self._allocate(n, z.shape[1])
             state.b[piece] = np.einsum("ij,ij->i", z, z)
             if kind == "targets" and zt is not None:
                 np.matmul(z, zt.T, out=state.second[piece])
             elif kind == "information":
                 known = z[:, self._rank :]
                 state.second[piece] = np.einsum("ij,ij->i", known, known)
-            if self._stored is not None:
+            if self._stored is not None and not np.shares_memory(z, self._stored):
                 self._stored[piece] = z
         if zt is None:
             self._keep(state.b)
             self.weight = self.kept / max(int(self.kept.sum()), 1)
         if kind == "trace":
             self._set_trace()
+        if self.candidates.members is not None:
+            self._set_within(self.candidates.members)
         self._set_precision()
 
-    def _allocate(self, n: int) -> None:
+    def _allocate(self, n: int, width: int) -> None:
+        self._width = width
         shape = (n, len(self._zt)) if self._kind == "targets" and self._zt is not None else (n,)
         self.state.second = np.empty(shape)
         if self._kind == "information" and self._zt is None:
-            self._rank = self._width  # the pool as its own target: nothing else is left
+            self._rank = width  # the pool as its own target: nothing else is left
         if self._storage is not None:
-            self._stored = np.empty((n, self._width), dtype=self._storage)
+            self._stored = np.empty((n, width), dtype=self._storage)
+
+    def _set_within(self, members: Any) -> None:
+        """Compute covariances within candidates, and what else the scores need of these."""
+        assert self._stored is not None
+        each = [self._stored[rows] for _, rows in members.each]
+        self.state.gram = [z @ z.transpose(0, 2, 1) for z in each]
+        if self._kind == "information":
+            each = [z[:, :, self._rank :] for z in each]
+            self.state.second = [z @ z.transpose(0, 2, 1) for z in each]
 
     def _set_precision(self) -> None:
         """Note how precise products with the pool are; read it again if that is not enough."""
@@ -209,89 +188,95 @@ class WhitenedPosterior(Posterior):
 
     def _set_trace(self) -> None:
         """Sum squared covariances with the targets over these, in a second pass."""
-        M = np.zeros((self._width, self._width))
         if self._zt is not None:
-            M += (self._zt * self.weight[:, None]).T @ self._zt
+            weighted: Any = [self._zt * np.sqrt(self.weight)[:, None]]
         else:
-            for piece, z in self._whitened_blocks():
-                M += (z * self.weight[piece, None]).T @ z
+            blocks = self._whitened_blocks()
+            weighted = (z * np.sqrt(self.weight[piece, None]) for piece, z in blocks)
+        self._root = _triangle(weighted, self._width)
         for piece, z in self._whitened_blocks():
-            self.state.second[piece] = np.einsum("ij,ij->i", z @ M, z)
-        self._moment = M
+            a = z @ self._root.T
+            self.state.second[piece] = np.einsum("ij,ij->i", a, a)
 
     def _whitened_blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Iterate over the whitened pool; a block lives until the next one is made."""
-        scratch = np.empty((self._part_size, self.pool.n_features))
-        for piece, features in self._parts():
-            rows, n = self.model.rows(features), piece.stop - piece.start
-            rows.fill(scratch[:n], slice(0, n))
-            yield piece, self._rotated(self._factor._whiten_rows(scratch[:n], rows.intercept))
+        scratch = np.empty((0, 0))
+        for start, rows in self._parts():
+            n = len(rows)
+            if len(scratch) < n:
+                scratch = np.empty((n, rows.n_features))
+            rows.fill(scratch[:n])
+            white = self._factor.whiten_block(scratch[:n], rows.intercept)
+            yield slice(start, start + n), self._rotated(white)
 
-    @property
-    def _part_size(self) -> int:
-        return min(len(self.pool), block_rows(self.pool.n_features, _BLOCK_ENTRIES))
-
-    def _parts(self) -> Iterator[tuple[slice, Any]]:
-        """Iterate over the features of the pool, in blocks that stay in the cache."""
-        step = self._part_size
-        for piece, block in self.pool.blocks():
-            for start in range(0, piece.stop - piece.start, step):
-                part = block[start : start + step]
-                first = piece.start + start
-                yield slice(first, first + part.shape[0]), part
-
-    def _white(self, features: Any) -> np.ndarray:
-        return self._rotated(self._factor.whiten(self.model.rows(features)))
+    def _parts(self) -> Iterator[tuple[int, Rows]]:
+        """Iterate over the rows of the pool, in blocks that stay in the cache."""
+        for piece, rows in self.candidates.blocks():
+            start = piece.start
+            for part in rows.blocks(_BLOCK_ENTRIES):
+                yield start, part
+                start += len(part)
 
     def _rotated(self, z: np.ndarray) -> np.ndarray:
         return z if self._rotation is None else z @ self._rotation
 
     # --- pick by pick ------------------------------------------------------------------------
 
-    def condition(self, p: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Add candidate p to the data."""
-        state, noise = self.state, float(self.state.noise[p])
-        z = self._rows(np.array([p]))[0]
-        now = self._chain.current(z)
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing has been picked since the last whitening."""
+        return self._chain.length == 0
+
+    def step(self, p: int) -> Step:
+        """Add candidate p to the data; return what that does to everything before."""
+        rows = self.candidates.rows_of(p)
+        own = int(rows[0]) if self.candidates.members is None else None
+        step = Step(own, self.state.noise[rows], np.empty(0), np.empty(0))
+        z = self._white(p, rows)
+        now, step.noise = self._chain.rows_of(z, step)
         y = self._chain.back(now)
         # Of the pick itself, vectors know more digits than what has been updated since.
-        state.b[p] = now @ now
-        vectors = [y]
+        step.b = np.einsum("ij,ij->i", now, now)
+        more = y[:0]
         if self._kind == "trace":
-            moment = self._moment @ y
-            state.second[p] = y @ moment
-            vectors.append(self._chain.back(self._chain.current(moment)))
+            a = y @ self._root.T
+            step.extra_b = a @ a.T
+            more = self._chain.back(self._chain.current(a @ self._root))
         elif self._kind == "information":
-            known = self._known_chain.current(z[self._rank :])
-            state.second[p] = known @ known
-            vectors.append(np.concatenate([np.zeros(self._rank), self._known_chain.back(known)]))
-            self._known_chain.add(known, noise)
+            more = self._known(z[:, self._rank :], step)
         if self._zt is not None:
-            row = self._zt @ y
-            if self._kind == "targets":
-                state.second[p] = row
-            else:
-                state.v = np.maximum(state.v - row**2 / (noise + state.b[p]), 0.0)
-        self._chain.add(now, noise)
-        state.eps = self._precision
-        products = self._product(vectors)
-        products[0, p] = state.b[p]
-        if len(vectors) == 1:
-            return products[0], None
-        products[1, p] = state.second[p]
-        return products[0], products[1]
+            step.targets = y @ self._zt.T
+        for row, s2 in zip(now, step.noise, strict=True):
+            self._chain.add(row, float(s2))
+        self.state.eps = self._precision
+        products = self._product(np.concatenate([y, more]))
+        step.u, step.extra = products[: len(y)], products[len(y) :]
+        if own is not None:
+            step.u[0, own] = self.state.b[own] = step.b[0]
+        return step
 
-    def _rows(self, indices: np.ndarray) -> np.ndarray:
-        """Return candidates as they were whitened last."""
+    def _known(self, z: np.ndarray, step: Step) -> np.ndarray:
+        """Return vectors of what is left of rows where the targets are known."""
+        known, noise = self._known_chain.rows_of(z, step)
+        step.extra_b = np.einsum("ij,ij->i", known, known)
+        back = self._known_chain.back(known)
+        for row, s2 in zip(known, noise, strict=True):
+            self._known_chain.add(row, float(s2))
+        return np.hstack([np.zeros((len(known), self._rank)), back])
+
+    def _white(self, p: int, rows: Any) -> np.ndarray:
+        """Return the rows of a candidate as they were whitened last."""
         if self._stored is not None and self._stored.dtype == np.float64:
-            return self._stored[indices]
-        return self._white(self.pool.take(indices))
+            return self._stored[rows]
+        return self._rotated(self._factor.whiten(self.candidates.taken(p)))
 
-    def _product(self, vectors: list[np.ndarray]) -> np.ndarray:
+    def _product(self, vectors: np.ndarray) -> np.ndarray:
         """Return the products of the pool, as it was whitened last, with some vectors."""
         stored = self._stored
         if stored is None:
-            return self._product_read_again(np.stack(vectors, axis=1)).T
+            return np.ascontiguousarray(self._product_read_again(vectors.T).T)
+        if len(vectors) > 2:
+            return vectors @ stored.T
         out = np.empty((len(vectors), len(stored)))
         whole = stored.dtype == np.float64 and len(vectors) == 1
         step = len(stored) if whole else block_rows(self._width, _BLOCK_ENTRIES)
@@ -307,44 +292,26 @@ class WhitenedPosterior(Posterior):
         factor = self._factor
         mean = factor.centre.mean if factor.has_intercept else np.zeros(factor.n_features)
         if self._combined is None:
-            unit = Rows(np.vstack([np.eye(factor.n_features), mean]))
             flags = np.zeros(factor.n_features + 1)
             flags[-1] = factor.has_intercept
-            white = factor.whiten(Rows(unit.matrix, intercept=flags))
-            self._combined = self._rotated(white)
+            unit = Rows(np.vstack([np.eye(factor.n_features), mean]), intercept=flags)
+            self._combined = self._rotated(factor.whiten(unit))
         combined = self._combined @ vectors
         slopes, constant = combined[:-1], combined[-1]
-        out = np.empty((len(self.pool), vectors.shape[1]))
-        for piece, features in self._parts():
-            out[piece] = _affine(self.model.rows(features), slopes, mean, constant)
+        out = np.empty((len(self.state.noise), vectors.shape[1]))
+        for start, rows in self._parts():
+            out[start : start + len(rows)] = _affine(rows, slopes, mean, constant)
         return out
 
-    @property
-    def fresh(self) -> bool:
-        """Whether nothing has been picked since the last whitening."""
-        return self._chain.length == 0
 
-    def vectors(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return some candidates and all targets, whitened with all picks."""
-        if self._kind == "information":
-            return None
-        targets = self._zt if self._kind == "targets" else self._reduced_targets()
-        assert targets is not None
-        return self._chain.current(self._rows(indices)), self._chain.current(targets)
-
-    def _reduced_targets(self) -> np.ndarray:
-        """Return as few rows as have the same weighted squares and products as the targets."""
-        if self._reduced is None:
-            weighted = (
-                (z * np.sqrt(self.weight[piece, None]) for piece, z in self._whitened_blocks())
-                if self._zt is None
-                else [self._zt * np.sqrt(self.weight[:, None])]
-            )
-            out = np.empty((0, self._width))
-            for rows in weighted:
-                out = sl.qr(np.vstack([out, rows]), mode="r", check_finite=False)[0][: self._width]
-            self._reduced = out
-        return self._reduced
+def _triangle(blocks: Iterable[np.ndarray], width: int) -> np.ndarray:
+    """Return at most `width` rows whose products in every direction are those of all rows."""
+    kept: list[np.ndarray] = []
+    for rows in blocks:
+        kept.append(rows.copy())
+        if sum(map(len, kept)) > 2 * width:
+            kept = [sl.qr(np.vstack(kept), mode="r", check_finite=False)[0][:width]]
+    return sl.qr(np.vstack(kept), mode="r", check_finite=False)[0][:width]
 
 
 def _span_first(zt: np.ndarray) -> tuple[np.ndarray, int]:
@@ -359,7 +326,7 @@ def _span_first(zt: np.ndarray) -> tuple[np.ndarray, int]:
 def _affine(rows: Rows, slopes: np.ndarray, mean: np.ndarray, constant: np.ndarray) -> np.ndarray:
     if sp.issparse(rows.matrix):
         return rows.matrix @ slopes + np.outer(rows.intercept, constant - mean @ slopes)
-    features = rows.dense(slice(0, len(rows)))
+    features = rows.dense()
     if rows.intercept.any():
         features = features - np.outer(rows.intercept, mean)
     return features @ slopes + np.outer(rows.intercept, constant)

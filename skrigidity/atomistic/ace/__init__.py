@@ -9,10 +9,10 @@ number that no rotation or inversion changes,
 
 With the inner sum over all tuples of neighbors it is a product of sums; these *self-interacting*
 functions of order nu contain terms of lower body order, where neighbors coincide. *Purified*
-functions take it over tuples of distinct neighbors, by inclusion and exclusion (`_partitions`).
+functions take it over tuples of distinct neighbors, by inclusion and exclusion.
 
-`_radial`, `_clebsch_gordan`, `_invariants` are the mathematics, `_enumerate` lists a basis,
-`_polynomial` writes it as polynomials in `_densities`, and `_basis` evaluates them.
+`_radial` and `_invariants` are the mathematics, `_enumerate` lists a basis, `_polynomial` writes
+it as polynomials in `_densities`, and `_basis` evaluates them.
 
 References
 ----------

@@ -12,8 +12,10 @@ from skrigidity.atomistic.ace._densities import equal_counts, spherical_harmonic
 from skrigidity.atomistic.ace._enumerate import Family, Product, enumerate_families, without
 from skrigidity.atomistic.ace._polynomial import Polynomials
 from skrigidity.atomistic.ace._radial import many_body_functions, pair_functions
+from skrigidity.environments import consecutive
 
 Array = NDArray[np.float64]
+Ints = NDArray[np.intp]
 # Environments, neighbors and bytes of monomials at a time: what fits into the cache.
 _BATCH, _BATCH_NEIGHBORS, _BATCH_BYTES = 64, 2048, 1 << 25
 
@@ -147,30 +149,16 @@ class ACEBasis:
         )
         ends = np.concatenate([[0], np.cumsum(counts)])
         out = np.empty((len(counts), len(self.functions)))
-        start = 0
-        while start < len(counts):
-            stop = self._end_of_batch(start, ends)
+        size = min(_BATCH, _BATCH_BYTES // (8 * max(self._polynomials.n_monomials, 1)))
+        for start, stop in consecutive(ends, _BATCH_NEIGHBORS, max(size, 1)):
             pairs = slice(ends[start], ends[stop])
             batch = np.repeat(np.arange(stop - start), counts[start:stop])
             out[start:stop] = self._evaluate(
                 batch, vectors[pairs], species[pairs], centers[start:stop]
             ).T
-            start = stop
         return out
 
-    def _end_of_batch(self, start: int, ends: NDArray[np.intp]) -> int:
-        size = min(_BATCH, _BATCH_BYTES // (8 * max(self._polynomials.n_monomials, 1)))
-        by_size = min(start + max(size, 1), len(ends) - 1)
-        by_neighbors = int(np.searchsorted(ends, ends[start] + _BATCH_NEIGHBORS, "right")) - 1
-        return max(min(by_size, by_neighbors), start + 1)
-
-    def _evaluate(
-        self,
-        environment: NDArray[np.intp],
-        vectors: Array,
-        species: NDArray[np.intp],
-        centers: NDArray[np.intp],
-    ) -> Array:
+    def _evaluate(self, environment: Ints, vectors: Array, species: Ints, centers: Ints) -> Array:
         table, n_species = self._polynomials.table, len(self.r0)
         densities = np.zeros((table.n_rows, len(centers)))
         pairs = np.zeros((n_species, self.n_pair, len(centers)))
@@ -205,11 +193,8 @@ def _functions(families: list[Family]) -> Iterator[Function]:
                 yield Function(len(radial), family.species, radial, family.degrees, index)
 
 
-def _needed_neighbors(
-    functions: list[Function], n_species: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _needed_neighbors(functions: list[Function], n_species: int) -> tuple[Ints, Ints]:
     """Return the different numbers of neighbors of each species needed, and by whom."""
-    needed = [tuple(map(f.species.count, range(n_species))) for f in functions]
-    patterns = {pattern: i for i, pattern in enumerate(dict.fromkeys(needed))}
-    array = np.array(list(patterns), dtype=np.intp).reshape(-1, n_species)
-    return array, np.array([patterns[pattern] for pattern in needed], dtype=np.intp)
+    needed = [[f.species.count(z) for z in range(n_species)] for f in functions]
+    patterns, which = np.unique(needed, axis=0, return_inverse=True)
+    return patterns, which.ravel()  # NumPy 2.0 has a second axis there

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skrigidity.atomistic._frames import require
+from skrigidity._extras import import_extra
 
 Array = NDArray[np.float64]
 
@@ -165,7 +165,6 @@ def spherical_harmonics(vectors: Array, max_degree: int) -> Array:
     array([[0.282, 0.   , 0.489, 0.   ]])
     """
     # A calculator of its own for each call: it has buffers that threads must not share.
-    calculator = require("sphericart", "ACEDescriptor").SphericalHarmonics(max_degree)
-    if not len(vectors):
-        return np.empty((0, (max_degree + 1) ** 2))
+    sphericart = import_extra("sphericart", extra="atomistic", needed_by="ACEDescriptor")
+    calculator = sphericart.SphericalHarmonics(max_degree)
     return np.asarray(calculator.compute(np.ascontiguousarray(vectors)))

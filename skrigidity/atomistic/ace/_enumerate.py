@@ -41,10 +41,7 @@ class Family:
 
 
 def enumerate_families(
-    order: int,
-    max_degree: float,
-    angular_weight: float,
-    n_species: int,
+    order: int, max_degree: float, angular_weight: float, n_species: int
 ) -> list[Family]:
     """List all invariant products of so many factors within a total degree.
 
@@ -78,10 +75,7 @@ def enumerate_families(
 
 
 def _all_factors(
-    order: int,
-    max_degree: float,
-    angular_weight: float,
-    n_species: int,
+    order: int, max_degree: float, angular_weight: float, n_species: int
 ) -> set[tuple[Factor, ...]]:
     found = set()
     for pairs in _multisets(order, max_degree, angular_weight, (0, 1)):

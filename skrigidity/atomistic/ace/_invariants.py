@@ -1,19 +1,116 @@
-"""Invariant tensors: products of spherical harmonics coupled to a number."""
+"""Clebsch-Gordan coefficients of real spherical harmonics, and invariants coupled with them."""
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import cache
 from itertools import permutations, product
-from math import sqrt
+from math import factorial, pi, prod, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skrigidity.atomistic.ace._clebsch_gordan import gaunt, real_clebsch_gordan
+Array = NDArray[np.float64]
 
 
 @cache
-def invariant_tensors(degrees: tuple[int, ...]) -> NDArray[np.float64]:
+def real_clebsch_gordan(l1: int, l2: int, l3: int) -> Array:
+    """Couple two real spherical tensors of degrees l1, l2 to one of degree l3.
+
+    Parameters
+    ----------
+    l1, l2, l3 : int
+        Degrees that obey the triangle inequality.
+
+    Returns
+    -------
+    ndarray of shape (2 l1 + 1, 2 l2 + 1, 2 l3 + 1)
+        Orthonormal: ``einsum("abc,abd", C, C)`` is the identity. Where l1 + l2 + l3 is odd the
+        coefficients of real harmonics are imaginary, and divided by i here. Read-only.
+
+    Examples
+    --------
+    >>> from skrigidity.atomistic.ace._invariants import real_clebsch_gordan
+    >>> abs(real_clebsch_gordan(1, 1, 0)[:, :, 0]).round(4)
+    array([[0.5774, 0.    , 0.    ],
+           [0.    , 0.5774, 0.    ],
+           [0.    , 0.    , 0.5774]])
+    """
+    u1, u2, u3 = map(_real_from_complex, (l1, l2, l3))
+    coefficients = np.einsum(
+        "ai,bj,ck,ijk->abc", u1, u2, u3.conj(), _complex_coefficients(l1, l2, l3), optimize=True
+    )
+    real = np.ascontiguousarray(coefficients.imag if (l1 + l2 + l3) % 2 else coefficients.real)
+    real.flags.writeable = False
+    return real
+
+
+@cache
+def gaunt(l1: int, l2: int, l3: int) -> Array:
+    """Expand the product of two real spherical harmonics of the same direction.
+
+    Parameters
+    ----------
+    l1, l2, l3 : int
+        Degrees that obey the triangle inequality.
+
+    Returns
+    -------
+    ndarray of shape (2 l1 + 1, 2 l2 + 1, 2 l3 + 1)
+        Coefficients of Y of degree l3 in ``Y_l1m1 Y_l2m2``; 0 where l1 + l2 + l3 is odd.
+        Read-only.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.atomistic.ace._invariants import gaunt
+    >>> np.allclose(gaunt(2, 0, 2)[:, 0], np.eye(5) / np.sqrt(4 * np.pi))
+    True
+    """
+    scale = sqrt((2 * l1 + 1) * (2 * l2 + 1) / (4 * pi * (2 * l3 + 1)))
+    result = scale * _coefficient(l1, 0, l2, 0, l3, 0) * real_clebsch_gordan(l1, l2, l3)
+    result.flags.writeable = False
+    return result
+
+
+def _real_from_complex(degree: int) -> NDArray[np.complex128]:
+    """Return real harmonics (rows: m = -l..l) in terms of complex ones, Condon-Shortley phase."""
+    u = np.zeros((2 * degree + 1, 2 * degree + 1), dtype=complex)
+    u[degree, degree] = 1.0
+    for m in range(1, degree + 1):
+        sign = (-1) ** m
+        u[degree + m, [degree + m, degree - m]] = np.array([sign, 1]) / sqrt(2)
+        u[degree - m, [degree + m, degree - m]] = np.array([sign, -1]) / (1j * sqrt(2))
+    return u
+
+
+def _complex_coefficients(l1: int, l2: int, l3: int) -> Array:
+    out = np.zeros((2 * l1 + 1, 2 * l2 + 1, 2 * l3 + 1))
+    for m1 in range(-l1, l1 + 1):
+        for m2 in range(max(-l2, -l3 - m1), min(l2, l3 - m1) + 1):
+            out[l1 + m1, l2 + m2, l3 + m1 + m2] = _coefficient(l1, m1, l2, m2, l3, m1 + m2)
+    return out
+
+
+def _coefficient(l1: int, m1: int, l2: int, m2: int, l3: int, m3: int) -> float:
+    """Racah's formula in exact integers: only the last square root and division round."""
+    first, last = max(0, l2 - l3 - m1, l1 - l3 + m2), min(l1 + l2 - l3, l1 - m1, l2 + m2)
+    total = Fraction(0)
+    for k in range(first, last + 1):
+        first_half = (k, l1 + l2 - l3 - k, l1 - m1 - k)
+        second_half = (l2 + m2 - k, l3 - l2 + m1 + k, l3 - l1 - m2 + k)
+        total += Fraction((-1) ** k, prod(map(factorial, first_half + second_half)))
+    triangle = (l1 + l2 - l3, l1 - l2 + l3, l2 - l1 + l3)
+    projections = (l1 + m1, l1 - m1, l2 + m2, l2 - m2, l3 + m3, l3 - m3)
+    square = Fraction(
+        (2 * l3 + 1) * prod(map(factorial, triangle)) * prod(map(factorial, projections)),
+        factorial(l1 + l2 + l3 + 1),
+    )
+    return (1 if total >= 0 else -1) * sqrt(square * total**2)
+
+
+@cache
+def invariant_tensors(degrees: tuple[int, ...]) -> Array:
     """Couple spherical harmonics of the given degrees to L = 0, in every independent way.
 
     Parameters
@@ -32,7 +129,7 @@ def invariant_tensors(degrees: tuple[int, ...]) -> NDArray[np.float64]:
     >>> invariant_tensors((1, 1, 1, 1)).shape
     (3, 3, 3, 3, 3)
     """
-    paths: dict[tuple[int, ...], NDArray[np.float64]] = {(degrees[0],): np.eye(2 * degrees[0] + 1)}
+    paths: dict[tuple[int, ...], Array] = {(degrees[0],): np.eye(2 * degrees[0] + 1)}
     for degree in degrees[1:]:
         longer = {}
         for path, tensor in paths.items():
@@ -47,7 +144,7 @@ def invariant_tensors(degrees: tuple[int, ...]) -> NDArray[np.float64]:
 
 
 @cache
-def symmetric_invariants(degrees: tuple[int, ...], labels: tuple[int, ...]) -> NDArray[np.float64]:
+def symmetric_invariants(degrees: tuple[int, ...], labels: tuple[int, ...]) -> Array:
     r"""Return a basis of the invariants that products of equal factors cannot tell apart.
 
     Permuting equal factors leaves their product as it is: what the average over these
@@ -91,7 +188,7 @@ def _keeps(order: tuple[int, ...], labels: tuple[int, ...]) -> bool:
     return all(labels[i] == label for i, label in zip(order, labels, strict=True))
 
 
-def _independent_rows(projector: NDArray[np.float64], rank: int) -> NDArray[np.float64]:
+def _independent_rows(projector: Array, rank: int) -> Array:
     """Orthonormalize a projector's rows in their order, which any LAPACK does alike."""
     rows = np.zeros((rank, len(projector)))
     found = 0
@@ -105,7 +202,7 @@ def _independent_rows(projector: NDArray[np.float64], rank: int) -> NDArray[np.f
 
 
 @cache
-def harmonic_product(degrees: tuple[int, ...]) -> dict[int, NDArray[np.float64]]:
+def harmonic_product(degrees: tuple[int, ...]) -> dict[int, Array]:
     """Expand a product of spherical harmonics of one direction in spherical harmonics.
 
     Parameters
@@ -123,9 +220,9 @@ def harmonic_product(degrees: tuple[int, ...]) -> dict[int, NDArray[np.float64]]
     >>> {degree: array.shape for degree, array in harmonic_product((1, 2)).items()}
     {1: (3, 5, 3), 3: (3, 5, 7)}
     """
-    parts: dict[int, NDArray[np.float64]] = {degrees[0]: np.eye(2 * degrees[0] + 1)}
+    parts: dict[int, Array] = {degrees[0]: np.eye(2 * degrees[0] + 1)}
     for degree in degrees[1:]:
-        longer: dict[int, NDArray[np.float64]] = {}
+        longer: dict[int, Array] = {}
         for before, array in parts.items():
             for after in range(abs(before - degree), before + degree + 1, 2):
                 term = np.tensordot(array, gaunt(before, degree, after), axes=1)
@@ -135,10 +232,8 @@ def harmonic_product(degrees: tuple[int, ...]) -> dict[int, NDArray[np.float64]]
 
 
 def coupled_densities(
-    tensors: NDArray[np.float64],
-    degrees: tuple[int, ...],
-    blocks: tuple[tuple[int, ...], ...],
-) -> list[tuple[tuple[int, ...], NDArray[np.float64]]]:
+    tensors: Array, degrees: tuple[int, ...], blocks: tuple[tuple[int, ...], ...]
+) -> list[tuple[tuple[int, ...], Array]]:
     """Rewrite invariants of products in which some factors belong to the same neighbor.
 
     Parameters

@@ -1,0 +1,96 @@
+"""The picture of the demo: three panels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from skrigidity._extras import import_extra
+from skrigidity.cli._demo._tables import BOND, LABELS
+from skrigidity.plotting import ErrorUncertaintyDisplay, RigidityDistributionDisplay
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from skrigidity.cli._demo._run import DemoResult
+
+# The colors of the first groups of a display.
+COLORS = ("#0072B2", "#D55E00", "#009E73")
+_FEWEST_ATOMS = 5
+
+
+def draw(result: DemoResult) -> Figure:
+    """Draw distributions of rigidities, errors against their bars, and rigidities of atoms.
+
+    Parameters
+    ----------
+    result : DemoResult
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure_class = import_extra("matplotlib.figure", extra="plot", needed_by="a picture").Figure
+    figure = figure_class(figsize=(13, 4.6), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    table = result.structures
+    groups = table["kind"].map(LABELS)
+    RigidityDistributionDisplay.from_rigidities(
+        table["rigidity"],
+        groups=groups,
+        label="rigidity of a structure",
+        unit="unit weights; high is firm",
+        ax=left,
+    )
+    left.set(
+        ylim=(0, 1.25 * left.get_ylim()[1]),  # below the legend
+        ylabel="structures (%)",
+        title="Rigidity of structures\n(vertical lines: medians)",
+    )
+    known = table["error_meV_per_atom"].notna()
+    ErrorUncertaintyDisplay.from_predictions(
+        1000 * table["energy_eV_per_atom"][known],
+        1000 * table["predicted_eV_per_atom"][known],
+        table["std_meV_per_atom"][known],
+        groups=groups[known],
+        unit="meV/atom",
+        density=False,
+        ax=middle,
+    )
+    middle.set(
+        xlabel="error bar, std (meV/atom)",
+        title="Errors and error bars\n(lines: share of Gaussian errors below)",
+    )
+    _coordination(right, result.atoms)
+    return figure
+
+
+def _coordination(axes: Any, atoms: pd.DataFrame) -> None:
+    kinds = [rows for _, rows in atoms.groupby("kind", sort=False)]
+    width = 0.8 / len(kinds)
+    drawn = set()
+    for i, (color, rows) in enumerate(zip(COLORS, kinds, strict=False)):
+        groups = {n: g for n, g in rows.groupby("coordination") if len(g) >= _FEWEST_ATOMS}
+        drawn |= set(groups)
+        shift = (i - (len(kinds) - 1) / 2) * width
+        axes.boxplot(
+            [np.asarray(group["local_rigidity"]) for group in groups.values()],
+            positions=[n + shift for n in groups],
+            widths=0.85 * width,
+            whis=(5, 95),
+            showfliers=False,
+            patch_artist=True,
+            manage_ticks=False,
+            medianprops={"color": "black"},
+            boxprops={"facecolor": color, "alpha": 0.7},
+        )
+    axes.set(
+        yscale="log",
+        xticks=sorted(drawn),
+        xlabel=f"coordination number (neighbors within {BOND} Å)",
+        ylabel="local rigidity of an atom (unit weights)",
+        title="Rigidity of atoms\n(boxes: quartiles, whiskers: 5 to 95 %)",
+    )
+    axes.yaxis.set_major_formatter("{x:g}")

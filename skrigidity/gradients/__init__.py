@@ -1,0 +1,49 @@
+"""The gradients of predictions, and everything that follows from them and a Hessian.
+
+A family of models is one file here: a `Gradients` that turns input, a level ("global" or "local")
+and a component into rows. `RigidityMixin` does the rest, the same for every family.
+"""
+
+from .base import Gradients, Level
+from .components import carried_components, resolve_components
+from .curved import CurvedGradients
+from .curved import append_column as append_column
+from .features import FeatureGradients
+from .fitted import FittedGradients
+from .kernel import KernelGradients
+from .kernel import PrecomputedGradients as PrecomputedGradients
+from .kernel_sums import KernelSum, Part
+from .kernel_training import TrainingKernel as TrainingKernel
+from .kernel_training import leave_out_kernel as leave_out_kernel
+from .losses import ClippedLoss, LogisticLoss, Loss, SquaredLoss, TweedieLoss
+from .mixin import RigidityMixin
+from .model import check_groups as check_groups
+from .model import check_targets as check_targets
+from .model import check_weights as check_weights
+from .model import inverse as inverse
+from .model import per_target as per_target
+from .model import ratio as ratio
+from .points import Points
+from .softmax import SoftmaxGradients
+
+# What writes down a model; the rest of the imports is shared with other packages of ours.
+__all__ = [
+    "ClippedLoss",
+    "CurvedGradients",
+    "FeatureGradients",
+    "FittedGradients",
+    "Gradients",
+    "KernelGradients",
+    "KernelSum",
+    "Level",
+    "LogisticLoss",
+    "Loss",
+    "Part",
+    "Points",
+    "RigidityMixin",
+    "SoftmaxGradients",
+    "SquaredLoss",
+    "TweedieLoss",
+    "carried_components",
+    "resolve_components",
+]

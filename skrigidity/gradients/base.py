@@ -1,0 +1,74 @@
+"""The protocol between a model and its rigidities: from input to rows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+Level = Literal["global", "local"]
+
+
+class Gradients(ABC):
+    """The gradients of a fitted model's predictions, as rows of `skrigidity.hessian`.
+
+    A family of models is one subclass. What it is asked about is validated input: a matrix, dense
+    or CSR, or `skrigidity.environments.Environments`. Everything else (rigidities, error bars,
+    combinations, updates) follows from the rows, in `RigidityMixin`.
+
+    Attributes
+    ----------
+    components : dict of str to object
+        The model's own components by name; empty where there are none.
+    n_outputs : int
+        Rows per prediction: the number of classes of a softmax, else 1.
+    """
+
+    components: Mapping[str, Any] = {}
+    n_outputs: int = 1
+
+    @abstractmethod
+    def rows(self, X: Any, level: Level = "global", component: Any = None) -> Any:
+        """Return the gradients of all predictions.
+
+        Parameters
+        ----------
+        X : matrix or Environments
+            Validated input.
+        level : {"global", "local"}, default="global"
+            A row per sample, or per environment.
+        component : object, default=None
+            One of the values that `resolve` returns; None is the whole prediction.
+
+        Returns
+        -------
+        Rows or KernelRows
+        """
+
+    @abstractmethod
+    def resolve(self, components: Any) -> dict[str, Any]:
+        """Return what `rows` takes for every component; None means the model's own."""
+
+    @abstractmethod
+    def joined(self, X: Any, sample_weight: np.ndarray | None) -> tuple[Any, Gradients]:
+        """Return samples as weighted rows to add to H, and the gradients that go with the sum."""
+
+    def combined(self, X: Any, weights: np.ndarray) -> Any:
+        """Return the gradients of linear combinations of predictions, `n_outputs` per row."""
+        return self.rows(X).combined(weights)
+
+    def slope(self, linear: np.ndarray) -> np.ndarray | None:
+        """Return the derivative of predictions by what is linear in the parameters.
+
+        None where that is the prediction itself.
+        """
+        return None
+
+    def mean(self, linear: np.ndarray) -> np.ndarray:
+        """Return the predictions for what is linear in the parameters: the inverse link."""
+        return linear
+
+    def check_leave_out(self) -> None:  # noqa: B027  (most can)
+        """Raise TypeError where no closed form for leaving samples out is known."""

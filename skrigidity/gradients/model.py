@@ -1,0 +1,367 @@
+"""What every model with a Hessian has inside: checked input, its Hessians, the scale of errors."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    _check_y,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
+
+from ..calibration import scale_from_quad
+from ..environments import (
+    Environments,
+    as_environments,
+    check_features,
+    is_environments,
+)
+from ..environments import check_targets as check_per_structure
+from ..hessian import leave_out
+from .base import Gradients, Level
+
+# Sums over the data that a model was fitted to, and over data said to be the same, differ by less.
+_SAME = 1e-8
+
+
+class HessianModel:
+    """Checked input, factors and scales; `RigidityMixin` adds everything public.
+
+    Attributes
+    ----------
+    gradients_ : Gradients
+        Rows of whatever the model predicts.
+    hessian_ : Factor
+        The factorized Hessian, that of the smallest alpha where there are several.
+    scale_, noise_variance_ : float or ndarray of shape (n_targets,)
+        C**2 and sigma**2.
+    """
+
+    calibration: str | None
+    gradients_: Gradients
+    hessian_: Any
+    scale_: Any
+    noise_variance_: Any
+    n_features_in_: int
+    _hessians: list[Any]  # one, or one per target
+    _one_hessian: bool
+
+    # --- what a family defines -------------------------------------------------------------
+
+    def _parameters(self) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+        """Return coefficients (n_features, n_targets), intercepts, and the shape of a target."""
+        raise NotImplementedError
+
+    def _training_rows(
+        self, X: Any, y: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[Any, tuple[int, ...]]:
+        """Return the rows whose weighted sum is H, with right-hand sides; the target's shape."""
+        raise NotImplementedError
+
+    def _check_has(self, what: str) -> None:
+        """Raise where this model cannot have error bars or draws."""
+
+    def _named(self, values: Any, X: Any, names: list[str]) -> Any:
+        """Give values by component their names, where the model has a container for that."""
+        return values
+
+    def _observed(self, y: Any, rows: Any, shape: tuple[int, ...]) -> np.ndarray:
+        """Return the targets, as numbers that predictions are subtracted from."""
+        return rows.rhs.reshape(-1, *shape)
+
+    # --- input -----------------------------------------------------------------------------
+
+    def _validated(self, X: Any, *, reset: bool = False, name: str = "X") -> Any:
+        """Return a matrix (dense or CSR) or Environments, checked against the fitted ones."""
+        check_features(X, name)
+        if not is_environments(X):
+            X = validate_data(
+                self, X, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32]
+            )
+            return X.astype(np.float64) if sp.issparse(X) and X.dtype == np.float32 else X
+        X = as_environments(X, name=name)
+        if reset:
+            self.n_features_in_ = X.shape[1]
+            if hasattr(self, "feature_names_in_"):
+                del self.feature_names_in_
+        elif X.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"{name} has {X.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input"
+            )
+        return X
+
+    def _checked(
+        self, X: Any, level: Level = "global", name: str = "X"
+    ) -> tuple[Any, Callable[[Any], Any]]:
+        """Return validated input, and what splits values at a level by structure."""
+        check_is_fitted(self)
+        if level not in ("global", "local"):
+            raise ValueError(f"level must be 'global' or 'local', got {level!r}")
+        X = self._validated(X, name=name)
+        return X, X.split if level == "local" and isinstance(X, Environments) else _as_it_is
+
+    def _asked(self, X: Any, level: Level = "global") -> tuple[Any, Callable[[Any], Any]]:
+        """Return the rows of predictions, and what splits their values by structure."""
+        X, split = self._checked(X, level)
+        return self.gradients_.rows(X, level), split
+
+    def _by_component(
+        self, given: Any, components: Any, level: Level, function: Callable[[Any], np.ndarray]
+    ) -> Any:
+        X, split = self._checked(given, level)
+        parts = self.gradients_.resolve(components)
+        values = [function(self.gradients_.rows(X, level, part)) for part in parts.values()]
+        return self._named(split(np.stack(values, axis=1)), given, list(parts))
+
+    # --- predictions and quadratic forms ---------------------------------------------------
+
+    def _predict(self, X: Any) -> np.ndarray:
+        rows = self.gradients_.rows(self._validated(X))
+        return self.gradients_.mean(self._times(rows))
+
+    def _times(self, rows: Any) -> np.ndarray:
+        """Return ``g.T @ w``."""
+        coef, intercept, shape = self._parameters()
+        return rows.times(coef, intercept).reshape(-1, *shape)
+
+    def _per_hessian(self, function: Callable[[Any], np.ndarray]) -> np.ndarray:
+        """Evaluate once per Hessian; several stack along a last axis, over targets."""
+        if self._one_hessian:
+            return function(self._hessians[0])
+        values = {id(factor): function(factor) for factor in self._hessians}
+        return np.stack([values[id(factor)] for factor in self._hessians], axis=-1)
+
+    def _quad(self, rows: Any, updated: dict[int, Any] | None = None) -> np.ndarray:
+        """Return ``1 / R``, of Hessians or of what they were `updated` to."""
+        factors = {} if updated is None else updated
+        q = self._per_hessian(lambda factor: factors.get(id(factor), factor).quad(rows))
+        n_outputs = self.gradients_.n_outputs
+        return q if n_outputs == 1 else q.reshape(-1, n_outputs)
+
+    def _mean_and_quad(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return predictions and their ``1 / R``, by the delta method where there is a link."""
+        rows = self.gradients_.rows(self._validated(X))
+        pairs = [(self._times(block), self._quad(block)) for block in rows.blocks()]
+        linear, q = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+        slope = self.gradients_.slope(linear)
+        if slope is not None:
+            # 0 where the slope is, whatever q.
+            q = np.where(slope == 0, 0.0, slope**2 * np.where(slope == 0, 0.0, q))
+        return self.gradients_.mean(linear), q
+
+    # --- what fit sets ---------------------------------------------------------------------
+
+    def _set_hessians(self, weakest: Any, alphas: np.ndarray) -> None:
+        """Keep the factor for the smallest alpha, and one per target if there are several."""
+        self.hessian_, self._one_hessian = weakest, alphas.ndim == 0
+        if self._one_hessian:
+            self._hessians = [weakest]
+            return
+        # What is accurate enough for the weakest regularizer is so for all.
+        least = alphas.min()
+        factors = {a: weakest if a == least else weakest.at(a) for a in np.unique(alphas)}
+        self._hessians = [factors[a] for a in alphas]
+
+    def _set_dof(self, n: float) -> np.ndarray:
+        """Set the effective degrees of freedom; return what they leave of n."""
+        left = self._per_hessian(lambda factor: np.asarray(factor.residual_dof(n)))
+        dof = n - left
+        self.effective_dof_ = float(dof) if dof.ndim == 0 else dof
+        return left
+
+    def _set_initial_scale(self, rss: np.ndarray, residual_dof: Any, shape: tuple) -> None:
+        """Set C**2 and sigma**2 from a weighted residual sum of squares, as `calibration` says."""
+        variance = ratio(rss, residual_dof)
+        if self.calibration == "bayesian":
+            self.scale_ = self.noise_variance_ = per_target(variance, shape)
+        else:
+            self.scale_ = per_target(np.ones_like(variance), shape)
+            self.noise_variance_ = per_target(np.zeros_like(variance), shape)
+
+    def _set_scale(
+        self,
+        residual: np.ndarray,
+        q: np.ndarray,
+        sample_weight: Any,
+        method: str = "squared_residuals",
+        noise: bool = False,
+    ) -> None:
+        fit = scale_from_quad(residual, q, sample_weight, method=method, noise=noise)
+        self.scale_, self.noise_variance_ = fit.variance, fit.noise
+        self.n_excluded_ = fit.n_excluded
+
+    def _set_left_out_scale(self, rows: Any, groups: Any, shape: tuple[int, ...]) -> None:
+        """Set the scale from leave-one-out: inf where nothing is pinned by the other samples."""
+        if self.calibration not in ("loo", "loo_noise"):
+            return
+        residual, q = self._leave_out(rows, groups)
+        weight = rows.weight
+        pinned = np.isfinite(q) & (q > 0)
+        if weight is not None:
+            pinned = pinned[weight > 0]
+        if not pinned.any(axis=0).all():
+            self.scale_ = per_target(np.full(residual.shape[1], np.inf), shape)
+            return
+        noise = self.calibration == "loo_noise"
+        method = "nll" if noise else "squared_residuals"
+        self._set_scale(residual.reshape(len(q), *shape), q, weight, method, noise)
+
+    def _known_scale(self) -> tuple[Any, Any]:
+        if not (np.isfinite(self.scale_).all() and np.isfinite(self.noise_variance_).all()):
+            why, others = "as many effective parameters as samples", "'loo' or None"
+            if self.calibration in ("loo", "loo_noise"):
+                why, others = "no sample is pinned by the others", "None"
+            raise ValueError(
+                f"calibration={self.calibration!r} cannot tell the scale of the errors: {why}. "
+                f"Call calibrate() with held-out data, or use calibration={others}"
+            )
+        return self.scale_, self.noise_variance_
+
+    # --- leaving out -----------------------------------------------------------------------
+
+    def _leave_out(self, rows: Any, groups: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return residuals (n_rows, n_targets) and ``1 / R`` without each row or its group."""
+        left = {id(f): self._leave_out_of(rows, groups, f) for f in self._hessians}
+        if self._one_hessian:
+            (only,) = left.values()
+            return only.residual, only.quad
+        each = [left[id(factor)] for factor in self._hessians]
+        residual = np.column_stack([part.residual[:, t] for t, part in enumerate(each)])
+        return residual, np.column_stack([part.quad for part in each])
+
+    def _leave_out_of(self, rows: Any, groups: Any, factor: Any) -> Any:
+        """Return residuals and quadratic forms, as `skrigidity.hessian.leave_out`, of one H."""
+        return leave_out(rows, factor.prior, groups, factor=factor)
+
+    def _remember(self, rows: Any, before: Any = 0.0) -> None:
+        """Keep sums over the training rows, by which the same data are known again."""
+        self._fitted_to = before + self._sums(rows)
+
+    def _check_same_data(self, rows: Any) -> None:
+        given, size = self._sums(rows), self._sums(rows, size=True)
+        if len(given) == len(self._fitted_to):
+            differ = np.abs(given - self._fitted_to) > _SAME * size
+            if not differ.any():
+                return
+        raise ValueError(
+            "X, y and sample_weight must be the training set: other data than this "
+            f"{type(self).__name__} was fitted to cannot be left out of it"
+        )
+
+    def _sums(self, rows: Any, *, size: bool = False) -> np.ndarray:
+        """Return weighted sums over rows and right-hand sides, or of their absolute values."""
+        if hasattr(rows, "sums"):
+            return rows.sums(size=size)
+        rhs, total = np.abs(rows.rhs) if size else rows.rhs, np.zeros(rows.n_features)
+        for block in rows.blocks():
+            matrix = np.abs(block.dense()) if size else block.dense()
+            total += matrix.sum(axis=0) if block.weight is None else block.weight @ matrix
+        s = np.ones(len(rhs)) if rows.weight is None else rows.weight
+        return np.concatenate([[np.count_nonzero(s), s.sum()], s @ rhs, total])
+
+    def _check_groups(self, groups: Any, n: int) -> np.ndarray | None:
+        """Raise where groups do not match the samples, or would do nothing."""
+        if groups is not None and self.calibration not in ("loo", "loo_noise"):
+            raise ValueError(
+                "groups are left out together by calibration='loo'; they change nothing with "
+                f"calibration={self.calibration!r}"
+            )
+        return check_groups(groups, n)
+
+
+def check_targets(estimator: Any, X: Any, y: Any) -> np.ndarray:
+    """Return numeric, finite targets, of shape (n_samples,) or (n_samples, n_targets)."""
+    if y is None:
+        raise ValueError(
+            f"This {type(estimator).__name__} estimator requires y to be passed, but the target y "
+            "is None"
+        )
+    check_per_structure(y, X)
+    y = _check_y(y, multi_output=True, y_numeric=True, estimator=estimator)
+    if not np.isfinite(y).all():  # None among objects becomes NaN
+        raise ValueError("y must have a finite target for every sample, some are missing")
+    check_consistent_length(X, y)
+    return y
+
+
+def check_weights(sample_weight: Any, n: int, name: str = "sample_weight") -> np.ndarray | None:
+    """Return finite weights, none of them negative and not all zero; None where there are none."""
+    if sample_weight is None:
+        return None
+    weight = _check_sample_weight(
+        sample_weight, np.empty(n), dtype=np.float64, ensure_non_negative=True
+    )
+    if not weight.any():
+        raise ValueError(f"{name} must not be zero throughout")
+    return weight
+
+
+def check_groups(groups: Any, n: int) -> np.ndarray | None:
+    """Return the number of each sample's group; None where there are no groups.
+
+    Raises
+    ------
+    ValueError
+        If there is not one label per sample, or a label is missing (NaN, None).
+    """
+    if groups is None:
+        return None
+    groups = column_or_1d(groups)
+    check_consistent_length(groups, range(n))
+    missing = [i for i, label in enumerate(groups.tolist()) if label is None or label != label]
+    if missing:
+        raise ValueError(f"groups must have a label for every sample, sample {missing[0]} has none")
+    return np.unique(groups, return_inverse=True)[1]
+
+
+def inverse(q: np.ndarray) -> np.ndarray:
+    """Return 1 / q: inf for a prediction that cannot move, 0 for one that nothing pins."""
+    with np.errstate(divide="ignore"):
+        return 1.0 / q
+
+
+def ratio(squares: Any, left: Any) -> np.ndarray:
+    """Return ``squares / left``: inf where no degrees of freedom are left."""
+    left = np.asarray(left)
+    return np.where(left > 0, squares / np.where(left > 0, left, 1.0), np.inf)
+
+
+def deviation(scale: Any, q: np.ndarray, noise: Any) -> np.ndarray:
+    """Return ``sqrt(scale * q + noise)``: infinite where nothing pins the prediction."""
+    # An infinite q stays infinite, whatever it is scaled with.
+    with np.errstate(invalid="ignore"):
+        variance = np.where(np.isinf(q), np.inf, scale * q + noise)
+    fixed = int((variance == 0).any(axis=tuple(range(1, variance.ndim))).sum())
+    if fixed and np.any(np.asarray(scale) > 0):
+        warnings.warn(
+            f"gradients are 0 for {fixed} of the predictions: they cannot move (R = inf), and "
+            "their error bars are 0 whatever their error. A composition column or an intercept "
+            "gives them one",
+            UserWarning,
+            stacklevel=3,
+        )
+    return np.sqrt(variance)
+
+
+def per_target(values: Any, shape: tuple[int, ...]) -> Any:
+    """Return one number for a single target (`shape` is empty), else an array."""
+    values = np.asarray(values, dtype=np.float64)
+    return values.reshape(shape) if shape else float(values.ravel()[0])
+
+
+def expand(values: np.ndarray, ndim: int) -> np.ndarray:
+    """Give target-independent values an axis to broadcast over targets with."""
+    return values if values.ndim == ndim else values[..., None]
+
+
+def _as_it_is(values: Any) -> Any:
+    return values

@@ -1,0 +1,323 @@
+"""Dual factor: predictions seen through kernels only.
+
+``q = [k(*,*) - k_*.T (K + alpha S^-1)^-1 k_*] / alpha``, alpha times which is the posterior
+variance of a Gaussian process. The difference cancels where the prediction is firmly pinned:
+feature rows, where they exist, do better in a primal factor.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.linalg as sl
+from scipy.linalg import LinAlgWarning
+from scipy.linalg.blas import dtrsm
+from scipy.linalg.lapack import dpotrf, dtrtri
+
+from .factor import ACCURACY_WARNING, FactorInfo
+from .leave_out import LeftOut
+from .leave_out.hat import Hat, members_of
+from .rows import EPS, Array
+from .triangular import scaled_condition
+
+
+class KernelRows:
+    """Predictions of a kernel model, seen through the kernel only.
+
+    Parameters
+    ----------
+    train : ndarray of shape (n_rows, n_train)
+        Kernel of each prediction with the training rows.
+    diagonal : ndarray of shape (n_rows,)
+        Kernel of each prediction with itself.
+    among : ndarray of shape (n_rows, n_rows), default=None
+        Kernel of the predictions among themselves; only covariances and updates need it.
+    weight : float or array-like of shape (n_rows,), default=None
+        Weights, for rows that are added to a Hessian.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import KernelRows
+    >>> len(KernelRows(np.ones((2, 5)), np.ones(2)))
+    2
+    """
+
+    def __init__(self, train: Any, diagonal: Any, among: Any = None, weight: Any = None) -> None:
+        self.train = np.asarray(train, dtype=np.float64)
+        self.diagonal = _array(diagonal)
+        self.among = None if among is None else _array(among)
+        n = len(self.train)
+        if self.train.ndim != 2 or self.diagonal.shape != (n,):
+            raise ValueError(
+                f"train and diagonal must have shapes (n, n_train) and (n,), got "
+                f"{self.train.shape} and {self.diagonal.shape}"
+            )
+        self.weight = None if weight is None else np.broadcast_to(_array(weight), (n,))
+
+    def __len__(self) -> int:
+        return len(self.train)
+
+    def blocks(self) -> Iterator[KernelRows]:
+        """Iterate over the predictions in blocks, in order; subclasses may make them lazily."""
+        yield self
+
+    def combined(self, weights: Any) -> KernelRows:
+        """Return linear combinations, `weights` of shape (k, n_rows); needs `among`."""
+        if self.among is None:
+            raise ValueError("among, the kernel of the predictions, is needed for combinations")
+        among = weights @ (weights @ self.among.T).T
+        return KernelRows(weights @ self.train, np.diag(among), among)
+
+    def times(self, dual_coef: Array, intercept: Any = 0.0) -> Array:
+        """Return predictions for dual coefficients of shape (n_train, n_rhs)."""
+        return np.concatenate([block.train @ dual_coef + intercept for block in self.blocks()])
+
+
+class DualFactor:
+    """Cholesky factor of ``A = K + alpha S^-1``.
+
+    Parameters
+    ----------
+    kernel : ndarray of shape (n, n)
+        Kernel of the training rows among themselves.
+    alpha : float
+        Regularization strength, positive.
+    weight : ndarray of shape (n,), default=None
+        Weights of the training rows, positive.
+
+    Raises
+    ------
+    ValueError
+        If alpha is not positive or ``K + alpha S^-1`` is not positive definite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import DualFactor, KernelRows
+    >>> X = np.array([[1.0, 0.0], [0.0, 2.0]])
+    >>> factor = DualFactor(X @ X.T, alpha=1.0)
+    >>> factor.quad(KernelRows(X @ X.T, np.array([1.0, 4.0])))
+    array([0.5, 0.8])
+    """
+
+    def __init__(self, kernel: Any, alpha: float, weight: Any = None) -> None:
+        self.kernel = np.asarray(kernel, dtype=np.float64)
+        n = len(self.kernel)
+        if self.kernel.shape != (n, n):
+            raise ValueError(f"kernel must be square, got shape {self.kernel.shape}")
+        if not alpha > 0:
+            raise ValueError(f"alpha must be positive in the dual, got {alpha}")
+        self.alpha = float(alpha)
+        self.weight = np.broadcast_to(1.0 if weight is None else np.asarray(weight, float), (n,))
+        if not (self.weight > 0).all():
+            raise ValueError("weight must be positive in the dual: leave out rows of weight 0")
+        self.root = _cholesky(self.kernel, self.noise, self.alpha)
+
+    @property
+    def noise(self) -> Array:
+        """The diagonal ``alpha / s`` that regularizes the kernel."""
+        return self.alpha / self.weight
+
+    @cached_property
+    def info(self) -> FactorInfo:
+        """Description of the factorization, with an estimate for predictions of training rows."""
+        # alpha q = noise * leverage there, without a difference of kernels.
+        left = self.noise * _KernelHat(self, np.zeros((len(self.kernel), 0))).leverages()[0]
+        diagonal = np.diag(self.kernel)
+        return FactorInfo(
+            method="dual",
+            condition=scaled_condition(self.root) ** 2,
+            rank=len(self.kernel),
+            accuracy=float(_accuracy(diagonal, left).max(initial=EPS)),
+            reason="only kernels are known",
+        )
+
+    @cached_property
+    def inverse_diagonal(self) -> Array:
+        """The diagonal of inv(A), from a sum of squares."""
+        inverse = _inverse(self.root)
+        return np.einsum("ij,ij->i", inverse, inverse)
+
+    def quad(self, rows: KernelRows) -> Array:
+        """Return q per row, never negative.
+
+        Raises
+        ------
+        ValueError
+            If a prediction has a negative variance beyond rounding.
+        """
+        parts = [self._quad(self._checked(block)) for block in rows.blocks()]
+        return np.concatenate(parts) if parts else np.empty(0)
+
+    def _quad(self, rows: KernelRows) -> Array:
+        half = self.half(rows.train.T)
+        explained = np.einsum("ij,ij->j", half, half)
+        rest = rows.diagonal - explained
+        bound = 100 * EPS * len(self.kernel) * np.maximum(rows.diagonal, explained)
+        if (rest < -bound).any() and (rest < -bound * self.info.condition).any():
+            raise ValueError(
+                "the kernel is not positive semi-definite: a prediction has a negative variance, "
+                "so it has no rigidity"
+            )
+        lost = np.flatnonzero(rest <= bound / 10)
+        if len(lost):
+            rest[lost] = np.maximum(rest[lost], self._least(half[:, lost]))
+        worst = _accuracy(rows.diagonal, rest).max(initial=0.0)
+        if worst > ACCURACY_WARNING:
+            warnings.warn(
+                f"a difference of kernels cancels: rigidities may be off by a relative "
+                f"{worst:.0e}. Try a larger alpha.",
+                LinAlgWarning,
+                stacklevel=4,
+            )
+        return rest / self.alpha
+
+    def _least(self, half: Array) -> Array:
+        """Return what a variance is at least, in sums of squares: a query that all but cancels.
+
+        With ``b = inv(A) k``, the variance is ``b.T N b`` and the square of what the training
+        rows do not explain, which is at least ``(N b).T inv(A) (N b)``.
+        """
+        b = sl.solve_triangular(self.root, half, check_finite=False)
+        image = self.noise[:, None] * b
+        rest = self.half(image)
+        return np.asarray(np.einsum("ij,ij->j", b, image) + np.einsum("ij,ij->j", rest, rest))
+
+    def whiten(self, rows: KernelRows) -> Array:
+        """Return Z with Z @ Z.T the covariance of the rows, which need their `among`."""
+        values, vectors = np.linalg.eigh(self.cross(rows, rows))
+        return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T)
+
+    def cross(self, a: KernelRows, b: KernelRows, kernel: Any = None) -> Array:
+        """Return the covariances of two sets of rows; `kernel` is k(a, b), or ``a.among``."""
+        if kernel is None:
+            kernel = a.among if a is b else None
+        if kernel is None:
+            raise ValueError("kernel between the two sets of rows is needed for covariances")
+        left = self.half(self._checked(a).train.T)
+        right = left if a is b else self.half(self._checked(b).train.T)
+        return (np.asarray(kernel, float) - left.T @ right) / self.alpha
+
+    def solve(self, b: Array) -> Array:
+        """Return ``(K + alpha S^-1)^-1 @ b``: the dual coefficients for targets b."""
+        return sl.solve_triangular(self.root, self.half(b), check_finite=False)
+
+    def at(self, alpha: float) -> DualFactor:
+        """Return the factor of the same rows at another regularization strength."""
+        return DualFactor(self.kernel, alpha, self.weight)
+
+    def residual_dof(self, n: float) -> float:
+        """Return n minus the effective degrees of freedom: ``trace(inv(A) @ noise)``, a sum."""
+        return float(n - len(self.kernel)) + float(self.noise @ self.inverse_diagonal)
+
+    def leave_out(self, rhs: Array, labels: Array) -> LeftOut:
+        """Leave out every group of training rows in turn.
+
+        Parameters
+        ----------
+        rhs : ndarray of shape (n, n_rhs)
+            Targets.
+        labels : ndarray of int of shape (n,)
+            Group of every row, numbers from 0.
+
+        Returns
+        -------
+        LeftOut
+        """
+        return LeftOut(*_KernelHat(self, rhs).solve(members_of(labels))[:2])
+
+    def update(self, rows: KernelRows) -> DualFactor:
+        """Return the factor after adding m weighted rows, O(n^2 m); needs their `among`."""
+        self._checked(rows)
+        if rows.among is None:
+            raise ValueError("rows.among, the kernel of the added rows, is needed for an update")
+        added = np.ones(len(rows)) if rows.weight is None else rows.weight
+        keep = added > 0
+        train, among = rows.train[keep], rows.among[np.ix_(keep, keep)]
+        half = self.half(train.T)
+        corner = _cholesky(among - half.T @ half, self.alpha / added[keep], self.alpha)
+        new = object.__new__(DualFactor)
+        new.alpha = self.alpha
+        new.weight = np.concatenate([self.weight, added[keep]])
+        new.kernel = np.block([[self.kernel, train.T], [train, among]])
+        new.root = np.asfortranarray(np.block([[self.root, half], [np.zeros(train.shape), corner]]))
+        return new
+
+    def half(self, b: Array) -> Array:
+        """Return ``inv(R).T @ b``, R being the triangular factor of A."""
+        flat = dtrsm(1.0, self.root, np.reshape(b, (len(b), -1)), trans_a=1)
+        return flat.reshape(b.shape)
+
+    def _checked(self, rows: KernelRows) -> KernelRows:
+        if rows.train.shape[1] != len(self.kernel):
+            raise ValueError(
+                f"rows have kernels with {rows.train.shape[1]} training rows, "
+                f"the factor has {len(self.kernel)}"
+            )
+        return rows
+
+
+class _KernelHat(Hat):
+    """``I - P = noise^1/2 inv(A) noise^1/2``: a square, without any difference."""
+
+    def __init__(self, factor: DualFactor, rhs: Array) -> None:
+        self.factor = factor
+        self.root_weight = np.sqrt(factor.weight)
+        self.root_noise = np.sqrt(factor.noise)
+        self.rest_root = self.root_noise[:, None] * _inverse(factor.root)
+        self.rest_rhs = np.sqrt(factor.alpha) * factor.half(rhs)
+        self.residual = self.rest_root @ self.rest_rhs
+        self.negligible = 0.0
+
+    def leverages(self) -> tuple[Array, Array]:
+        rest = np.einsum("ij,ij->i", self.rest_root, self.rest_root)
+        h = 1 - rest
+        # Small leverages: here 1 - h has lost them, but kernels are small against the noise.
+        kernel = np.diag(self.factor.kernel)
+        weak = np.flatnonzero(kernel < self.factor.noise)
+        half = self.factor.half(self.factor.kernel[:, weak])
+        h[weak] = (kernel[weak] - np.einsum("ij,ij->j", half, half)) / self.factor.noise[weak]
+        return np.maximum(h, 0.0), rest
+
+    def block(self, members: Array) -> tuple[Array, Array, Array, Array]:
+        kernel, noise = self.factor.kernel[:, members], self.factor.noise[members]
+        if (np.diag(kernel[members]) < noise).all():
+            half = self.factor.half(kernel)
+            root = self.root_noise[members]
+            hat = (kernel[members] - half.T @ half) / (root * root[:, None])
+            p, vectors = np.linalg.eigh(hat)
+            return np.maximum(p, 0.0), vectors, 1 - p, vectors.T @ self.residual[members]
+        vectors, s, vt = np.linalg.svd(self.rest_root[members], full_matrices=False)
+        return np.maximum(1 - s**2, 0.0), vectors, s**2, s[:, None] * (vt @ self.rest_rhs)
+
+
+def _cholesky(kernel: Array, noise: Array, alpha: float) -> Array:
+    matrix = np.array(kernel, order="F")
+    matrix[np.diag_indices(len(matrix))] += noise
+    root, failed = dpotrf(matrix, lower=0, clean=1, overwrite_a=1)
+    if failed:
+        raise ValueError(
+            f"kernel + alpha / weight is not positive definite (alpha={alpha}): the kernel "
+            "is not positive semi-definite to rounding; try a larger alpha"
+        )
+    return root
+
+
+def _array(values: Any) -> Array:
+    return np.asarray(values, dtype=np.float64)
+
+
+def _inverse(root: Array) -> Array:
+    return dtrtri(root)[0]
+
+
+def _accuracy(kernel: Array, variance: Array) -> Array:
+    """Estimate what is left of ``k(*,*) - k inv(A) k``: the digits that cancel, for any A."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(kernel > 0, kernel / variance, 1.0)
+    return np.asarray(np.minimum(1.0, 10 * EPS * np.maximum(1.0, ratio)))

@@ -1,0 +1,151 @@
+"""Factor in twice the working precision: ``H = inv(P).T @ M @ inv(P)`` with M near the identity.
+
+``g P`` is computed to a relative eps whatever the condition of H, so that
+``q = g P @ inv(M) @ (g P).T`` loses digits to the condition of M only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.linalg as sl
+
+from ..factor import UNPINNED, Centre, Factor, FactorInfo, UnpinnedError
+from ..prior import Prior
+from ..rows import EPS, Array
+from .pairs import Pair
+from .preconditioner import Preconditioned, RowMap
+
+# Beyond this estimate alpha is too small for a sum with the Gram matrix even in two doubles.
+_TRUSTED = 1e-6
+
+
+class ExtendedFactor(Factor):
+    """Preconditioned Hessian, made by `ExtendedGramAccumulator`.
+
+    Rows are outside of what the data determine (q = inf) when their part along a dependence
+    exceeds ``100 * max(n, d) * eps`` of the row, both in units of the norms of the columns.
+
+    Parameters
+    ----------
+    preconditioned : Preconditioned
+        H with its preconditioner.
+    rows : RowMap
+        Coordinates of gradients in which H was preconditioned.
+    centre : Centre
+        Mean of the training rows.
+    prior : Prior
+        The regularizer that H contains.
+    reason : str
+        Why this factorization was chosen.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import Prior, choose
+    >>> factor = choose(np.vander(np.arange(5.0), 5), Prior(0.0), method="extended")
+    >>> factor.quad(np.vander(np.arange(5.0), 5)).round(12)
+    array([1., 1., 1., 1., 1.])
+    """
+
+    # Many passes over a block that should stay in the cache.
+    block_entries = 2**16
+
+    def __init__(
+        self,
+        preconditioned: Preconditioned,
+        rows: RowMap,
+        centre: Centre,
+        prior: Prior,
+        *,
+        reason: str,
+    ) -> None:
+        self.preconditioned = preconditioned
+        self.row_map = rows
+        self.centre = centre
+        self.prior = prior
+        self.n_features = len(rows.scale)
+        self.root = preconditioned.root
+        self.singular = preconditioned.null.shape[1] > 0
+        if self.singular:
+            self._set_null()
+        self.info = FactorInfo(
+            method="extended",
+            condition=preconditioned.hessian_condition(),
+            rank=len(self.root),
+            accuracy=min(1.0, EPS * (16 + preconditioned.condition) + preconditioned.error),
+            reason=reason,
+        )
+
+    def _set_null(self) -> None:
+        null = self.row_map.scale[:, None] * self.preconditioned.null[int(self.has_intercept) :]
+        self.null_basis = np.linalg.qr(null / np.linalg.norm(null, axis=0))[0]
+        self._tolerance = 100 * max(self.preconditioned.n_rows, self.n_features) * EPS
+
+    @property
+    def trusted(self) -> bool:
+        """Whether H was sharp enough in two doubles, and only what is unpenalized is missing."""
+        if self.preconditioned.error > _TRUSTED:
+            return False
+        if not self.singular or self.prior.alpha == 0:
+            return True
+        penalty = self.prior.root(self.n_features) / np.sqrt(self.prior.alpha)
+        unseen = np.linalg.norm(penalty @ self.null_basis)
+        return bool(unseen <= 1e-8 * np.linalg.norm(penalty))
+
+    def _coordinates(self, mapped: Pair) -> Array:
+        return self.preconditioned.short.after(mapped, 2).rounded
+
+    def _half(self, z: Array) -> Array:
+        """Return rows in coordinates in which H is the identity."""
+        if len(self.root) == 0:
+            return z
+        return sl.solve_triangular(self.root, z.T, trans="T", check_finite=False).T
+
+    def _lost(self, mapped: Pair) -> Array:
+        if not self.singular:
+            return np.zeros(len(mapped.high), dtype=bool)
+        rows = mapped.rounded
+        part = np.linalg.norm(rows @ self.preconditioned.null, axis=1)
+        return part > self._tolerance * np.linalg.norm(rows, axis=1)
+
+    def _quad_rows(self, block: Array, flags: Array) -> Array:
+        mapped = self.row_map.of(block, flags)
+        half = self._half(self._coordinates(mapped))
+        out = np.einsum("ij,ij->i", half, half)
+        out[self._lost(mapped)] = np.inf
+        return out
+
+    def whiten_block(self, block: Array, flags: Array) -> Array:
+        """Return whitened rows; may overwrite the rows."""
+        mapped = self.row_map.of(block, flags)
+        if self._lost(mapped).any():
+            raise UnpinnedError(UNPINNED)
+        return self._half(self._coordinates(mapped))
+
+    def parameters(self, cross: Pair) -> Array:
+        """Return the (smallest) parameters for right-hand sides ``X.T @ S @ y``, as stored."""
+        pre, first = self.preconditioned, int(self.has_intercept)
+        z = pre.short.after(cross.scaled(pre.scale[:, None]).mT, 2).rounded.T
+        u = sl.cho_solve((self.root, False), z, check_finite=False)
+        u = pre.scale[:, None] * (pre.short.matrix @ u)
+        if self.singular:
+            scale = (self.row_map.scale / pre.scale[first:])[:, None]
+            coef = scale * u[first:]
+            least = (coef - self.null_basis @ (self.null_basis.T @ coef)) / scale
+            if first:
+                # The same predictions on average: the intercept takes up what was taken away.
+                mean = (self.centre.mean - self.row_map.shift) * scale[:, 0]
+                u[0] += mean @ (u[first:] - least)
+            u[first:] = least
+        return u
+
+    def residual_dof(self, n: float) -> float:
+        """Return n minus the effective degrees of freedom."""
+        rank, first = self.info.rank, int(self.has_intercept)
+        if self.source is None or rank - first <= self.source.max_rank:
+            # alpha trace(inv(H) Gamma) is the squared norm of L P inv(R).
+            rows = self.prior.root(self.n_features) * self.row_map.scale
+            half = self._half(rows @ self.preconditioned.short.matrix[first:])
+            return float(n - rank + np.einsum("ij,ij->", half, half))
+        # Directions that no row sees count 1 each: leave them out instead of subtracting them.
+        return float(self.source.spectral(self.prior).residual_dof(n))

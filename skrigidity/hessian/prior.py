@@ -1,0 +1,250 @@
+"""The regularizer: ``alpha * Gamma`` over the feature parameters, never over the intercept.
+
+Any regularizer can be turned into the identity: `standard_form`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.linalg as sl
+
+from .rows import EPS, Array
+
+
+class Prior:
+    """Quadratic penalty ``alpha * w.T @ Gamma @ w``.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Strength, not negative.
+    gamma : None, ndarray of shape (n_features,) or (n_features, n_features), default=None
+        Identity, diagonal or symmetric positive semi-definite matrix. Zero entries leave
+        their column unpenalized.
+
+    Raises
+    ------
+    ValueError
+        If `alpha` is negative or not finite, or `gamma` is not positive semi-definite.
+
+    Examples
+    --------
+    >>> from skrigidity.hessian import Prior
+    >>> Prior(0.5).root(2)
+    array([[0.70710678, 0.        ],
+           [0.        , 0.70710678]])
+    """
+
+    def __init__(self, alpha: float = 1.0, gamma: Any = None) -> None:
+        alpha = float(alpha)
+        if not (np.isfinite(alpha) and alpha >= 0):
+            raise ValueError(f"alpha must be a finite number >= 0, got {alpha}")
+        self.alpha = alpha
+        self.gamma = None if gamma is None else _checked_gamma(gamma)
+
+    def with_alpha(self, alpha: float) -> Prior:
+        """Return the same regularizer at another strength."""
+        prior = Prior(alpha)
+        prior.gamma = self.gamma
+        return prior
+
+    def check(self, n_features: int) -> None:
+        """Raise ValueError unless the regularizer fits `n_features` columns."""
+        if self.gamma is not None and len(self.gamma) != n_features:
+            raise ValueError(
+                f"regularizer must have {n_features} entries or rows, one per feature, "
+                f"got shape {self.gamma.shape}"
+            )
+
+    def add_to(self, hessian: Array) -> None:
+        """Add ``alpha * Gamma`` to a matrix in place."""
+        if self.gamma is None:
+            hessian[np.diag_indices_from(hessian)] += self.alpha
+        elif self.gamma.ndim == 1:
+            hessian[np.diag_indices_from(hessian)] += self.alpha * self.gamma
+        else:
+            hessian += self.alpha * self.gamma
+
+    def root(self, n_features: int) -> Array:
+        """Return rows L with ``L.T @ L = alpha * Gamma``; unpenalized directions have none."""
+        if self.alpha == 0:
+            return np.zeros((0, n_features))
+        scale = np.sqrt(self.alpha)
+        if self.gamma is None:
+            return scale * np.eye(n_features)
+        if self.gamma.ndim == 1:
+            return scale * np.diag(np.sqrt(self.gamma))[self.gamma > 0]
+        values, vectors = penalized_eigenpairs(self.gamma)
+        return scale * (np.sqrt(values)[:, None] * vectors.T)
+
+    def times(self, b: Array) -> Array:
+        """Return ``Gamma @ b`` (without alpha)."""
+        if self.gamma is None:
+            return b
+        if self.gamma.ndim == 1:
+            return self.gamma.reshape((-1,) + (1,) * (b.ndim - 1)) * b
+        return self.gamma @ b
+
+
+@dataclass(frozen=True)
+class StandardForm:
+    """Coordinates in which the regularizer is ``alpha * I`` (Elden, BIT 17, 134 (1977)).
+
+    With N the directions that the regularizer leaves free and B a basis with ``B.T @ Gamma @ B``
+    the identity, the free directions are projected out of the rows, as centring does for the
+    intercept: ``q = |x F|^2 + (x T).T @ inv(S^2 + alpha) @ (x T)`` with ``T = B - F @ coupling``.
+
+    Attributes
+    ----------
+    basis : None or ndarray of shape (d,) or (d, n_penalized)
+        B: the identity, a scale of columns (0 for free ones), or any matrix.
+    n_penalized : int
+        Number of penalized directions.
+    free : None or ndarray of shape (d, n_free)
+        F, the whitened basis of the unpenalized directions that the rows have seen.
+    coupling : None or ndarray of shape (n_free, n_penalized)
+        What the free directions take from the penalized rows.
+    unseen : None or ndarray of shape (d, n_unseen)
+        Unpenalized directions that no row has seen: no prediction that has any is pinned.
+    scale : float
+        Largest column norm of the rows before the projection.
+    error : float
+        Relative error of the regularizer in these coordinates.
+    """
+
+    basis: Array | None
+    n_penalized: int
+    free: Array | None = None
+    coupling: Array | None = None
+    unseen: Array | None = None
+    scale: float = 0.0
+    error: float = 0.0
+
+    @property
+    def n_free(self) -> int:
+        """Number of unpenalized directions that the rows have seen."""
+        return 0 if self.free is None else self.free.shape[1]
+
+    def before(self, block: Array) -> Array:
+        """Return ``block @ B``."""
+        if self.basis is None:
+            return block
+        return block * self.basis if self.basis.ndim == 1 else block @ self.basis
+
+    def apply(self, block: Array) -> Array:
+        """Return ``block @ T``."""
+        out = self.before(block)
+        return out if self.free is None else out - (block @ self.free) @ self.coupling
+
+    def back(self, w: Array) -> Array:
+        """Return ``T @ w``."""
+        matrix = self.basis is not None and self.basis.ndim == 2
+        out = self.basis @ w if matrix else self.before(w.T).T
+        return out if self.free is None else out - self.free @ (self.coupling @ w)
+
+    def outside(self, block: Array) -> Array:
+        """Return which rows have a part along an unseen, unpenalized direction."""
+        if self.unseen is None:
+            return np.zeros(len(block), dtype=bool)
+        part = np.linalg.norm(block @ self.unseen, axis=1)
+        size = np.linalg.norm(block, axis=1)
+        return part > 100 * max(self.unseen.shape) * EPS * size
+
+
+def standard_form(
+    rows: Array, rhs: Array, prior: Prior
+) -> tuple[StandardForm, Array, Array, Array]:
+    """Transform centred, weighted rows (k, d) and right-hand sides (k, t).
+
+    Returns
+    -------
+    form : StandardForm
+    rows, rhs : ndarray
+        The penalized rows and the right-hand sides, free directions projected out.
+    projected : ndarray of shape (n_free, t)
+        The right-hand sides along the free directions.
+    """
+    basis, null, error = _penalized_and_free(prior.gamma)
+    n_penalized = rows.shape[1] - (0 if null is None else null.shape[1])
+    form = StandardForm(basis, n_penalized, error=error)
+    penalized = form.before(rows)
+    if null is None:
+        return form, penalized, rhs, np.zeros((0, rhs.shape[1]))
+    # In units of their own: what is free has no scale.
+    free_rows = rows @ null
+    norms = np.linalg.norm(free_rows, axis=0)
+    null = null / np.where(norms > 0, norms, 1.0)
+    u, s, vt = np.linalg.svd(free_rows / np.where(norms > 0, norms, 1.0), full_matrices=False)
+    seen = s > max(rows.shape) * EPS * (s[0] if len(s) else 0.0)
+    u, v = u[:, seen], vt[seen].T
+    coupling, projected = u.T @ penalized, u.T @ rhs
+    error += EPS * float(s[0] / s[seen][-1]) if seen.any() else 0.0
+    unseen = None
+    if v.shape[1] < null.shape[1]:
+        unseen = np.linalg.qr(null @ _complement(v))[0]
+    scale = float(np.linalg.norm(penalized, axis=0).max(initial=0.0))
+    form = StandardForm(basis, n_penalized, null @ (v / s[seen]), coupling, unseen, scale, error)
+    penalized = penalized - u @ coupling
+    penalized -= u @ (u.T @ penalized)
+    return form, penalized, rhs - u @ projected, projected
+
+
+def penalized_eigenpairs(gamma: Array) -> tuple[Array, Array]:
+    """Return the eigenpairs of a matrix regularizer that are not numerically zero."""
+    values, vectors = sl.eigh(gamma)
+    keep = values > len(values) * EPS * max(values[-1], 0.0)
+    return values[keep], vectors[:, keep]
+
+
+def _penalized_and_free(gamma: Array | None) -> tuple[Array | None, Array | None, float]:
+    """Return B of `StandardForm`, a basis of the free directions (or None), and the error of B."""
+    if gamma is None:
+        return None, None, 0.0
+    if gamma.ndim == 1:
+        free = np.flatnonzero(gamma == 0)
+        null = np.zeros((len(gamma), len(free)))
+        null[free, np.arange(len(free))] = 1.0
+        basis = np.where(gamma > 0, 1 / np.sqrt(np.where(gamma > 0, gamma, 1.0)), 0.0)
+        return basis, null if len(free) else None, 0.0
+    values, vectors = penalized_eigenpairs(gamma)
+    null = _complement(vectors)
+    error = EPS * float(values[-1] / values[0]) if len(values) else 0.0
+    return vectors / np.sqrt(values), null if null.shape[1] else None, error
+
+
+def _complement(vectors: Array) -> Array:
+    """Return an orthonormal basis of what is orthogonal to orthonormal columns."""
+    return np.linalg.qr(vectors, mode="complete")[0][:, vectors.shape[1] :]
+
+
+def _checked_gamma(gamma: Any) -> Array:
+    gamma = np.asarray(gamma)
+    try:
+        if gamma.dtype.kind == "c":
+            raise TypeError("complex")
+        gamma = gamma.astype(np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"regularizer must hold real numbers, got dtype {gamma.dtype}") from None
+    if gamma.ndim not in (1, 2) or (gamma.ndim == 2 and gamma.shape[0] != gamma.shape[1]):
+        raise ValueError(
+            "regularizer must be None, a vector (diagonal) or a square matrix, "
+            f"got shape {gamma.shape}"
+        )
+    if not np.isfinite(gamma).all():
+        raise ValueError("regularizer must be finite")
+    if gamma.ndim == 1:
+        if (gamma < 0).any():
+            raise ValueError("regularizer must have no negative entry")
+        return gamma
+    if not np.allclose(gamma, gamma.T, rtol=1e-12, atol=0.0):
+        raise ValueError("regularizer must be a symmetric matrix")
+    gamma = (gamma + gamma.T) / 2
+    lowest, highest = sl.eigvalsh(gamma)[[0, -1]]
+    if lowest < -len(gamma) * 1e-14 * abs(highest):
+        raise ValueError(
+            f"regularizer must be positive semi-definite, its lowest eigenvalue is {lowest:.3g}"
+        )
+    return gamma

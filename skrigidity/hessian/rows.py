@@ -1,0 +1,400 @@
+"""Rows: the gradients of predictions, and the data rows that make the Hessian."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+Array = np.ndarray
+EPS = float(np.finfo(np.float64).eps)
+# 16 MB of float64 a block: large enough for BLAS-3, small enough to stay near the cache.
+_BLOCK_ENTRIES = 2**21
+_MIN_BLOCK_ROWS = 64
+
+
+def block_rows(n_columns: int, entries: int = _BLOCK_ENTRIES) -> int:
+    """Return how many rows of `n_columns` columns make one block.
+
+    Parameters
+    ----------
+    n_columns : int
+        Number of columns.
+    entries : int, default=2**21
+        Largest number of entries of a block, of at least 64 rows.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> from skrigidity.hessian import block_rows
+    >>> block_rows(1000), block_rows(10**6)
+    (2097, 64)
+    """
+    return max(_MIN_BLOCK_ROWS, entries // max(n_columns, 1))
+
+
+class Rows:
+    """Gradients ``g = [matrix[i], intercept[i]]`` of scalar predictions.
+
+    The same object describes training rows (then `weight` and `rhs` count) and the predictions
+    whose rigidity is asked for (then they do not).
+
+    Parameters
+    ----------
+    matrix : ndarray or CSR matrix of shape (n_rows, n_features)
+        Derivatives with respect to the feature parameters. float32 and sparse input is
+        converted to dense float64 block by block, never whole.
+    weight : float or array-like of shape (n_rows,), default=None
+        Sample weight times curvature of the loss; a row enters the Hessian scaled by its root.
+    intercept : bool, float or array-like of shape (n_rows,), default=False
+        Derivative with respect to the intercept. Training rows take 0 or 1, predictions any
+        number (a difference of two energies has 0).
+    columns : array-like of int, default=None
+        Component mask: all other columns of `matrix` count as zero.
+    rhs : ndarray of shape (n_rows, n_rhs), default=None
+        Right-hand sides of the least-squares problem, carried along as extra columns.
+    groups : array-like of int of shape (n_rows,), default=None
+        Which sample a row belongs to; None: every row is a sample.
+
+    Raises
+    ------
+    ValueError
+        If the matrix is not 2-D and real, a weight is negative or not finite, or a shape does
+        not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import Rows
+    >>> rows = Rows(np.eye(3), intercept=True)
+    >>> len(rows), [len(block) for block in rows.blocks()]
+    (3, [3])
+    """
+
+    def __init__(
+        self,
+        matrix: Any,
+        *,
+        weight: Any = None,
+        intercept: Any = False,
+        columns: Any = None,
+        rhs: Any = None,
+        groups: Any = None,
+    ) -> None:
+        matrix = matrix.tocsr() if sp.issparse(matrix) else np.asanyarray(matrix)
+        if matrix.ndim != 2:
+            raise ValueError(f"matrix must be 2-D, got {matrix.ndim}-D")
+        if matrix.dtype.kind not in "fiub":
+            raise ValueError(f"matrix must hold real numbers, got dtype {matrix.dtype}")
+        self.matrix = matrix
+        n = matrix.shape[0]
+        self.weight = None if weight is None else np.broadcast_to(_real(weight), (n,))
+        if self.weight is not None and not (self.weight >= 0).all():
+            raise ValueError("weight must be non-negative")
+        if self.weight is not None and np.isinf(self.weight).any():
+            raise ValueError("weight must be finite")
+        self.intercept = np.broadcast_to(_real(intercept), (n,))
+        self.columns = None if columns is None else np.asarray(columns)
+        self.rhs = None if rhs is None else _columns(_real(rhs))
+        self.groups = None if groups is None else np.asarray(groups)
+        if self.groups is not None and self.groups.shape != (n,):
+            raise ValueError(f"groups must have shape ({n},), got {self.groups.shape}")
+
+    @staticmethod
+    def lazy(
+        blocks: Callable[[], Iterable[Rows]],
+        *,
+        n_rows: int,
+        n_features: int,
+        n_rhs: int = 0,
+        has_intercept: bool = False,
+    ) -> LazyRows:
+        """Return rows that are made block by block: see `LazyRows`."""
+        return LazyRows(blocks, n_rows, n_features, n_rhs, has_intercept)
+
+    @staticmethod
+    def joined(parts: Iterable[Rows]) -> Rows:
+        """Return rows in memory stacked below each other; None counts as weight 1.
+
+        Groups are kept where every part has them.
+        """
+        parts = list(parts)
+        if len(parts) == 1:
+            return parts[0]
+        columns = parts[0].columns
+        same = all(part.columns is columns for part in parts)
+        matrices = [part.matrix if same else part.dense() for part in parts]
+        sparse = any(map(sp.issparse, matrices))
+        weighted = any(part.weight is not None for part in parts)
+        ones = [np.ones(len(part)) if part.weight is None else part.weight for part in parts]
+        return Rows(
+            sp.vstack(matrices, format="csr") if sparse else np.vstack(matrices),
+            weight=np.concatenate(ones) if weighted else None,
+            intercept=np.concatenate([part.intercept for part in parts]),
+            columns=columns if same else None,
+            rhs=_stacked([part.rhs for part in parts]),
+            groups=_stacked([part.groups for part in parts]),
+        )
+
+    def __len__(self) -> int:
+        return int(self.matrix.shape[0])
+
+    @property
+    def n_features(self) -> int:
+        """Number of feature parameters."""
+        return int(self.matrix.shape[1])
+
+    @property
+    def n_rhs(self) -> int:
+        """Number of right-hand sides carried along."""
+        return 0 if self.rhs is None else int(self.rhs.shape[1])
+
+    @property
+    def has_intercept(self) -> bool:
+        """Whether any row has a derivative with respect to the intercept."""
+        return bool(self.intercept.any())
+
+    def masked(self, columns: Any, *, intercept: Any = False) -> Rows:
+        """Return the rows of one component: every other column set to zero."""
+        return Rows(
+            self.matrix,
+            weight=self.weight,
+            intercept=intercept,
+            columns=columns,
+            groups=self.groups,
+        )
+
+    def with_rhs(self, rhs: Array) -> Rows:
+        """Return the same rows with other right-hand sides."""
+        out = self[: len(self)]
+        out.rhs = rhs
+        return out
+
+    def seen(self) -> Rows:
+        """Return the rows without those of weight zero."""
+        if self.weight is None or self.weight.all():
+            return self
+        return self[np.flatnonzero(self.weight)]
+
+    def kept(self, mask: Array) -> Rows:
+        """Return the rows of a mask, lazy ones still lazy."""
+        return self[np.flatnonzero(mask)]
+
+    def __getitem__(self, key: Any) -> Rows:
+        if isinstance(key, slice) and key == slice(None):
+            key = slice(0, len(self))
+        out = object.__new__(Rows)
+        out.matrix = self.matrix[key]
+        out.weight = None if self.weight is None else self.weight[key]
+        out.intercept = self.intercept[key]
+        out.columns = self.columns
+        out.rhs = None if self.rhs is None else self.rhs[key]
+        out.groups = None if self.groups is None else self.groups[key]
+        return out
+
+    def fill(self, out: Array) -> None:
+        """Write the rows into `out`, dense and in float64."""
+        piece = self.matrix
+        if self.columns is None:
+            out[...] = piece.toarray() if sp.issparse(piece) else piece
+        else:
+            out[...] = 0.0
+            piece = piece[:, self.columns]
+            out[:, self.columns] = piece.toarray() if sp.issparse(piece) else piece
+
+    def dense(self) -> Array:
+        """Return the rows, dense and in float64; a view where they are so already."""
+        piece = self.matrix
+        if self.columns is None and isinstance(piece, Array) and piece.dtype == np.float64:
+            return piece
+        out = np.empty(piece.shape)
+        self.fill(out)
+        return out
+
+    def blocks(self, entries: int = _BLOCK_ENTRIES) -> Iterator[Rows]:
+        """Iterate over blocks of rows in memory, in order, each of a size that BLAS likes."""
+        n, step = len(self), block_rows(self.n_features, entries)
+        if n <= step:
+            if n:
+                yield self
+            return
+        for start in range(0, n, step):
+            yield self[start : start + step]
+
+    def numbered(self) -> Iterator[tuple[slice, Rows]]:
+        """Iterate over blocks of rows and where they are."""
+        start = 0
+        for block in self.blocks():
+            yield slice(start, start + len(block)), block
+            start += len(block)
+
+    def combined(self, weights: Any) -> Rows:
+        """Return linear combinations ``weights @ rows``, `weights` of shape (k, n_rows)."""
+        matrix = np.zeros((weights.shape[0], self.n_features))
+        flags = np.zeros(weights.shape[0])
+        for piece, block in self.numbered():
+            matrix += weights[:, piece] @ block.dense()
+            flags += weights[:, piece] @ block.intercept
+        return Rows(matrix, intercept=flags)
+
+    def times(self, coef: Array, intercept: Any = 0.0) -> Array:
+        """Return predictions of shape (n_rows, n_rhs).
+
+        Parameters
+        ----------
+        coef : ndarray of shape (n_features, n_rhs)
+            Coefficients.
+        intercept : ndarray of shape (n_rhs,), default=0
+            Intercepts.
+        """
+        out = [
+            block.dense() @ coef
+            + np.multiply.outer(block.intercept, np.broadcast_to(intercept, coef.shape[1:]))
+            for block in self.blocks()
+        ]
+        return np.concatenate(out) if out else np.zeros((0, *coef.shape[1:]))
+
+
+class LazyRows(Rows):
+    """Rows made block by block, whenever they are needed.
+
+    Parameters
+    ----------
+    blocks : callable
+        Returns a fresh iterator of `Rows` in memory, the same ones at every call.
+    n_rows, n_features, n_rhs : int
+        What the blocks add up to.
+    has_intercept : bool
+        Whether any of them has an intercept.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import LazyRows, Prior, Rows, choose
+    >>> rows = LazyRows(lambda: (Rows(np.eye(2)) for _ in range(3)), n_rows=6, n_features=2)
+    >>> choose(rows, Prior(1.0)).quad(np.eye(2))
+    array([0.25, 0.25])
+    """
+
+    def __init__(
+        self,
+        blocks: Callable[[], Iterable[Rows]],
+        n_rows: int,
+        n_features: int,
+        n_rhs: int = 0,
+        has_intercept: bool = False,
+    ) -> None:
+        self._blocks, self._n_rows = blocks, int(n_rows)
+        self._widths = int(n_features), int(n_rhs), bool(has_intercept)
+        self._labels: dict[str, Any] = {}
+
+    def __len__(self) -> int:
+        return self._n_rows
+
+    def __getattr__(self, name: str) -> Any:
+        # What is small is collected in one pass, when it is asked for; the matrix never is.
+        if name not in ("weight", "intercept", "rhs", "groups"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        if not self._labels:
+            empty = Rows(np.zeros((0, self.n_features)), rhs=np.zeros((0, self.n_rhs)))
+            parts = [_without_matrix(block) for block in self._blocks()] or [empty]
+            whole = Rows.joined(parts)
+            for label in ("weight", "intercept", "rhs", "groups"):
+                self._labels[label] = getattr(whole, label)
+        return self._labels[name]
+
+    n_features = property(lambda self: self._widths[0])
+    n_rhs = property(lambda self: self._widths[1])
+    has_intercept = property(lambda self: self._widths[2])
+
+    def blocks(self, entries: int = _BLOCK_ENTRIES) -> Iterator[Rows]:
+        """Iterate over blocks of rows in memory, in order, each of a size that BLAS likes."""
+        count = 0
+        for block in self._blocks():
+            if (block.n_features, block.n_rhs) != (self.n_features, self.n_rhs):
+                raise ValueError(
+                    f"blocks must have {self.n_features} features and {self.n_rhs} right-hand "
+                    f"sides, got {block.n_features} and {block.n_rhs}"
+                )
+            count += len(block)
+            yield from block.blocks(entries)
+        if count != len(self):
+            raise ValueError(f"blocks must add up to {len(self)} rows, got {count}")
+
+    def seen(self) -> Rows:
+        """Return the rows; whoever takes the blocks leaves out those of weight zero."""
+        return self
+
+    def masked(self, columns: Any, *, intercept: Any = False) -> Rows:
+        """Return the rows of one component: every other column set to zero."""
+        flags = np.broadcast_to(_real(intercept), (len(self),))
+        return LazyRows(
+            lambda: (b.masked(columns, intercept=flags[i]) for i, b in self.numbered()),
+            len(self),
+            self.n_features,
+            0,
+            bool(flags.any()),
+        )
+
+    def kept(self, mask: Array) -> Rows:
+        """Return the rows of a mask, lazy ones still lazy."""
+        return LazyRows(
+            lambda: (block.kept(mask[i]) for i, block in self.numbered()),
+            int(mask.sum()),
+            self.n_features,
+            self.n_rhs,
+            self.has_intercept,
+        )
+
+    def __getitem__(self, key: Any) -> Rows:
+        """Return some rows in memory, in ascending order of their numbers."""
+        mask = np.zeros(len(self), dtype=bool)
+        mask[key] = True
+        parts = [block.kept(mask[i]) for i, block in self.numbered() if mask[i].any()]
+        return Rows.joined(parts or [next(iter(self._blocks()))[:0]])
+
+
+def as_rows(rows: Any, *, intercept: Any = False) -> Rows:
+    """Return `rows` as `Rows`; a plain matrix gets the given intercept derivative."""
+    return rows if isinstance(rows, Rows) else Rows(rows, intercept=intercept)
+
+
+def row_squares(matrix: Array) -> Any:
+    """Return the squared norm of every row."""
+    return np.einsum("ij,ij->i", matrix, matrix)
+
+
+def check_squares(squares: Array, name: str = "X") -> None:
+    """Raise ValueError where sums of squares overflow."""
+    if not np.isfinite(squares).all():
+        raise ValueError(
+            f"{name} holds values that are not finite or beyond 1e150 (with their weights): their "
+            "squares overflow. Use other units"
+        )
+
+
+def _without_matrix(rows: Rows) -> Rows:
+    return Rows(
+        np.zeros((len(rows), 0)),
+        weight=rows.weight,
+        intercept=rows.intercept,
+        rhs=rows.rhs,
+        groups=rows.groups,
+    )
+
+
+def _stacked(parts: list[Any]) -> Any:
+    return None if any(part is None for part in parts) else np.concatenate(parts)
+
+
+def _columns(values: Array) -> Array:
+    return values[:, None] if values.ndim == 1 else values
+
+
+def _real(values: Any) -> Array:
+    return np.asarray(values, dtype=np.float64)

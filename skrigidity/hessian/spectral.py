@@ -1,0 +1,302 @@
+"""Spectral factor: singular values of the rows, the regularizer added to their squares.
+
+With the rows ``S^(1/2) X = U diag(s) V.T`` (in standard form),
+
+    q = sum_k (v_k . g)^2 / (s_k^2 + alpha)  +  |g - V V.T g|^2 / alpha.
+
+alpha enters exactly, whatever its size; fewer rows than features need only as many vectors as
+rows; and alpha = 0 leaves what the rows determine.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .factor import (
+    UNPINNED,
+    Centre,
+    CentredFactor,
+    Factor,
+    FactorInfo,
+    RunningCentre,
+    Solution,
+    UnpinnedError,
+)
+from .prior import Prior, StandardForm, standard_form
+from .rows import EPS, Array, Rows, check_squares, row_squares
+
+# What singular vectors from a Gram matrix must promise.
+_PROMISED_GRAM = 1e-11
+_PROMISED = 1e-8
+_SMALLEST = 1e-150
+
+
+@dataclass
+class Spectrum:
+    """Singular values and vectors of rows in standard form, independent of alpha.
+
+    Attributes
+    ----------
+    form : StandardForm
+        What the regularizer makes of the rows.
+    s, vectors : ndarray of shape (rank,) and (n_penalized, rank)
+        Singular values and right vectors.
+    rotated, free_rhs : ndarray of shape (rank, n_rhs) and (n_free, n_rhs)
+        Right-hand sides along the left vectors, and along the unpenalized directions.
+    left_over : ndarray of shape (n_rhs,)
+        Squares of what is left of the right-hand sides.
+    tolerance : float
+        Singular values up to this count as zero where alpha = 0.
+    turned : float
+        By how much rounding may have turned the vectors out of the row space.
+    """
+
+    form: StandardForm
+    s: Array
+    vectors: Array
+    rotated: Array
+    free_rhs: Array
+    left_over: Array
+    tolerance: float
+    turned: float = EPS
+
+    @property
+    def complete(self) -> bool:
+        """Whether the vectors span all penalized parameters."""
+        return len(self.s) == self.form.n_penalized
+
+    def denominators(self, alphas: Array) -> Array:
+        """Return ``s_k^2 + alpha`` of shape (rank, n_alphas); inf where alpha = 0 sees nothing."""
+        unseen = (self.s <= self.tolerance)[:, None] & (alphas == 0)
+        return np.where(unseen, np.inf, self.s[:, None] ** 2 + alphas)
+
+
+def spectrum_of(rows: Array, rhs: Array, prior: Prior, *, n_rows: int, max_rank: int) -> Spectrum:
+    """Decompose centred, weighted rows, or anything with the same Gram matrix.
+
+    `n_rows` sets the rank tolerance, `max_rank` is what `n_rows` centred rows can have.
+    """
+    check_squares(row_squares(rows.T))
+    check_squares(row_squares(rhs.T), "y")
+    form, rows, rhs, projected = standard_form(rows, rhs, prior)
+    left = max_rank - form.n_free
+    rank = min(len(rows), form.n_penalized, max(0, left))
+    u, s, vectors, turned = _decomposed(rows, rank, prior.alpha)
+    if form.n_penalized < rows.shape[1]:
+        # What has no singular value may lie along free columns, which are zero here.
+        kept = s > EPS * s.max(initial=0.0)
+        u, s, vectors = u[:, kept], s[kept], vectors[:, kept]
+    if prior.alpha == 0 and 0 < s.max(initial=0.0) < _SMALLEST:
+        raise ValueError("X holds values below 1e-150 only: their squares vanish")
+    tolerance = max(n_rows, len(vectors)) * EPS * float(s.max(initial=form.scale))
+    rotated = u.T @ rhs
+    # When the rows span everything they can, nothing of the right-hand side is left over.
+    rest = 0 * rhs if rank == left else rhs - u @ rotated
+    return Spectrum(form, s, vectors, rotated, projected, row_squares(rest.T), tolerance, turned)
+
+
+def spectrum_of_gram(gram: Array, cross: Array, square: Array, n_rows: int) -> Spectrum:
+    """Decompose a Gram matrix (identity regularizer, well conditioned only)."""
+    values, vectors = np.linalg.eigh(gram)
+    s = np.sqrt(np.maximum(values[::-1], 0.0))
+    vectors = np.ascontiguousarray(vectors[:, ::-1])
+    rotated = (vectors.T @ cross) / np.where(s > 0, s, np.inf)[:, None]
+    tolerance = max(n_rows, len(gram)) * EPS * float(s.max(initial=0.0))
+    left_over = np.maximum(square - row_squares(rotated.T), 0.0)
+    return Spectrum(
+        StandardForm(None, len(gram)), s, vectors, rotated, rotated[:0], left_over, tolerance
+    )
+
+
+class SpectralFactor(CentredFactor):
+    """A spectrum at one alpha.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        Singular values and vectors of the centred rows.
+    centre : Centre
+        Mean of the training rows.
+    rhs_mean : ndarray of shape (n_rhs,)
+        Mean of the right-hand sides.
+    prior : Prior
+        The regularizer.
+    reason : str
+        Why this factorization was chosen.
+    rounding : callable, default=None
+        Returns what was lost before the decomposition, for a prior.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import Prior, choose
+    >>> factor = choose(np.array([[3.0, 4.0]]), Prior(1.0), method="spectral")
+    >>> factor.quad(np.array([[3.0, 4.0], [-4.0, 3.0]])).round(3)
+    array([ 0.962, 25.   ])
+    """
+
+    def __init__(
+        self,
+        spectrum: Spectrum,
+        centre: Centre,
+        rhs_mean: Array,
+        prior: Prior,
+        *,
+        reason: str,
+        rounding: Callable[[Prior], float] | None = None,
+    ) -> None:
+        self.spectrum = spectrum
+        self.centre = centre
+        self.rhs_mean = rhs_mean
+        self.n_features = len(centre.mean)
+        self.rounding = rounding
+        self._set(prior, reason)
+
+    def at(self, alpha: float) -> Factor:
+        """Return the factor of the same rows at another regularization strength."""
+        out = copy.copy(self)
+        out._set(self.prior.with_alpha(alpha), self.info.reason)
+        if out.info.accuracy > max(_PROMISED, self.info.accuracy) and self.source is not None:
+            # A Gram matrix of the rows was enough for the former alpha only.
+            return self.source.finish(out.prior)
+        return out
+
+    def _set(self, prior: Prior, reason: str) -> None:
+        self.prior, spectrum, alpha = prior, self.spectrum, prior.alpha
+        self._values = spectrum.denominators(np.array([alpha]))[:, 0]
+        seen = np.isfinite(self._values)
+        self._lost = ~seen
+        self._shrink = np.where(seen, alpha / np.where(seen, self._values, 1.0), 1.0)
+        values = self._values[seen]
+        if alpha > 0 and not spectrum.complete:
+            values = np.append(values, alpha)
+        condition = float(values.max() / values.min()) if len(values) else 1.0
+        pinned = spectrum.form.n_penalized if alpha > 0 else len(values)
+        rank = spectrum.form.n_free + int(self.has_intercept) + pinned
+        self.info = FactorInfo("spectral", condition, rank, self._accuracy(condition), reason)
+        if len(self.rhs_mean):
+            coef = self._coef()
+            rss = self._shrink**2 @ spectrum.rotated**2 + spectrum.left_over
+            self.solution = Solution(coef, self.centre.intercept(self.rhs_mean, coef), rss)
+
+    def _accuracy(self, condition: float) -> float:
+        """Estimate the relative error of q.
+
+        Rounding turns singular vectors, also out of the row space, and leaves a part outside in
+        rows of it, or of the free directions: that counts by 1 / alpha.
+        """
+        spectrum, root = self.spectrum, float(np.sqrt(condition))
+        before = 0.0 if self.rounding is None else self.rounding(self.prior)
+        # The first is of scaled columns, the second does without dependent ones.
+        estimate = (
+            min(before, EPS * root) + 4 * max(16 * EPS, spectrum.turned) + spectrum.form.error
+        )
+        least = float(np.sqrt(self._values[~self._lost].min(initial=np.inf)))
+        if self.prior.alpha > 0 and not spectrum.complete:
+            least = float(np.sqrt(self.prior.alpha))
+        high = spectrum.turned * spectrum.s.max(initial=0.0) + 2 * EPS * spectrum.form.scale
+        return min(1.0, estimate + float(high / least))
+
+    def _coef(self) -> Array:
+        spectrum, form = self.spectrum, self.spectrum.form
+        # Within the rounding of the rows, a direction is one that they do not have.
+        seen = np.where(spectrum.s > spectrum.tolerance, spectrum.s, 0.0)
+        filtered = (seen / self._values)[:, None] * spectrum.rotated
+        w = form.back(spectrum.vectors @ filtered)
+        return w if form.free is None else w + form.free @ spectrum.free_rhs
+
+    def _split(self, block: Array) -> tuple[Array, Array]:
+        """Return the coordinates of rows in the row space, and their parts outside of it."""
+        vectors = self.spectrum.vectors
+        inside = block @ vectors
+        if self.spectrum.complete:
+            return inside, np.zeros((len(block), 1))
+        outside = block - inside @ vectors.T
+        near = row_squares(outside) < 0.49 * row_squares(block)
+        again = outside[near]
+        outside[near] = again - (again @ vectors) @ vectors.T
+        return inside, outside
+
+    def _quad(self, block: Array) -> Array:
+        if self.prior.alpha > 0:
+            return self._unscaled_quad(block)
+        # What is outside of the row space is so at any size.
+        size = np.abs(block).max(axis=1, initial=0.0)
+        size[size == 0] = 1.0
+        out = self._unscaled_quad(block / size[:, None])
+        return np.where(np.isinf(out), np.inf, np.where(np.isinf(out), 1.0, out) * size**2)
+
+    def _unscaled_quad(self, block: Array) -> Array:
+        form, s, alpha = self.spectrum.form, self.spectrum.s, self.prior.alpha
+        inside, outside = self._split(form.apply(block))
+        squares, beyond = inside**2, row_squares(outside)
+        out = squares @ (1 / self._values)
+        if form.free is not None:
+            out += row_squares(block @ form.free)
+        if alpha > 0:
+            out += beyond / alpha
+        else:
+            unseen = squares[:, self._lost].sum(axis=1) + beyond
+            # Rounding turns the row space by eps times the condition of its directions.
+            kept = s[~self._lost]
+            turned = kept[0] / kept[-1] if len(kept) else 1.0
+            size = self.spectrum.tolerance / max(s.max(initial=form.scale), _SMALLEST)
+            limit = (max(100.0, turned) * size) ** 2
+            out[unseen > limit * row_squares(form.before(block))] = np.inf
+        out[form.outside(block)] = np.inf
+        return out
+
+    def _whiten(self, block: Array) -> Array:
+        if np.isinf(self._quad(block)).any():
+            raise UnpinnedError(UNPINNED)
+        form = self.spectrum.form
+        inside, outside = self._split(form.apply(block))
+        z = inside / np.sqrt(self._values)
+        if self.prior.alpha > 0 and not self.spectrum.complete:
+            # Orthogonal parts: back in feature coordinates they add up to as many columns.
+            z = z @ self.spectrum.vectors.T + outside / np.sqrt(self.prior.alpha)
+        return z if form.free is None else np.hstack([z, block @ form.free])
+
+    def residual_dof(self, n: float) -> float:
+        """Return n minus the effective degrees of freedom, as a sum."""
+        rest = n - int(self.has_intercept) - self.spectrum.form.n_free
+        return float(rest - len(self._shrink) + self._shrink.sum())
+
+
+def thin_factor(rows: Rows, prior: Prior, reason: str) -> SpectralFactor:
+    """Return the spectral factor of rows in memory, none of weight zero."""
+    running, running_rhs = RunningCentre(rows.n_features), RunningCentre(rows.n_rhs)
+    block = running.centred(rows)
+    rhs = np.zeros((len(rows), 0)) if rows.rhs is None else rows.rhs
+    rhs = running_rhs.centred(rows, rhs)
+    max_rank = max(0, len(rows) - int(rows.has_intercept))
+    return SpectralFactor(
+        spectrum_of(block, rhs, prior, n_rows=len(rows), max_rank=max_rank),
+        running.finish(np.sqrt(row_squares(block.T))),
+        running_rhs.rounded(),
+        prior,
+        reason=reason,
+    )
+
+
+def _decomposed(rows: Array, rank: int, alpha: float) -> tuple[Any, Any, Any, float]:
+    """Return left vectors, values, right vectors (d, rank), and how far rounding turns them.
+
+    Well-conditioned wide rows: from their Gram matrix, several times as fast.
+    """
+    if rank == 0:
+        return np.zeros((len(rows), 0)), np.zeros(0), np.zeros((rows.shape[1], 0)), EPS
+    if len(rows) < rows.shape[1] and alpha > 0:
+        values, u = np.linalg.eigh(rows @ rows.T)
+        values, u = values[: -rank - 1 : -1], u[:, : -rank - 1 : -1]
+        if values[-1] > 0:
+            turned, s = EPS * float(values[0] / values[-1]), np.sqrt(values)
+            if turned * max(1.0, s[0] / np.sqrt(alpha)) <= _PROMISED_GRAM:
+                return u, s, rows.T @ (u / s), turned
+    u, s, vt = np.linalg.svd(rows, full_matrices=False)
+    return u[:, :rank], s[:rank], np.ascontiguousarray(vt[:rank].T), EPS

@@ -1,0 +1,173 @@
+"""Factors with a triangular root: ``H_c = R.T @ R``, from Cholesky or from QR."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.linalg.blas import dtrmm, dtrsm
+from scipy.linalg.lapack import dtpqrt, dtrtri
+
+from .factor import Centre, CentredFactor, FactorInfo, RunningCentre, Solution
+from .prior import Prior
+from .rows import EPS, Array, row_squares
+
+# The inverse of R loses kappa(R) * eps: harmless below this, and a product is faster than a solve.
+_INVERT_BELOW = 1e4
+_PANEL = 32
+_POWER_STEPS = 4
+
+
+class TriangularFactor(CentredFactor):
+    """Upper triangular R of the centred, augmented rows.
+
+    Made by `choose` and the accumulators. R is either multiplied with as an inverse (where its
+    condition allows it) or solved with.
+
+    Parameters
+    ----------
+    root : ndarray of shape (n_features, n_features)
+        R.
+    centre : Centre
+        Mean of the training rows.
+    prior : Prior
+        The regularizer that R contains.
+    method : {"cholesky", "qr"}
+        How R was found.
+    reason : str
+        Why this factorization was chosen.
+    condition : float, default=None
+        Condition of R where it is known, its columns scaled to equal norm.
+    gram_accuracy : float, default=0
+        Relative error that went into R through normal equations.
+    solution : Solution, default=None
+        Solution for the right-hand sides that came with the rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import Prior, choose
+    >>> abs(choose(np.vstack([np.eye(2)] * 3), Prior(1.0), method="qr").root)
+    array([[2., 0.],
+           [0., 2.]])
+    """
+
+    def __init__(
+        self,
+        root: Array,
+        centre: Centre,
+        prior: Prior,
+        *,
+        method: str,
+        reason: str,
+        condition: float | None = None,
+        gram_accuracy: float = 0.0,
+        solution: Solution | None = None,
+    ) -> None:
+        self.root = np.asfortranarray(root)
+        self.centre = centre
+        self.prior = prior
+        self.n_features = len(root)
+        self.solution = solution
+        scaled = scaled_condition(self.root) if condition is None else condition
+        invertible = method == "cholesky" and scaled < _INVERT_BELOW
+        self.inverse = _inverse(self.root) if invertible else None
+        self.info = FactorInfo(
+            method=method,
+            condition=scaled**2,
+            rank=self.n_features + int(self.has_intercept),
+            accuracy=gram_accuracy + min(1.0, EPS * (16 + scaled)),
+            reason=reason,
+        )
+
+    def _whiten(self, block: Array) -> Array:
+        # block.T is a Fortran-ordered view: both calls work in place on the block.
+        if self.inverse is not None:
+            return dtrmm(1.0, self.inverse, block.T, trans_a=1, overwrite_b=1).T
+        return dtrsm(1.0, self.root, block.T, trans_a=1, overwrite_b=1).T
+
+    def _quad(self, block: Array) -> Array:
+        return row_squares(self._whiten(block))
+
+    def _penalty_trace(self) -> float:
+        """Return ``alpha * trace(inv(H) @ Gamma)``, the squared norm of ``L @ inv(R)``."""
+        if self.prior.alpha == 0:
+            return 0.0
+        if self.inverse is not None and self.prior.gamma is None:
+            return self.prior.alpha * float(np.einsum("ij,ij->", self.inverse, self.inverse))
+        z = self._whiten(np.ascontiguousarray(self.prior.root(self.n_features)))
+        return float(np.einsum("ij,ij->", z, z))
+
+    def residual_dof(self, n: float) -> float:
+        """Return n minus the effective degrees of freedom."""
+        return float(n - self.info.rank) + self._penalty_trace()
+
+    def update(self, rows: Any) -> TriangularFactor:
+        """Return the factor after adding weighted rows: a rank-k update by QR, O(k d^2)."""
+        rows = self._as_rows(rows)
+        running = RunningCentre.resume(self.centre)
+        root = self.root.copy(order="F")
+        for block in rows.blocks():
+            root = add_rows(root, running.centred(block.seen()))
+        return TriangularFactor(
+            root,
+            running.finish(np.linalg.norm(root, axis=0)),
+            self.prior,
+            method="qr",
+            reason=f"{self.info.method} factor updated by {len(rows)} rows",
+            gram_accuracy=self.info.accuracy if self.info.method == "cholesky" else 0.0,
+        )
+
+
+def add_rows(root: Array, block: Array, trapezoidal: int = 0) -> Array:
+    """Return the upper triangular factor of ``[root; block]`` (LAPACK's tpqrt).
+
+    `root` is overwritten. The last `trapezoidal` rows of `block` are upper trapezoidal.
+    """
+    if len(block) == 0:
+        return root
+    width = root.shape[1]
+    return dtpqrt(
+        trapezoidal,
+        min(_PANEL, width),
+        root,
+        np.array(block, order="F"),
+        overwrite_a=1,
+        overwrite_b=1,
+    )[0]
+
+
+def scaled_condition(root: Array) -> float:
+    """Estimate the condition of R with its columns scaled to equal norm (van der Sluis)."""
+    norms = np.linalg.norm(root, axis=0)
+    if not (norms > 0).all() or not root.diagonal().all():
+        return np.inf
+    if len(root) == 0:
+        return 1.0
+    # Powers of two scale without rounding.
+    scaled = np.asfortranarray(root * np.exp2(-np.round(np.log2(norms))))
+    largest = _norm(scaled, lambda x, t: dtrmm(1.0, scaled, x, trans_a=t, overwrite_b=1))
+    with np.errstate(all="ignore"):
+        inverse = _norm(scaled, lambda x, t: dtrsm(1.0, scaled, x, trans_a=t, overwrite_b=1))
+    return max(1.0, largest * inverse) if np.isfinite(inverse) else np.inf
+
+
+def _norm(matrix: Array, apply: Callable[[Array, int], Array]) -> float:
+    """Estimate a 2-norm by power iterations on two vectors."""
+    rng = np.random.default_rng(0)
+    x = np.asfortranarray(rng.standard_normal((len(matrix), 2)))
+    norms = np.ones(1)
+    for _ in range(_POWER_STEPS):
+        x = apply(apply(x / np.linalg.norm(x, axis=0), 1), 0)
+        norms = np.linalg.norm(x, axis=0)
+        if not np.isfinite(norms).all():
+            return np.inf
+    return float(np.sqrt(norms.max()))
+
+
+def _inverse(root: Array) -> Array:
+    inverse, info = dtrtri(root)
+    if info != 0:
+        raise np.linalg.LinAlgError("the triangular factor is singular")
+    return inverse

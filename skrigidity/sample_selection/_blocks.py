@@ -1,0 +1,140 @@
+"""The gain of every candidate of several rows: a frame with its forces, a group of samples.
+
+A candidate with covariances B among its rows (of unit noise) and A with the targets takes the
+diagonal of ``A.T @ inv(I + B) @ A`` off the variances of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..hessian import EPS
+from ._objectives import Objective
+from ._scores import Scores, TargetScores
+from ._state import State, Step
+
+_BLOCK_ENTRIES = 2**21
+
+
+class Members:
+    """Which rows of the pool belong to which candidate.
+
+    Parameters
+    ----------
+    bounds : ndarray of int of shape (n_candidates + 1,)
+        First row of every candidate, and the number of all rows.
+
+    Attributes
+    ----------
+    each : list of (ndarray of shape (m,), ndarray of shape (m, k))
+        Candidates of k rows, and these, for every k that there is.
+    """
+
+    def __init__(self, bounds: np.ndarray) -> None:
+        self.bounds = bounds
+        sizes = np.diff(bounds)
+        chosen = [(np.flatnonzero(sizes == k), k) for k in np.unique(sizes)]
+        self.each = [(c, bounds[c][:, None] + np.arange(k)) for c, k in chosen]
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    def of(self, p: int) -> slice:
+        """Return the rows of one candidate."""
+        return slice(self.bounds[p], self.bounds[p + 1])
+
+
+class BlockTargetScores(TargetScores):
+    """Gains of blocks from their covariances with every target, ``state.second``."""
+
+    def __init__(
+        self, state: State, objective: Objective, weight: np.ndarray, members: Members
+    ) -> None:
+        super().__init__(state, objective, weight)
+        self.members = members
+
+    def gains(self) -> np.ndarray:
+        """Return all gains."""
+        v, A = self.state.v, self.state.second
+        for piece in self._blocks():
+            self._follow(piece, A[piece])
+        self._pending = None
+        out = np.empty(len(self.members))
+        for candidates, rows, gram in self._parts():
+            a = _inverse_root(gram) @ A[rows]
+            x = np.einsum("mkt,mkt->mt", a, a)
+            rest = np.maximum(v - x, EPS * v)
+            out[candidates] = self.objective.gain(x, rest, np.ones(len(x)), v, self.weight)
+        return np.maximum(out, 0.0, out=out)
+
+    def _rows(self, p: int) -> slice:
+        return self.members.of(p)
+
+    def _parts(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        n_targets = self.state.second.shape[1]
+        for (candidates, rows), gram in zip(self.members.each, self.state.gram, strict=True):
+            step = max(1, _BLOCK_ENTRIES // (rows.shape[1] * n_targets))
+            for start in range(0, len(rows), step):
+                some = slice(start, start + step)
+                yield candidates[some], rows[some], gram[some]
+
+    def picked(self, step: Step) -> None:
+        """Follow a pick."""
+        super().picked(step)
+        _lower(self.state.gram, step.u, step.total, self.members)
+
+
+class BlockInformationScores(Scores):
+    """Mutual information of blocks and targets, `second` being covariances if these are known."""
+
+    def __init__(self, state: State, start: float, members: Members) -> None:
+        super().__init__(state)
+        self.total = start
+        self.members = members
+
+    def gains(self) -> np.ndarray:
+        """Return all gains."""
+        out = np.empty(len(self.members))
+        parts = zip(self.members.each, self.state.gram, self.state.second, strict=True)
+        for (candidates, _), gram, known in parts:
+            out[candidates] = 0.5 * (_logdet(gram) - _logdet(known))
+        return np.maximum(out, 0.0, out=out)
+
+    def value(self) -> float:
+        """Return the information that the picks have brought."""
+        return self.total
+
+    def _rows(self, p: int) -> slice:
+        return self.members.of(p)
+
+    def picked(self, step: Step) -> None:
+        """Follow a pick."""
+        assert step.extra is not None
+        gained = 0.5 * (np.log1p(step.b).sum() - np.log1p(step.extra_b).sum())
+        self.total += max(float(gained), 0.0)
+        _lower(self.state.gram, step.u, step.total, self.members)
+        _lower(self.state.second, step.extra, 1 + step.extra_b, self.members)
+
+
+def _lower(gram: list[np.ndarray], u: np.ndarray, total: np.ndarray, members: Members) -> None:
+    root = u / np.sqrt(total)[:, None]
+    for (_, rows), block in zip(members.each, gram, strict=True):
+        w = root[:, rows].transpose(1, 2, 0)
+        block -= w @ w.transpose(0, 2, 1)
+
+
+def _inverse_root(gram: np.ndarray) -> np.ndarray:
+    """Return P with ``P @ (I + gram) @ P.T = I``."""
+    eye = np.eye(gram.shape[1])
+    try:
+        return np.linalg.inv(np.linalg.cholesky(gram + eye))
+    except np.linalg.LinAlgError:  # rounding has made it indefinite
+        values, vectors = np.linalg.eigh(gram)
+        return vectors.transpose(0, 2, 1) / np.sqrt(1 + np.maximum(values, 0.0))[..., None]
+
+
+def _logdet(gram: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the determinant of ``I + gram``."""
+    return np.log1p(np.maximum(np.linalg.eigvalsh(gram), 0.0)).sum(axis=1)
