@@ -13,12 +13,16 @@ ALPHA = 1e-3  # large enough for scikit-matter's pseudo-inverse
 
 
 def run(options: Options) -> bool:
-    """Print both rows; return whether both targets are met."""
+    """Print all rows; return whether all targets are met."""
     if importlib.util.find_spec("skmatter") is None:
         print("local_prediction_rigidity: skipped, scikit-matter is not installed")
         return True
-    thin = _compare(options, options.size(100), 20, options.size(1000), target=10)
-    return _compare(options, options.size(1000), 20, options.size(500), target=4) and thin
+    # At the last size both do little but one matrix product: BLAS allows about 5.
+    met = [
+        _compare(options, options.size(n), 20, options.size(d), target=target)
+        for n, d, target in ((100, 1000, 15), (100, 250, 5), (1000, 500, 4))
+    ]
+    return all(met)
 
 
 def _compare(options: Options, n: int, size: int, d: int, target: float) -> bool:

@@ -10,11 +10,13 @@ import rigidity
 import selection
 import selection_memory
 import selection_scaling
+import small
 import streaming_memory
 from _options import Options, main
 
 BENCHMARKS = (
     fit,
+    small,
     rigidity,
     lpr,
     ridge_cv,

@@ -16,7 +16,7 @@ from skrigidity import RigidRidge
 
 N_FEATURES = 500
 BLOCK = 10_000
-LIMIT_MIB = 300
+LIMIT_MIB = 100
 
 
 def run(options: Options) -> bool:
