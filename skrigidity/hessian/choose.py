@@ -338,8 +338,7 @@ class AutoAccumulator(Accumulator):
         return _finished(self.stream, prior, self.method, firm=0.0)
 
     def _joined(self) -> Rows:
-        empty = Rows(np.zeros((0, self.n_features)), rhs=np.zeros((0, self.n_rhs)))
-        return Rows.joined(self.pending or [empty])
+        return Rows.joined(self.pending, self.n_features, self.n_rhs)
 
 
 def _copied(rows: Rows) -> Rows:
@@ -350,5 +349,5 @@ def _copied(rows: Rows) -> Rows:
         matrix,
         weight=None if rows.weight is None else rows.weight.copy(),
         intercept=rows.intercept.copy(),
-        rhs=None if rows.rhs is None else rows.rhs.copy(),
+        rhs=rows.rhs.copy(),
     )

@@ -99,8 +99,7 @@ class LeftBasis:
         n, d = len(rows), rows.n_features
         running = RunningCentre(d)
         features = running.centred(rows)
-        rhs = np.zeros((n, 0)) if rows.rhs is None else rows.rhs
-        rhs = RunningCentre(rhs.shape[1]).centred(rows, rhs)
+        rhs = RunningCentre(rows.n_rhs).centred(rows, rows.rhs)
         form, penalized, _, _ = standard_form(features, rhs, prior)
         parts = [] if form.free is None else [features @ form.free]
         self.total = running.weight
@@ -302,7 +301,6 @@ def residuals(rows: Rows, solution: Solution | None) -> Array:
     >>> residuals(rows, choose(rows, Prior(0.0)).solution).ravel()
     array([-1.,  1.])
     """
-    assert rows.rhs is not None
     assert solution is not None
     return np.asarray(rows.rhs - rows.times(solution.coef, solution.intercept))
 
