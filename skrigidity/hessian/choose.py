@@ -343,10 +343,8 @@ class AutoAccumulator(Accumulator):
 
 def _copied(rows: Rows) -> Rows:
     """Return rows that nobody else can change, without labels."""
-    matrix = np.empty((len(rows), rows.n_features))
-    rows.fill(matrix)
     return Rows(
-        matrix,
+        rows.dense(copy=True),
         weight=None if rows.weight is None else rows.weight.copy(),
         intercept=rows.intercept.copy(),
         rhs=rows.rhs.copy(),

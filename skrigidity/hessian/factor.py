@@ -119,10 +119,7 @@ class RunningCentre:
         """Return the weighted, centred rows in float64, or `values` that go with them."""
         n, weight, whole = len(rows), rows.weight, bool(rows.intercept.all())
         out = np.empty((n + 1, len(self.mean)))
-        if values is None:
-            rows.fill(out[:n])
-        else:
-            out[:n] = values
+        out[:n] = rows.dense() if values is None else values
         own = slice(n) if whole else np.flatnonzero(rows.intercept)
         part = out[own]
         merged = self._centre(part, None if weight is None else weight[own])
@@ -238,8 +235,6 @@ class Factor:
 
     def update(self, rows: Any) -> Factor:
         """Return the factor after adding weighted rows, without a solution."""
-        if self.source is None:
-            raise ValueError("this factor does not hold its rows: factorize them again")
         source = self.source.copy()
         for block in self._as_rows(rows).blocks():
             source.add(block.replaced(rhs=np.zeros((len(block), source.n_rhs))))

@@ -173,23 +173,15 @@ class Rows:
             groups=None if self.groups is None else self.groups[key],
         )
 
-    def fill(self, out: Array) -> None:
-        """Write the rows into `out`, dense and in float64."""
-        piece: Any = self.matrix
-        chosen: Any = slice(None)
-        if self.columns is not None:
-            out[...] = 0.0
-            piece, chosen = piece[:, self.columns], self.columns
-        out[:, chosen] = piece.toarray() if sp.issparse(piece) else piece
-
     def dense(self, *, copy: bool = False) -> Array:
-        """Return the rows, dense and in float64; a view where they are so already, or a copy."""
-        piece = self.matrix
-        viewed = isinstance(piece, Array) and piece.dtype == np.float64 and not copy
-        if self.columns is None and viewed:
-            return piece
-        out = np.empty(piece.shape)
-        self.fill(out)
+        """Return the rows, dense and in float64; where they are so already, a view or a copy."""
+        piece = self.matrix if self.columns is None else self.matrix[:, self.columns]
+        made = piece.toarray() if sp.issparse(piece) else piece
+        if self.columns is None:
+            copy = copy and made is self.matrix
+            return np.array(made, np.float64, order="C") if copy else np.asarray(made, np.float64)
+        out = np.zeros(self.matrix.shape)
+        out[:, self.columns] = made
         return out
 
     def blocks(self, entries: int = _BLOCK_ENTRIES) -> Iterator[Rows]:

@@ -59,7 +59,7 @@ class ExtendedGramAccumulator(Accumulator):
             part = rows[start : start + GRAM_ROWS]
             block = np.empty((len(part), 1 + self.n_features + self.n_rhs))
             block[:, 0] = part.intercept
-            part.fill(block[:, 1 : 1 + self.n_features])
+            block[:, 1 : 1 + self.n_features] = part.dense()
             block[:, 1 + self.n_features :] = part.rhs
             self._add_block(Pair(block, np.zeros_like(block)), part.weight)
 
