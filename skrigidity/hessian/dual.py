@@ -7,18 +7,16 @@ feature rows, where they exist, do better in a primal factor.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import scipy.linalg as sl
-from scipy.linalg import LinAlgWarning
 from scipy.linalg.blas import dtrsm
 from scipy.linalg.lapack import dpotrf, dtrtri
 
-from .factor import ACCURACY_WARNING, FactorInfo
+from .factor import FactorInfo, warn_of_error
 from .leave_out import LeftOut
 from .leave_out.hat import Hat, members_of
 from .rows import EPS, Array, row_squares
@@ -65,17 +63,6 @@ class KernelRows:
     def blocks(self) -> Iterator[KernelRows]:
         """Iterate over the predictions in blocks, in order; subclasses may make them lazily."""
         yield self
-
-    def combined(self, weights: Any) -> KernelRows:
-        """Return linear combinations, `weights` of shape (k, n_rows); needs `among`."""
-        if self.among is None:
-            raise ValueError("among, the kernel of the predictions, is needed for combinations")
-        among = weights @ (weights @ self.among.T).T
-        return KernelRows(weights @ self.train, np.diag(among), among)
-
-    def times(self, dual_coef: Array, intercept: Any = 0.0) -> Array:
-        """Return predictions for dual coefficients of shape (n_train, n_rhs)."""
-        return np.concatenate([block.train @ dual_coef + intercept for block in self.blocks()])
 
 
 class DualFactor:
@@ -157,14 +144,8 @@ class DualFactor:
         lost = np.flatnonzero(rest <= bound / 10)
         if len(lost):
             rest[lost] = np.maximum(rest[lost], self._least(half[:, lost]))
-        worst = _accuracy(rows.diagonal, rest).max(initial=0.0)
-        if worst > ACCURACY_WARNING:
-            warnings.warn(
-                f"a difference of kernels cancels: rigidities may be off by a relative "
-                f"{worst:.0e}. Try a larger alpha.",
-                LinAlgWarning,
-                stacklevel=4,
-            )
+        worst = float(_accuracy(rows.diagonal, rest).max(initial=0.0))
+        warn_of_error("a difference of kernels cancels", worst, stacklevel=5)
         return rest / self.alpha
 
     def _least(self, half: Array) -> Array:

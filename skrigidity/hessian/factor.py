@@ -16,7 +16,7 @@ from scipy.linalg import LinAlgWarning
 from .prior import Prior
 from .rows import Array, Rows, as_rows, row_squares
 
-ACCURACY_WARNING = 1e-6
+_ACCURACY_WARNING = 1e-6
 UNPINNED = (
     "some predictions are not pinned by the data (rigidity 0, infinite variance), so their "
     "covariances are not defined: use alpha > 0, or leave these rows out"
@@ -289,15 +289,17 @@ def warn_if_inaccurate(factor: Factor) -> Factor:
     >>> warn_if_inaccurate(choose(np.eye(2), Prior(1.0))).info.rank
     2
     """
-    if factor.info.accuracy > ACCURACY_WARNING:
-        warnings.warn(
-            f"ill-conditioned Hessian (condition {factor.info.condition:.1e}, method "
-            f"{factor.info.method!r}): rigidities may be off by a relative "
-            f"{factor.info.accuracy:.0e}. Try a larger alpha.",
-            LinAlgWarning,
-            stacklevel=3,
-        )
+    info = factor.info
+    cause = f"ill-conditioned Hessian (condition {info.condition:.1e}, method {info.method!r})"
+    warn_of_error(cause, info.accuracy, stacklevel=4)
     return factor
+
+
+def warn_of_error(cause: str, error: float, *, stacklevel: int) -> None:
+    """Warn where a relative error of rigidities may be large."""
+    if error > _ACCURACY_WARNING:
+        message = f"{cause}: rigidities may be off by a relative {error:.0e}. Try a larger alpha."
+        warnings.warn(message, LinAlgWarning, stacklevel=stacklevel)
 
 
 def _mean(part: Array, weight: Array | None, total: float) -> Array:

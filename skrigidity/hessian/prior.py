@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg as sl
 
-from .rows import EPS, Array
+from .rows import EPS, Array, row_squares
 
 
 class Prior:
@@ -138,11 +138,8 @@ class StandardForm:
 
     def outside(self, block: Array) -> Array:
         """Return which rows have a part along an unseen, unpenalized direction."""
-        if not self.unseen.size:
-            return np.zeros(len(block), dtype=bool)
-        part = np.linalg.norm(block @ self.unseen, axis=1)
-        size = np.linalg.norm(block, axis=1)
-        return part > 100 * max(self.unseen.shape) * EPS * size
+        part, size = np.sqrt(row_squares(block @ self.unseen)), np.sqrt(row_squares(block))
+        return np.asarray(part > 100 * max(self.unseen.shape) * EPS * size)
 
 
 def standard_form(

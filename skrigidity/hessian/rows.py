@@ -115,9 +115,7 @@ class Rows:
         parts = list(parts) or [Rows(np.zeros((0, n_features)), rhs=np.zeros((0, n_rhs)))]
         if len(parts) == 1:
             return parts[0]
-        columns = parts[0].columns
-        same = all(part.columns is columns for part in parts)
-        matrices = [part.matrix if same else part.dense() for part in parts]
+        matrices = [part.matrix if part.columns is None else part.dense() for part in parts]
         stack = sp.vstack if any(map(sp.issparse, matrices)) else np.vstack
         weights = [np.ones(len(part)) if part.weight is None else part.weight for part in parts]
         groups: Any = [part.groups for part in parts]
@@ -125,7 +123,6 @@ class Rows:
             stack(matrices),
             weight=np.concatenate(weights) if any(p.weight is not None for p in parts) else None,
             intercept=np.concatenate([part.intercept for part in parts]),
-            columns=columns if same else None,
             rhs=np.concatenate([part.rhs for part in parts]),
             groups=None if any(own is None for own in groups) else np.concatenate(groups),
         )
@@ -277,13 +274,11 @@ class LazyRows(Rows):
 
     def blocks(self, entries: int = _BLOCK_ENTRIES) -> Iterator[Rows]:
         """Iterate over blocks of rows in memory, in order, each of a size that BLAS likes."""
-        count = 0
+        count, d, t = 0, self.n_features, self.n_rhs
         for block in self._blocks():
-            if (block.n_features, block.n_rhs) != (self.n_features, self.n_rhs):
-                raise ValueError(
-                    f"blocks must have {self.n_features} features and {self.n_rhs} right-hand "
-                    f"sides, got {block.n_features} and {block.n_rhs}"
-                )
+            found = block.n_features, block.n_rhs
+            if found != (d, t):
+                raise ValueError(f"blocks must have {d} features and {t} targets, got {found}")
             count += len(block)
             yield from block.blocks(entries)
         if count != len(self):
