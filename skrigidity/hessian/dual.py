@@ -51,9 +51,9 @@ class KernelRows:
         self.among = None if among is None else _array(among)
         n = len(self.train)
         if self.train.ndim != 2 or self.diagonal.shape != (n,):
+            found = f"{self.train.shape} and {self.diagonal.shape}"
             raise ValueError(
-                f"train and diagonal must have shapes (n, n_train) and (n,), got "
-                f"{self.train.shape} and {self.diagonal.shape}"
+                f"train and diagonal must have shapes (n, n_train) and (n,), got {found}"
             )
         self.weight = np.broadcast_to(_array(1.0 if weight is None else weight), (n,))
 
@@ -220,9 +220,8 @@ class DualFactor:
     def _train(self, rows: KernelRows) -> Array:
         train, n = rows.train, len(self.kernel)
         if train.shape[1] != n:
-            raise ValueError(
-                f"rows have kernels with {train.shape[1]} training rows, the factor has {n}"
-            )
+            found = f"{train.shape[1]} training rows"
+            raise ValueError(f"rows have kernels with {found}, the factor has {n}")
         return train
 
 

@@ -246,9 +246,8 @@ class Factor:
         """Return whitened rows of features and intercept derivatives; may overwrite the rows."""
         self.centre.subtract(block, flags)
         z = self._whiten(block)
-        if not self.has_intercept:
-            return z
-        return np.column_stack([z, flags / np.sqrt(self.centre.weight)])
+        own = flags / np.sqrt(self.centre.weight) if self.has_intercept else None
+        return z if own is None else np.column_stack([z, own])
 
     def _quad_rows(self, block: Array, flags: Array) -> Array:
         """Return q of feature rows and their intercept derivatives; may overwrite the rows."""
@@ -260,10 +259,9 @@ class Factor:
 
     def _as_rows(self, rows: Any) -> Rows:
         rows = as_rows(rows, intercept=self.has_intercept)
-        if rows.n_features != self.n_features:
-            raise ValueError(
-                f"rows have {rows.n_features} features, the factor has {self.n_features}"
-            )
+        found, expected = rows.n_features, self.n_features
+        if found != expected:
+            raise ValueError(f"rows have {found} features, the factor has {expected}")
         if not self.has_intercept and rows.has_intercept:
             raise ValueError("rows have an intercept derivative, the factor has no intercept")
         return rows

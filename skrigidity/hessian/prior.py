@@ -5,7 +5,7 @@ Any regularizer can be turned into the identity: `standard_form`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -54,10 +54,8 @@ class Prior:
     def check(self, n_features: int) -> None:
         """Raise ValueError unless the regularizer fits `n_features` columns."""
         if self.gamma is not None and len(self.gamma) != n_features:
-            raise ValueError(
-                f"regularizer must have {n_features} entries or rows, one per feature, "
-                f"got shape {self.gamma.shape}"
-            )
+            wanted = f"{n_features} entries or rows, one per feature"
+            raise ValueError(f"regularizer must have {wanted}, got shape {self.gamma.shape}")
 
     def add_to(self, hessian: Array) -> None:
         """Add ``alpha * Gamma`` to a matrix in place."""
@@ -169,14 +167,10 @@ def standard_form(
     seen = s > max(rows.shape) * EPS * s.max(initial=0.0)
     u, v, null = u[:, seen], vt[seen].T, null / units
     coupling, projected = u.T @ penalized, u.T @ rhs
-    form = replace(
-        form,
-        free=null @ (v / s[seen]),
-        coupling=coupling,
-        unseen=np.linalg.qr(null @ _complement(v))[0],
-        scale=float(np.linalg.norm(penalized, axis=0).max(initial=0.0)),
-        error=error + EPS * float(s.max(initial=0.0) / s[seen].min(initial=np.inf)),
-    )
+    unseen = np.linalg.qr(null @ _complement(v))[0]
+    scale = float(np.linalg.norm(penalized, axis=0).max(initial=0.0))
+    error += EPS * float(s.max(initial=0.0) / s[seen].min(initial=np.inf))
+    form = StandardForm(basis, n_penalized, null @ (v / s[seen]), coupling, unseen, scale, error)
     penalized = penalized - u @ coupling
     penalized -= u @ (u.T @ penalized)
     return form, penalized, rhs - u @ projected, projected
@@ -214,10 +208,8 @@ def _checked_gamma(gamma: Any) -> Array:
         raise ValueError(f"regularizer must hold real numbers, got dtype {gamma.dtype}")
     gamma = gamma.astype(np.float64)
     if gamma.ndim not in (1, 2) or gamma.shape != gamma.shape[::-1]:
-        raise ValueError(
-            "regularizer must be None, a vector (diagonal) or a square matrix, "
-            f"got shape {gamma.shape}"
-        )
+        shapes = "None, a vector (diagonal) or a square matrix"
+        raise ValueError(f"regularizer must be {shapes}, got shape {gamma.shape}")
     if not np.isfinite(gamma).all():
         raise ValueError("regularizer must be finite")
     if gamma.ndim == 1:

@@ -290,13 +290,12 @@ class LazyRows(Rows):
 
     def kept(self, mask: Array) -> Rows:
         """Return the rows of a mask, lazy ones still lazy."""
-        return LazyRows(
-            lambda: (block.kept(mask[i]) for i, block in self.numbered()),
-            int(mask.sum()),
-            self.n_features,
-            self.n_rhs,
-            self.has_intercept,
-        )
+
+        def made() -> Iterator[Rows]:
+            return (block.kept(mask[i]) for i, block in self.numbered())
+
+        d, t = self.n_features, self.n_rhs
+        return LazyRows(made, int(mask.sum()), d, t, self.has_intercept)
 
     def __getitem__(self, key: Any) -> Rows:
         """Return some rows in memory, in ascending order of their numbers."""

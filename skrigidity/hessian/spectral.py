@@ -233,7 +233,7 @@ class SpectralFactor(Factor):
         if outside.shape[1]:
             # Orthogonal parts: back in feature coordinates they add up to as many columns.
             inside = inside @ self.spectrum.vectors.T + outside
-        return np.hstack([inside, free]) if free.size else inside
+        return np.hstack([inside, free]) if free.shape[1] else inside
 
     def residual_dof(self, n: float) -> float:
         """Return n minus the effective degrees of freedom, as a sum."""
@@ -256,9 +256,7 @@ def _decomposed(rows: Array, rank: int, alpha: float) -> tuple[Any, Any, Any, fl
 
     Well-conditioned wide rows: from their Gram matrix, several times as fast.
     """
-    if rank == 0:
-        return np.zeros((len(rows), 0)), np.zeros(0), np.zeros((rows.shape[1], 0)), EPS
-    if len(rows) < rows.shape[1] and alpha > 0:
+    if rank and len(rows) < rows.shape[1] and alpha > 0:
         values, u = np.linalg.eigh(rows @ rows.T)
         values, u = values[: -rank - 1 : -1], u[:, : -rank - 1 : -1]
         if values[-1] > 0:

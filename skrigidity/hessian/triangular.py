@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import KW_ONLY, InitVar, dataclass
+from dataclasses import InitVar, dataclass
 from typing import Any
 
 import numpy as np
@@ -58,16 +58,13 @@ class TriangularFactor(Factor):
     root: Array
     centre: Centre
     prior: Prior
-    _: KW_ONLY
     method: InitVar[str]
     reason: InitVar[str]
     condition: InitVar[float | None] = None
     gram_accuracy: InitVar[float] = 0.0
     solution: Solution | None = None
 
-    def __post_init__(
-        self, method: str, reason: str, condition: float | None, gram_accuracy: float
-    ) -> None:
+    def __post_init__(self, method: str, reason: str, condition: Any, gram_accuracy: float) -> None:
         self.root = np.asfortranarray(self.root)
         self.n_features = len(self.root)
         scaled = scaled_condition(self.root) if condition is None else condition
@@ -102,14 +99,10 @@ class TriangularFactor(Factor):
         root = self.root.copy(order="F")
         for block in rows.blocks():
             root = add_rows(root, running.centred(block.seen()))
-        return TriangularFactor(
-            root,
-            running.finish(np.linalg.norm(root, axis=0)),
-            self.prior,
-            method="qr",
-            reason=f"{self.info.method} factor updated by {len(rows)} rows",
-            gram_accuracy=self.info.accuracy if self.info.method == "cholesky" else 0.0,
-        )
+        centre = running.finish(np.linalg.norm(root, axis=0))
+        reason = f"{self.info.method} factor updated by {len(rows)} rows"
+        before = self.info.accuracy if self.info.method == "cholesky" else 0.0
+        return TriangularFactor(root, centre, self.prior, "qr", reason, gram_accuracy=before)
 
 
 def add_rows(root: Array, block: Array, trapezoidal: int = 0) -> Array:
