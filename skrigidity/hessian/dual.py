@@ -46,16 +46,16 @@ class KernelRows:
     """
 
     def __init__(self, train: Any, diagonal: Any, among: Any = None, weight: Any = None) -> None:
-        self.train = _array(train)
-        self.diagonal = _array(diagonal)
-        self.among = None if among is None else _array(among)
+        self.train = np.asarray(train, float)
+        self.diagonal = np.asarray(diagonal, float)
+        self.among = None if among is None else np.asarray(among, float)
         n = len(self.train)
         if self.train.ndim != 2 or self.diagonal.shape != (n,):
             found = f"{self.train.shape} and {self.diagonal.shape}"
             raise ValueError(
                 f"train and diagonal must have shapes (n, n_train) and (n,), got {found}"
             )
-        self.weight = np.broadcast_to(_array(1.0 if weight is None else weight), (n,))
+        self.weight = np.broadcast_to(np.asarray(1.0 if weight is None else weight, float), (n,))
 
     def __len__(self) -> int:
         return len(self.train)
@@ -95,14 +95,14 @@ class DualFactor:
     """
 
     def __init__(self, kernel: Any, alpha: float, weight: Any = None, root: Any = None) -> None:
-        self.kernel = _array(kernel)
+        self.kernel = np.asarray(kernel, float)
         n = len(self.kernel)
         if self.kernel.shape != (n, n):
             raise ValueError(f"kernel must be square, got shape {self.kernel.shape}")
         if not alpha > 0:
             raise ValueError(f"alpha must be positive in the dual, got {alpha}")
         self.alpha = float(alpha)
-        self.weight = np.broadcast_to(_array(1.0 if weight is None else weight), (n,))
+        self.weight = np.broadcast_to(np.asarray(1.0 if weight is None else weight, float), (n,))
         if not (self.weight > 0).all():
             raise ValueError("weight must be positive in the dual: leave out rows of weight 0")
         self.noise = self.alpha / self.weight
@@ -269,10 +269,6 @@ def _cholesky(kernel: Array, noise: Array, alpha: float) -> Array:
             "is not positive semi-definite to rounding; try a larger alpha"
         )
     return root
-
-
-def _array(values: Any) -> Array:
-    return np.asarray(values, dtype=np.float64)
 
 
 def _accuracy(kernel: Array, variance: Array) -> Array:

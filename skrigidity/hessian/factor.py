@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,8 +22,7 @@ UNPINNED = (
 )
 
 
-@dataclass(frozen=True)
-class FactorInfo:
+class FactorInfo(NamedTuple):
     """What is known of a factorization.
 
     Attributes
@@ -75,8 +73,7 @@ class UnpinnedError(ValueError):
         super().__init__(message)
 
 
-@dataclass(frozen=True)
-class Centre:
+class Centre(NamedTuple):
     """Weighted mean of the training rows that have an intercept, and their total weight.
 
     The mean is kept as an unevaluated sum ``mean + low``: where it is large against the spread
@@ -268,25 +265,7 @@ class Factor:
 
 
 def warn_if_inaccurate(factor: Factor) -> Factor:
-    """Warn where the estimated accuracy of the rigidities is poor; return the factor.
-
-    Parameters
-    ----------
-    factor : Factor
-        Any factor.
-
-    Returns
-    -------
-    Factor
-        The same one.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skrigidity.hessian import Prior, choose, warn_if_inaccurate
-    >>> warn_if_inaccurate(choose(np.eye(2), Prior(1.0))).info.rank
-    2
-    """
+    """Warn where the estimated accuracy of the rigidities is poor; return the factor."""
     info = factor.info
     cause = f"ill-conditioned Hessian (condition {info.condition:.1e}, method {info.method!r})"
     warn_of_error(cause, info.accuracy, stacklevel=4)

@@ -5,8 +5,7 @@ Any regularizer can be turned into the identity: `standard_form`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg as sl
@@ -79,8 +78,7 @@ class Prior:
         return np.ones(n_features) if self.gamma is None else self.gamma
 
 
-@dataclass(frozen=True)
-class StandardForm:
+class StandardForm(NamedTuple):
     """Coordinates in which the regularizer is ``alpha * I`` (Elden, BIT 17, 134 (1977)).
 
     With N the directions that the regularizer leaves free and B a basis with ``B.T @ Gamma @ B``

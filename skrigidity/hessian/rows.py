@@ -294,8 +294,7 @@ class LazyRows(Rows):
         def made() -> Iterator[Rows]:
             return (block.kept(mask[i]) for i, block in self.numbered())
 
-        d, t = self.n_features, self.n_rhs
-        return LazyRows(made, int(mask.sum()), d, t, self.has_intercept)
+        return LazyRows(made, int(mask.sum()), self.n_features, self.n_rhs, self.has_intercept)
 
     def __getitem__(self, key: Any) -> Rows:
         """Return some rows in memory, in ascending order of their numbers."""

@@ -12,7 +12,7 @@ from scipy.linalg.lapack import dtpqrt, dtrtri
 
 from .factor import Centre, Factor, FactorInfo, RunningCentre, Solution
 from .prior import Prior
-from .rows import EPS, Array
+from .rows import EPS, Array, Rows
 
 # The inverse of R loses kappa(R) * eps: harmless below this, and a product is faster than a solve.
 _INVERT_BELOW = 1e4
@@ -82,14 +82,12 @@ class TriangularFactor(Factor):
 
     def residual_dof(self, n: float) -> float:
         """Return n minus the effective degrees of freedom."""
-        left, prior = float(n - self.info.rank), self.prior
-        if prior.alpha == 0:
-            return left
         # alpha * trace(inv(H) @ Gamma) is the squared norm of L @ inv(R).
-        if self.inverse is not None and prior.gamma is None:
-            return left + prior.alpha * float(np.einsum("ij,ij->", self.inverse, self.inverse))
-        z = self._whiten(np.ascontiguousarray(prior.root(self.n_features)))
-        return left + float(np.einsum("ij,ij->", z, z))
+        if self.inverse is not None and self.prior.gamma is None:
+            trace = self.prior.alpha * np.einsum("ij,ij->", self.inverse, self.inverse)
+        else:
+            trace = self.quad(Rows(self.prior.root(self.n_features))).sum()
+        return float(n - self.info.rank + trace)
 
     def update(self, rows: Any) -> TriangularFactor:
         """Return the factor after adding weighted rows: a rank-k update by QR, O(k d^2)."""
