@@ -130,7 +130,8 @@ class StandardForm(NamedTuple):
     def back(self, w: Array) -> Array:
         """Return ``T @ w``."""
         matrix = self.basis is not None and self.basis.ndim == 2
-        return (self.basis @ w if matrix else self.before(w.T).T) - self.free @ (self.coupling @ w)
+        out = self.basis @ w if matrix else self.before(w.T).T
+        return out - self.free @ (self.coupling @ w) if self.n_free else out
 
     def outside(self, block: Array) -> Array:
         """Return which rows have a part along an unseen, unpenalized direction."""
@@ -165,7 +166,7 @@ def standard_form(
     seen = s > max(rows.shape) * EPS * s.max(initial=0.0)
     u, v, null = u[:, seen], vt[seen].T, null / units
     coupling, projected = u.T @ penalized, u.T @ rhs
-    unseen = np.linalg.qr(null @ _complement(v))[0]
+    unseen = np.linalg.qr(null @ _complement(v))[0] if v.shape[1] < null.shape[1] else none
     scale = float(np.linalg.norm(penalized, axis=0).max(initial=0.0))
     error += EPS * float(s.max(initial=0.0) / s[seen].min(initial=np.inf))
     form = StandardForm(basis, n_penalized, null @ (v / s[seen]), coupling, unseen, scale, error)

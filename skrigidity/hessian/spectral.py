@@ -194,18 +194,18 @@ class SpectralFactor(Factor):
         outside[near] = again - (again @ vectors) @ vectors.T
         return inside, outside
 
-    def _parts(self, block: Array) -> tuple[Array, Array, Array, Array]:
-        """Return coordinates of rows whose squares add up to q, and which rows nothing pins.
+    def _parts(self, block: Array) -> tuple[list[Array], Array, Array]:
+        """Return coordinates whose squares add up to q, which rows nothing pins, and a factor.
 
         Along the singular vectors, outside of them, and along the free directions.
         """
         form, s, alpha = self.spectrum.form, self.spectrum.s, self.prior.alpha
-        size: Any = 1.0
+        size = np.ones(1)
         if alpha == 0:
             # What is outside of the row space is so at any size.
-            size = np.abs(block).max(axis=1, initial=0.0, keepdims=True)
+            size = np.abs(block).max(axis=1, initial=0.0)
             size[size == 0] = 1.0
-            block = block / size
+            block = block / size[:, None]
         inside, outside = self._split(form.apply(block))
         lost = form.outside(block)
         if alpha == 0:
@@ -219,21 +219,22 @@ class SpectralFactor(Factor):
             outside = outside[:, :0]
         else:
             outside /= np.sqrt(alpha)
-        inside /= np.sqrt(self._values) / size
-        return inside, outside, (block @ form.free) * size, lost
+        inside /= np.sqrt(self._values)
+        return [inside, outside, block @ form.free], lost, size
 
     def _quad(self, block: Array) -> Array:
-        *parts, lost = self._parts(block)
-        return np.where(lost, np.inf, sum(map(row_squares, parts)))
+        parts, lost, size = self._parts(block)
+        return np.where(lost, np.inf, sum(map(row_squares, parts)) * size**2)
 
     def _whiten(self, block: Array) -> Array:
-        inside, outside, free, lost = self._parts(block)
+        (inside, outside, free), lost, size = self._parts(block)
         if lost.any():
             raise UnpinnedError
         if outside.shape[1]:
             # Orthogonal parts: back in feature coordinates they add up to as many columns.
             inside = inside @ self.spectrum.vectors.T + outside
-        return np.hstack([inside, free]) if free.shape[1] else inside
+        z = np.hstack([inside, free]) if free.shape[1] else inside
+        return z if self.prior.alpha > 0 else z * size[:, None]
 
     def residual_dof(self, n: float) -> float:
         """Return n minus the effective degrees of freedom, as a sum."""
