@@ -135,6 +135,8 @@ class StandardForm(NamedTuple):
 
     def outside(self, block: Array) -> Array:
         """Return which rows have a part along an unseen, unpenalized direction."""
+        if not self.unseen.shape[1]:
+            return np.zeros(len(block), dtype=bool)
         part, size = np.sqrt(row_squares(block @ self.unseen)), np.sqrt(row_squares(block))
         return np.asarray(part > 100 * max(self.unseen.shape) * EPS * size)
 
