@@ -224,7 +224,8 @@ class SpectralFactor(Factor):
 
     def _quad(self, block: Array) -> Array:
         parts, lost, size = self._parts(block)
-        return np.where(lost, np.inf, sum(map(row_squares, parts)) * size**2)
+        squares = sum(row_squares(part) for part in parts if part.shape[1])
+        return np.where(lost, np.inf, squares * size**2)
 
     def _whiten(self, block: Array) -> Array:
         (inside, outside, free), lost, size = self._parts(block)
