@@ -173,6 +173,14 @@ class Factor:
     `centre` is the weighted mean of the training rows that have an intercept. Centred rows make H
     block diagonal: ``q = (x - f m).T H_c^-1 (x - f m) + f**2 / W`` for a row with intercept
     derivative f, m and W being that mean and the total weight.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import Factor, Prior, choose
+    >>> factor = choose(np.eye(2), Prior(1.0))
+    >>> isinstance(factor, Factor), factor.at(3.0).quad(np.eye(2))
+    (True, array([0.25, 0.25]))
     """
 
     info: FactorInfo
