@@ -338,17 +338,14 @@ class AutoAccumulator(Accumulator):
         return _finished(self.stream, prior, self.method, firm=0.0)
 
     def _joined(self) -> Rows:
-        empty = Rows(np.zeros((0, self.n_features)), rhs=np.zeros((0, self.n_rhs)))
-        return Rows.joined(self.pending or [empty])
+        return Rows.joined(self.pending, self.n_features, self.n_rhs)
 
 
 def _copied(rows: Rows) -> Rows:
     """Return rows that nobody else can change, without labels."""
-    matrix = np.empty((len(rows), rows.n_features))
-    rows.fill(matrix)
     return Rows(
-        matrix,
+        rows.dense(copy=True),
         weight=None if rows.weight is None else rows.weight.copy(),
         intercept=rows.intercept.copy(),
-        rhs=None if rows.rhs is None else rows.rhs.copy(),
+        rhs=rows.rhs.copy(),
     )

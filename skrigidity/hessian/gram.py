@@ -134,8 +134,8 @@ class CentredAccumulator(Accumulator):
         self.running_rhs = RunningCentre(n_rhs)
 
     def _add_rows(self, rows: Rows) -> None:
-        rhs = np.zeros((len(rows), 0)) if rows.rhs is None else rows.rhs
-        self._add_block(self.running.centred(rows), self.running_rhs.centred(rows, rhs))
+        rhs = self.running_rhs.centred(rows, rows.rhs)
+        self._add_block(self.running.centred(rows), rhs)
 
     def _merge(self, other: Any) -> None:
         row, rhs = self.running.merge(other.running), self.running_rhs.merge(other.running_rhs)
@@ -195,8 +195,7 @@ class GramAccumulator(CentredAccumulator):
         Saves several passes over the rows, and loses digits where the means are large against
         the spread: `loss` is the factor. Only for an empty accumulator.
         """
-        n, matrix = len(self._counted(rows)), rows.matrix
-        rhs = np.zeros((n, 0)) if rows.rhs is None else rows.rhs
+        n, matrix, rhs = len(self._counted(rows)), rows.matrix, rows.rhs
         self.gram = dsyrk(1.0, matrix.T)
         if self.has_intercept:
             rhs_mean = rhs.mean(axis=0)

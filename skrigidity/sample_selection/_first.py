@@ -55,7 +55,7 @@ class FirstPick:
     def _white(self, rows: Any) -> np.ndarray:
         # There is no intercept in the regularizer.
         parts = [
-            self.factor.whiten_block(block.dense().copy(), np.zeros(len(block)))
+            self.factor.whiten_block(block.dense(copy=True), np.zeros(len(block)))
             for block in rows.blocks()
         ]
         return np.concatenate(parts)

@@ -205,7 +205,7 @@ class WhitenedPosterior(Posterior):
             n = len(rows)
             if len(scratch) < n:
                 scratch = np.empty((n, rows.n_features))
-            rows.fill(scratch[:n])
+            scratch[:n] = rows.dense()
             white = self._factor.whiten_block(scratch[:n], rows.intercept)
             yield slice(start, start + n), self._rotated(white)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.linalg as sl
 
-from ..factor import UNPINNED, Centre, Factor, FactorInfo, UnpinnedError
+from ..factor import Centre, Factor, FactorInfo, UnpinnedError
 from ..prior import Prior
 from ..rows import EPS, Array
 from .pairs import Pair
@@ -119,7 +119,7 @@ class ExtendedFactor(Factor):
         """Return whitened rows; may overwrite the rows."""
         mapped = self.row_map.of(block, flags)
         if self._lost(mapped).any():
-            raise UnpinnedError(UNPINNED)
+            raise UnpinnedError
         return self._half(self._coordinates(mapped))
 
     def parameters(self, cross: Pair) -> Array:

@@ -59,9 +59,8 @@ class ExtendedGramAccumulator(Accumulator):
             part = rows[start : start + GRAM_ROWS]
             block = np.empty((len(part), 1 + self.n_features + self.n_rhs))
             block[:, 0] = part.intercept
-            part.fill(block[:, 1 : 1 + self.n_features])
-            if part.rhs is not None:
-                block[:, 1 + self.n_features :] = part.rhs
+            block[:, 1 : 1 + self.n_features] = part.dense()
+            block[:, 1 + self.n_features :] = part.rhs
             self._add_block(Pair(block, np.zeros_like(block)), part.weight)
 
     def _add_block(self, pair: Pair, weight: Array | None) -> None:
@@ -86,7 +85,7 @@ class ExtendedGramAccumulator(Accumulator):
         pair = zeros(len(rows) + 1, 1 + self.n_features + self.n_rhs)
         pair.high[:-1, 1:] = np.hstack([rows, rhs])
         weight = np.ones(len(pair.high))
-        if stream.running.shift is not None and stream.running_rhs.shift is not None:
+        if stream.running.weight:
             pair.high[-1] = [1.0, *stream.running.shift, *stream.running_rhs.shift]
             pair.low[-1, 1:] = [*stream.running.mean, *stream.running_rhs.mean]
             weight[-1] = stream.running.weight
@@ -122,7 +121,7 @@ class ExtendedGramAccumulator(Accumulator):
         """Return the mean of the features, and that of the right-hand sides."""
         weight, d = float(self.gram.high[0, 0]), self.n_features
         if self.shift is None or self.scale is None or weight == 0:
-            return Centre(np.zeros(d), None, 0.0), np.zeros(self.n_rhs)
+            return Centre(np.zeros(d), np.zeros(d), 0.0), np.zeros(self.n_rhs)
         mean, low = two_sum(self.shift, self.gram.rounded[0, 1:] / (weight * self.scale))
         return Centre(mean[:d], low[:d], weight), mean[d:] + low[d:]
 

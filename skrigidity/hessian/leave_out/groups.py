@@ -81,7 +81,6 @@ def leave_out(
     if factor is None:
         factor = choose(used, prior, method=method)
     hat = hat_of(used, prior, factor)
-    assert rows.rhs is not None
     out = LeftOut(np.empty(rows.rhs.shape), np.empty(len(rows)))
     inside, again = np.flatnonzero(seen), np.zeros(len(rows), dtype=bool)
     within = np.unique(labels[inside], return_inverse=True)[1]
@@ -138,7 +137,6 @@ def _fit_without(
 ) -> None:
     """Fit without a group; what it alone determines stays lost (minimum norm, R = 0)."""
     chosen, rest = rows[np.flatnonzero(members)], rows.kept(~members & seen)
-    assert chosen.rhs is not None
     if len(rest) == 0:
         out.residual[members], out.quad[members] = chosen.rhs, np.inf
         return

@@ -99,17 +99,16 @@ class LeftBasis:
         n, d = len(rows), rows.n_features
         running = RunningCentre(d)
         features = running.centred(rows)
-        rhs = np.zeros((n, 0)) if rows.rhs is None else rows.rhs
-        rhs = RunningCentre(rhs.shape[1]).centred(rows, rhs)
+        rhs = RunningCentre(rows.n_rhs).centred(rows, rows.rhs)
         form, penalized, _, _ = standard_form(features, rhs, prior)
-        parts = [] if form.free is None else [features @ form.free]
+        parts = [features @ form.free]
         self.total = running.weight
         if running.weight:
             weight = np.ones(n) if rows.weight is None else rows.weight
             constant = np.where(rows.intercept > 0, np.sqrt(weight / running.weight), 0.0)
             parts.append(constant[:, None])
         self.n_free = form.n_free
-        self.fixed = np.hstack(parts) if parts else np.zeros((n, 0))
+        self.fixed = np.hstack(parts)
         self.still = ~(features.any(axis=1) | self.fixed.any(axis=1))
         # Inside the complement of `fixed`, so that also vectors of tiny s stay orthogonal to it.
         complement = np.linalg.qr(self.fixed, mode="complete")[0][:, self.fixed.shape[1] :]
@@ -302,7 +301,6 @@ def residuals(rows: Rows, solution: Solution | None) -> Array:
     >>> residuals(rows, choose(rows, Prior(0.0)).solution).ravel()
     array([-1.,  1.])
     """
-    assert rows.rhs is not None
     assert solution is not None
     return np.asarray(rows.rhs - rows.times(solution.coef, solution.intercept))
 
@@ -316,10 +314,9 @@ def shrinkage(s: Array, tolerance: float, alphas: Array) -> Array:
 
 def coordinates(rows: Rows, spectrum: Spectrum, centre: Centre) -> tuple[Array, Array]:
     """Return unweighted rows along the singular vectors, and along what is not penalized."""
-    block = np.empty((len(rows), rows.n_features))
-    rows.fill(block)
+    block = rows.dense(copy=True)
     centre.subtract(block, rows.intercept)
-    parts = [np.zeros((len(rows), 0)) if spectrum.form.free is None else block @ spectrum.form.free]
+    parts = [block @ spectrum.form.free]
     if centre.weight > 0:
         parts.append((rows.intercept / np.sqrt(centre.weight))[:, None])
     return times(spectrum.form.apply(block), spectrum.vectors), np.hstack(parts)

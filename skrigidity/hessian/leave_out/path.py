@@ -101,7 +101,7 @@ class AlphaPath:
         self.prior.gamma = gamma
         self.weight = np.ones(len(rows)) if rows.weight is None else rows.weight
         self.stream: GramAccumulator | None = None
-        rhs = np.zeros((1, 0)) if rows.rhs is None else rows.rhs
+        rhs = rows.rhs
         self.size = np.abs(rhs - rhs.mean(axis=0)).max(axis=0, initial=0.0)
         if few_rows(rows):
             self.basis: LeftBasis | None = LeftBasis(rows[:], self.prior, lowest)
@@ -247,7 +247,6 @@ class AlphaPath:
         largest, squares = 0.0, np.empty((0, 0))
         for piece, rows in self.rows.numbered():
             z, fixed = self.coordinates(rows)
-            assert rows.rhs is not None
             rhs = rows.rhs - rows.intercept[:, None] * self.rhs_mean
             weight, members = self.weight[piece], np.arange(piece.start, piece.stop)
             if squares.shape != z.shape:
