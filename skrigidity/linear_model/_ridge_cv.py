@@ -10,9 +10,9 @@ import numpy as np
 from sklearn.base import _fit_context
 
 from ..gradients import check_groups
-from ..hessian import AlphaPath, Prior, Rows, choose, leave_out
-from ._cv_scoring import BUILT_IN, left_out_scores, resolve, results
-from ._left_out_model import Samples
+from ..hessian import AlphaPath, Prior, Rows, choose
+from ._cv_scoring import BUILT_IN, error_scores, left_out_scores, resolve, results
+from ._left_out_model import LeftOutSet, Samples
 from ._ridge import RigidRidge, RigidRidgeBase
 
 # Scores that differ by less, relatively, are equal; ties over more than a factor of ten count.
@@ -227,14 +227,16 @@ class RigidRidgeCV(RigidRidgeBase):
         excluded = np.zeros(len(self.alphas_), dtype=int)
         scores: dict[str, np.ndarray] = {}
         found: dict[str, np.ndarray] = {}
-        if path is None and names:
-            found, excluded = self._group_scores(rows, labels)
-        elif path is not None:
-            if "evidence" in names:
-                found["evidence"] = self._evidence(rows, path)
-            if names - {"evidence"}:
-                errors, excluded = self._path_scores(path)
-                found.update(errors)
+        if path is not None and "evidence" in names:
+            found["evidence"] = self._evidence(rows, path)
+        if names - {"evidence"}:
+            units = self.weight_type == "frequency"
+            if path is not None:
+                blocks: Any = path.left_out(self.alphas_, units=units)
+            else:
+                blocks = [LeftOutSet(self, samples, rows, self.alphas_, None, labels)]
+            errors, excluded = error_scores(blocks, rows, len(self.alphas_), units=units)
+            found.update(errors)
         if others:
             scores, excluded = left_out_scores(
                 self, others, samples, rows, self.alphas_, path, labels
@@ -247,41 +249,6 @@ class RigidRidgeCV(RigidRidgeBase):
         if self.weight_type == "frequency":
             return path.evidence(self.alphas_, weight.sum(), 0.0)
         return path.evidence(self.alphas_, float(len(rows)), float(np.log(weight).sum()))
-
-    def _path_scores(self, path: AlphaPath) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        sums = path.leave_one_out(self.alphas_, units=self.weight_type == "frequency")
-        total = np.where(sums.weight > 0, sums.weight, np.nan)[:, None]
-        scores = {
-            "neg_mean_squared_error": -sums.squares / total,
-            "log_likelihood": _log_likelihood(
-                sums.scaled_squares / total, sums.log_variance[:, None] / total
-            ),
-        }
-        scores = {name: np.where(np.isnan(v), -np.inf, v) for name, v in scores.items()}
-        return scores, sums.n_excluded
-
-    def _group_scores(self, rows: Rows, groups: Any) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        weight = np.ones(len(rows)) if rows.weight is None else rows.weight
-        noise = 1 / weight if self.weight_type == "precision" else np.ones(len(rows))
-        squares, likelihoods, excluded = [], [], []
-        for alpha in self.alphas_:
-            left = leave_out(rows, Prior(alpha, self.regularizer), groups, method=self.solver)
-            residual, q = left.residual, left.quad
-            kept = np.isfinite(q)
-            excluded.append(int((~kept).sum()))
-            if not kept.any():
-                squares.append(np.full(rows.n_rhs, -np.inf))
-                likelihoods.append(np.full(rows.n_rhs, -np.inf))
-                continue
-            share, variance = weight[kept] / weight[kept].sum(), noise[kept] + q[kept]
-            scaled = share @ (residual[kept] ** 2 / variance[:, None])
-            squares.append(-(share @ residual[kept] ** 2))
-            likelihoods.append(_log_likelihood(scaled, share @ np.log(variance)))
-        scores = {
-            "neg_mean_squared_error": np.array(squares),
-            "log_likelihood": np.array(likelihoods),
-        }
-        return scores, np.array(excluded)
 
     def _pick(self, scores: np.ndarray, *, one_target: bool) -> None:
         several = self.alpha_per_target and not one_target
@@ -316,11 +283,6 @@ def _largest_of_best(scores: np.ndarray, alphas: np.ndarray) -> np.ndarray:
             stacklevel=5,
         )
     return best
-
-
-def _log_likelihood(mean_square: np.ndarray, mean_log: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore"):
-        return -0.5 * (np.log(2 * np.pi * mean_square) + 1 + mean_log)
 
 
 def _variance(rows: Rows) -> float:

@@ -9,7 +9,6 @@ that of g with itself; a group adds ``sum_k (V.T c)_k**2 / r_k``, see `leave_gro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -18,40 +17,14 @@ from ..choose import choose
 from ..prior import Prior
 from ..rows import Array, Rows, row_squares
 from ..spectral import SpectralFactor
-from .groups import Budget, LeftGroups, fit_without, form_of
+from .groups import LeftGroups, affordable, fit_without, form_of
 from .hat import coordinates, times
-from .path import AlphaPath
+from .path import AlphaPath, LooRows
 
 # Shares of a quadratic form below this are rounding.
 _NOTHING = 1e-20
 # What a fit leaves of a row: below this its products with other rows have lost their digits.
 _NEXT_TO_NOTHING = 1e-6
-
-
-@dataclass(frozen=True)
-class LooRows:
-    """What every row looks like to a model that has not seen it, or not one unit of it.
-
-    Attributes
-    ----------
-    residual : ndarray of shape (n_rows, n_alphas, n_rhs)
-        Right-hand side minus its prediction; of no meaning where `quad` is infinite.
-    quad : ndarray of shape (n_rows, n_alphas)
-        ``g.T @ inv(H) @ g``, H without the row; inf where nothing else pins it.
-    out : ndarray of shape (n_rows, 1)
-        The weight that is left out: all of a row's, or at most one unit.
-    h, rest : ndarray of shape (n_rows, n_alphas)
-        Leverages and, without cancellation, what they leave of 1.
-    remains : ndarray of shape (n_rows, n_alphas)
-        The same without what is left out: 1 minus its share of the leverage.
-    """
-
-    residual: Array
-    quad: Array
-    out: Array
-    h: Array
-    rest: Array
-    remains: Array
 
 
 def loo_rows(path: AlphaPath, alphas: Array, *, units: bool) -> LooRows:
@@ -79,15 +52,10 @@ def loo_rows(path: AlphaPath, alphas: Array, *, units: bool) -> LooRows:
     >>> left.residual[[0, 2], 0, 0], left.quad[:, 0]
     (array([-4.5,  4.5]), array([0.5, 0.5, 0.5]))
     """
-    n, n_alphas, n_rhs = len(path.rows), len(alphas), path.rotated.shape[1]
-    residual, quad = np.empty((n, n_alphas, n_rhs)), np.empty((n, n_alphas))
-    h, rest, remains = np.empty((3, n, n_alphas))
-    for block, left, _, found, q in path.left_out(alphas, units=units):
-        i = block.members
-        residual[i], quad[i] = found, q
-        h[i], rest[i], remains[i] = block.h, block.rest, left
-    out = path.weight[:, None]
-    return LooRows(residual, quad, np.minimum(out, 1.0) if units else out, h, rest, remains)
+    blocks = list(path.left_out(alphas, units=units))
+    order = np.argsort(np.concatenate([block.members for block in blocks]))
+    parts = zip(*(vars(block).values() for block in blocks), strict=True)
+    return LooRows(*(np.concatenate(part)[order] for part in parts))
 
 
 def loo_variance(
@@ -295,7 +263,7 @@ class OtherRows:
         """Replace forms next to a leverage of 1, where most digits have cancelled."""
         asked = few[number[sample]] & np.isfinite(out)
         fits = sorted({(number[sample[k]], a) for k, a in np.argwhere(asked)})
-        if not Budget(self.rows).allows(len(fits)):
+        if not affordable(self.rows, len(fits)):
             return
         for g, a in fits:
             members, chosen = np.flatnonzero(number == g), np.flatnonzero(number[sample] == g)
