@@ -113,9 +113,8 @@ def spectrum_of_gram(gram: Array, cross: Array, square: Array, n_rows: int) -> S
     rotated = (vectors.T @ cross) / np.where(s > 0, s, np.inf)[:, None]
     tolerance = max(n_rows, len(gram)) * EPS * float(s.max(initial=0.0))
     left_over = np.maximum(square - row_squares(rotated.T), 0.0)
-    return Spectrum(
-        StandardForm(None, len(gram)), s, vectors, rotated, rotated[:0], left_over, tolerance
-    )
+    form = StandardForm(None, len(gram))
+    return Spectrum(form, s, vectors, rotated, rotated[:0], left_over, tolerance)
 
 
 class SpectralFactor(CentredFactor):

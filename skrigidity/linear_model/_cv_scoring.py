@@ -143,14 +143,15 @@ def left_out_scores(
 
 
 def error_scores(
-    blocks: Iterable[Any], rows: Rows, n_alphas: int, *, units: bool
+    blocks: Iterable[tuple[np.ndarray, ...]], rows: Rows, n_alphas: int, *, units: bool
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Sum up what samples that were left out say, block by block.
 
     Parameters
     ----------
-    blocks : iterable of objects
-        `members`, `residual` and `quad` of some rows, as of `skrigidity.hessian.LooRows`.
+    blocks : iterable of tuples of ndarray
+        Numbers of some rows, their residuals of shape (n_members, n_alphas, n_targets) and 1 / R
+        of shape (n_members, n_alphas).
     rows : Rows
         Training rows.
     n_alphas : int
@@ -168,13 +169,12 @@ def error_scores(
     squares, scaled = np.zeros((2, n_alphas, rows.n_rhs))
     logs, total = np.zeros((2, n_alphas))
     excluded = np.zeros(n_alphas, dtype=int)
-    for block in blocks:
-        weight = np.ones(len(rows)) if rows.weight is None else rows.weight
-        weight = weight[block.members, None]
-        lost = ~np.isfinite(block.quad)
+    for members, residual, quad in blocks:
+        weight = np.ones((len(quad), 1)) if rows.weight is None else rows.weight[members, None]
+        lost = ~np.isfinite(quad)
         counted = np.where(lost, 0.0, weight)
-        variance = (1.0 if units else 1 / weight) + np.where(lost, 1.0, block.quad)
-        square = block.residual**2
+        variance = (1.0 if units else 1 / weight) + np.where(lost, 1.0, quad)
+        square = residual**2
         squares += np.einsum("ia,iat->at", counted, square)
         scaled += np.einsum("ia,iat->at", counted / variance, square)
         logs += (counted * np.log(variance)).sum(axis=0)

@@ -102,21 +102,6 @@ class LeftOutSet:
         """Weights of the rows."""
         return np.ones(len(self.rows)) if self.rows.weight is None else self.rows.weight
 
-    @property
-    def members(self) -> np.ndarray:
-        """Numbers of the rows."""
-        return np.arange(len(self.rows))
-
-    @property
-    def residual(self) -> np.ndarray:
-        """Residuals of shape (n_rows, n_alphas, n_targets)."""
-        return self.left[0]
-
-    @property
-    def quad(self) -> np.ndarray:
-        """1 / R of shape (n_rows, n_alphas)."""
-        return self.left[1]
-
     @cached_property
     def left(self) -> tuple[np.ndarray, np.ndarray]:
         """Residuals and 1 / R of shapes (n_rows, n_alphas, n_targets) and (n_rows, n_alphas)."""

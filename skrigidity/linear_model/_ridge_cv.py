@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -232,9 +231,11 @@ class RigidRidgeCV(RigidRidgeBase):
         if names - {"evidence"}:
             units = self.weight_type == "frequency"
             if path is not None:
-                blocks: Any = path.left_out(self.alphas_, units=units)
+                left = path.left_out(self.alphas_, units=units)
+                blocks: Any = ((b.members, b.residual, b.quad) for b in left)
             else:
-                blocks = [LeftOutSet(self, samples, rows, self.alphas_, None, labels)]
+                whole = LeftOutSet(self, samples, rows, self.alphas_, None, labels)
+                blocks = [(np.arange(len(rows)), *whole.left)]
             errors, excluded = error_scores(blocks, rows, len(self.alphas_), units=units)
             found.update(errors)
         if others:
@@ -275,7 +276,7 @@ def _largest_of_best(scores: np.ndarray, alphas: np.ndarray) -> np.ndarray:
             UserWarning,
             stacklevel=5,
         )
-    elif len(alphas) > 2 and np.isin(alphas[best], (alphas.min(), alphas.max())).any():
+    elif alphas.min() < alphas.max() and np.isin(alphas[best], (alphas.min(), alphas.max())).any():
         warnings.warn(
             f"the best alpha, {alphas[best].tolist()}, is at the edge of the grid from "
             f"{alphas.min():.3g} to {alphas.max():.3g}: extend alphas, or look at the data again",
@@ -287,18 +288,12 @@ def _largest_of_best(scores: np.ndarray, alphas: np.ndarray) -> np.ndarray:
 
 def _variance(rows: Rows) -> float:
     """Return the mean square of a feature, about its mean where rows have an intercept."""
-    centre, total, weight = np.zeros(rows.n_features), 0.0, 0.0
-    for block, s in _weighted_blocks(rows):
-        centre += s @ block
-        weight += s.sum()
-    centre *= rows.has_intercept / weight
-    for block, s in _weighted_blocks(rows):
-        total += float(s @ np.square(block - centre).sum(axis=1))
-    mean = total / (weight * rows.n_features)
+    weight = np.ones(len(rows)) if rows.weight is None else rows.weight
+    centre, total = np.zeros(rows.n_features), 0.0
+    for piece, block in rows.numbered():
+        centre += weight[piece] @ block.dense()
+    centre *= rows.has_intercept / weight.sum()
+    for piece, block in rows.numbered():
+        total += float(weight[piece] @ np.square(block.dense() - centre).sum(axis=1))
+    mean = total / (weight.sum() * rows.n_features)
     return mean if mean > 0 else 1.0
-
-
-def _weighted_blocks(rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for block in rows.blocks():
-        weight = np.ones(len(block)) if block.weight is None else block.weight
-        yield block.dense(), weight

@@ -8,8 +8,7 @@ vanishes: it is summed from squares here, never subtracted.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -30,7 +29,7 @@ _AT_A_TIME = 256
 _PROMISED = 1e-8
 
 
-class Hat(ABC):
+class Hat:
     """Hat matrix of weighted rows: its blocks, and what is left of the identity."""
 
     root_weight: Array
@@ -38,16 +37,11 @@ class Hat(ABC):
     negligible: float
     still: Any = slice(0, 0)  # rows that cannot move, not by rounding either
 
-    @abstractmethod
-    def leverages(self) -> tuple[Array, Array]:
-        """Return the diagonal h of P and, without cancellation, 1 - h."""
-
-    @abstractmethod
-    def block(self, members: Array) -> tuple[Array, Array, Array, Array]:
-        """Return eigenvalues p and vectors of P_GG, 1 - p, and the residuals along them.
-
-        Neither of the last two is a difference of larger numbers.
-        """
+    # A subclass has these two, where no 1 - p is a difference of larger numbers: the diagonal h of
+    # P and 1 - h; of a group, eigenvalues p and vectors of P_GG, 1 - p, and the residuals along the
+    # vectors.
+    leverages: Callable[[], tuple[Array, Array]]
+    block: Callable[[Array], tuple[Array, Array, Array, Array]]
 
     def solve(self, groups: list[Array]) -> tuple[Array, Array, Array]:
         """Return residuals and forms of all rows without their groups, and least 1 - p of each."""
@@ -108,7 +102,7 @@ class LeftBasis:
             weight = np.ones(n) if rows.weight is None else rows.weight
             constant = np.where(rows.intercept > 0, np.sqrt(weight / running.weight), 0.0)
             parts.append(constant[:, None])
-        self.n_free = form.n_free
+        self.form = form
         self.fixed = np.hstack(parts) if parts else np.zeros((n, 0))
         self.still = ~(features.any(axis=1) | self.fixed.any(axis=1))
         # Inside the complement of `fixed`, so that also vectors of tiny s stay orthogonal to it.
@@ -117,11 +111,31 @@ class LeftBasis:
         rank, left = len(self.s), complement @ left
         self.left, self.rest = left[:, :rank], left[:, rank:]
         self.rotated, self.rest_rhs = self.left.T @ rhs, self.rest.T @ rhs
+        self.left_over = row_squares(self.rest_rhs.T)
         self.tolerance = max(n, d) * EPS * float(self.s.max(initial=form.scale))
 
     def shrink(self, alphas: Array) -> Array:
         """Return ``alpha / (s_k^2 + alpha)``; 1 for what the data do not determine at alpha 0."""
         return shrinkage(self.s, self.tolerance, alphas)
+
+    def fitted(self, alphas: Array) -> tuple[Array, Array, Array, Array]:
+        """Return leverages h, 1 - h, weighted residuals and their error, at every alpha.
+
+        Of shapes (n, n_alphas) twice, (n, n_alphas, n_rhs) and (n_alphas, n_rhs).
+        """
+        shrink, squares = self.shrink(alphas), self.left**2
+        h = squares @ self.kept(alphas) + row_squares(self.fixed)[:, None]
+        rest = squares @ shrink + row_squares(self.rest)[:, None]
+        residual = np.einsum("ik,ka,kt->iat", self.left, shrink, self.rotated, optimize=True)
+        residual += (self.rest @ self.rest_rhs)[:, None, :]
+        error = shrink.T @ np.abs(self.rotated) + np.linalg.norm(self.rest_rhs, axis=0)
+        return h, rest, residual, 4 * EPS * error
+
+    def kept(self, alphas: Array) -> Array:
+        """Return ``s_k^2 / (s_k^2 + alpha)``, which is 1 - `shrink`, without cancellation."""
+        unseen = (self.s <= self.tolerance)[:, None] & (alphas == 0)
+        square = self.s[:, None] ** 2
+        return np.asarray(np.where(unseen, 0.0, square / np.where(unseen, 1.0, square + alphas)))
 
 
 class BasisHat(Hat):
@@ -130,21 +144,23 @@ class BasisHat(Hat):
     def __init__(self, rows: Rows, prior: Prior) -> None:
         weight = np.ones(len(rows)) if rows.weight is None else rows.weight
         self.root_weight = np.sqrt(weight)
-        self.basis = basis = LeftBasis(rows, prior)
-        self.shrink = shrink = basis.shrink(np.array([prior.alpha]))[:, 0]
-        seen = (basis.s > basis.tolerance) | (prior.alpha > 0)
-        kept = seen * basis.s**2 / np.where(seen, basis.s**2 + prior.alpha, 1.0)
-        self.hat_root = np.hstack([basis.left * np.sqrt(kept), basis.fixed])
+        basis, alphas = LeftBasis(rows, prior), np.array([prior.alpha])
+        h, rest, residual, error = basis.fitted(alphas)
+        self.h, self.rest, self.residual, self.error = h[:, 0], rest[:, 0], residual[:, 0], error[0]
         self.still = basis.still
-        self.rest_root = np.hstack([basis.left * np.sqrt(shrink), basis.rest])
-        rotated = np.sqrt(shrink)[:, None] * basis.rotated
-        self.rest_rhs = np.vstack([rotated, basis.rest_rhs])
-        self.residual = self.rest_root @ self.rest_rhs
+        shrink = np.sqrt(basis.shrink(alphas)[:, 0])
+        self.hat_root = np.hstack([basis.left * np.sqrt(basis.kept(alphas)[:, 0]), basis.fixed])
+        self.rest_root = np.hstack([basis.left * shrink, basis.rest])
+        self.rest_rhs = np.vstack([shrink[:, None] * basis.rotated, basis.rest_rhs])
         self.negligible = (10 * max(len(rows), rows.n_features) * EPS) ** 2
 
     def leverages(self) -> tuple[Array, Array]:
         """Return the diagonal h of P and, without cancellation, 1 - h."""
-        return row_squares(self.hat_root), row_squares(self.rest_root)
+        return self.h, self.rest
+
+    def residual_error(self) -> Array:
+        """Estimate the absolute error of the weighted residuals, per right-hand side."""
+        return self.error
 
     def block(self, members: Array) -> tuple[Array, Array, Array, Array]:
         """Return eigenvalues p and vectors of P_GG, 1 - p, and the residuals along them."""
@@ -169,11 +185,6 @@ class BasisHat(Hat):
         taken = (vectors.T @ root[group]) ** 2 @ norms
         drop = (taken[kept] / values[kept]).sum()
         return root @ (self.rest_rhs - root[group].T @ tau), float(norms.sum() - drop)
-
-    def residual_error(self) -> Array:
-        """Estimate the absolute error of the weighted residuals, per right-hand side."""
-        inside = self.shrink @ np.abs(self.basis.rotated)
-        return 4 * EPS * (inside + np.linalg.norm(self.basis.rest_rhs, axis=0))
 
 
 class FactorHat(Hat):

@@ -81,20 +81,17 @@ class AlphaPath:
         self.prior.gamma = gamma
         self.weight = np.ones(len(rows)) if rows.weight is None else rows.weight
         self.stream: GramAccumulator | None = None
+        self.basis: LeftBasis | None = None
         rhs = np.zeros((1, 0)) if rows.rhs is None else rows.rhs
         self.size = np.abs(rhs - rhs.mean(axis=0)).max(axis=0, initial=0.0)
         if few_rows(rows):
-            self.basis: LeftBasis | None = LeftBasis(rows[:], self.prior, lowest)
-            self.s, self.rotated = self.basis.s, self.basis.rotated
-            self.tolerance = self.basis.tolerance
-            self.left_over = row_squares(self.basis.rest_rhs.T)
-            self.n_free, self.total = self.basis.n_free, self.basis.total
+            self.basis = LeftBasis(rows[:], self.prior, lowest)
+            self.total = self.basis.total
         else:
-            self.basis = None
             self._decompose(lowest)
-            self.s, self.rotated = self.spectrum.s, self.spectrum.rotated
-            self.tolerance = self.spectrum.tolerance
-            self.left_over, self.n_free = self.spectrum.left_over, self.spectrum.form.n_free
+        of = self.spectrum if self.basis is None else self.basis
+        self.s, self.rotated, self.tolerance = of.s, of.rotated, of.tolerance
+        self.left_over, self.n_free = of.left_over, of.form.n_free
 
     def _decompose(self, lowest: float) -> None:
         rows = self.rows
@@ -143,18 +140,22 @@ class AlphaPath:
     def left_out(self, alphas: Array, *, units: bool) -> Iterator[LooRows]:
         """Iterate over blocks of rows, every row left out, or one unit of its weight."""
         negligible = (10 * max(len(self.rows), self.rows.n_features) * EPS) ** 2
-        of_all = self._few(alphas) if self.basis is not None else self._many(alphas)
+        if self.basis is None:
+            of_all = self._many(alphas)
+        else:
+            of_all = iter([(np.arange(len(self.rows)), *self.basis.fitted(alphas))])
         for members, h, rest, residual, error in of_all:
             weight = self.weight[members, None]
             out = np.minimum(weight, 1.0) if units else weight
             remains = rest + h * (1 - out / weight)
             lost = remains <= negligible
             remains = np.where(lost, 1.0, remains)
-            residual = residual / remains[:, :, None]
+            divisor = (remains * np.sqrt(weight))[:, :, None]
+            residual = residual / divisor
             quad = np.where(lost, np.inf, h / weight / remains)
             with np.errstate(invalid="ignore"):
-                error = error / (remains * np.sqrt(weight))[:, :, None]
-                doubtful = (error > DOUBTFUL * np.maximum(np.abs(residual), self.size)).any(axis=2)
+                large = DOUBTFUL * np.maximum(np.abs(residual), self.size)
+                doubtful = (error / divisor > large).any(axis=2)
             if self.basis is None:
                 doubtful |= remains < _NEXT_TO_NOTHING
             again = np.argwhere(doubtful & ~lost)
@@ -169,20 +170,8 @@ class AlphaPath:
         """Return ``alpha / (s_k^2 + alpha)``; 1 for what the data do not determine at alpha 0."""
         return shrinkage(self.s, self.tolerance, alphas)
 
-    def _few(self, alphas: Array) -> Iterator[tuple[Array, ...]]:
-        basis, shrink = self.basis, self.shrink(alphas)
-        assert basis is not None
-        squares = basis.left**2
-        rest = squares @ shrink + row_squares(basis.rest)[:, None]
-        h = squares @ (1 - shrink) + row_squares(basis.fixed)[:, None]
-        residual = np.einsum("ik,ka,kt->iat", basis.left, shrink, basis.rotated, optimize=True)
-        residual += (basis.rest @ basis.rest_rhs)[:, None, :]
-        residual /= np.sqrt(self.weight)[:, None, None]
-        error = shrink.T @ np.abs(basis.rotated) + np.linalg.norm(basis.rest_rhs, axis=0)
-        yield np.arange(len(h)), h, rest, residual, 4 * EPS * error
-
     def _many(self, alphas: Array) -> Iterator[tuple[Array, ...]]:
-        """Yield members, h, 1 - h, residuals and their error, rows of high leverage last."""
+        """Yield members and what `LeftBasis.fitted` returns of them, rows of high leverage last."""
         inverse = 1 / self.spectrum.denominators(alphas)
         filtered = self.s[:, None, None] * inverse[:, :, None] * self.rotated[:, None, :]
         norms = np.linalg.norm(filtered, axis=0)
@@ -198,7 +187,7 @@ class AlphaPath:
             predicted = times(z, flat).reshape(len(z), *norms.shape)
             if self.n_free:
                 predicted += (fixed[:, : self.n_free] @ self.spectrum.free_rhs)[:, None]
-            residual = rhs[:, None, :] - predicted
+            residual = (rhs[:, None, :] - predicted) * np.sqrt(weight)[:, None, None]
             h = times(np.square(z, out=z), inverse) + row_squares(fixed)[:, None]
             h *= weight[:, None]
             near = (h > _CLOSE_TO_ONE).any(axis=1)
