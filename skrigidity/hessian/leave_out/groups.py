@@ -252,8 +252,8 @@ def leave_groups(
             _, vectors, values, _ = hat.block(group)
             values = np.where(values <= hat.negligible, 0.0, values)
             tau = hat.root_weight[group, None] * residual[group, a]
-            rest, dof[g, a] = hat.without(group, tau, vectors, values)
-            rest[group] = 0.0
-            rss[g, a] = np.einsum("ij,ij->j", rest, rest)
+            remainder, dof[g, a] = hat.without(group, tau, vectors, values)
+            remainder[group] = 0.0
+            rss[g, a] = np.einsum("ij,ij->j", remainder, remainder)
             blocks[-1].append((vectors, values))
     return LeftGroups(rss, dof, members, blocks)

@@ -49,23 +49,23 @@ class Hat:
         residual, quad, least = np.empty_like(self.residual), np.empty(n), np.empty(n)
         alone = np.array([g[0] for g in groups if len(g) == 1], dtype=int)
         if len(alone):
-            h, rest = (part[alone] for part in self.leverages())
-            safe = np.where(rest <= self.negligible, np.inf, rest)
+            h, remainder = (part[alone] for part in self.leverages())
+            safe = np.where(remainder <= self.negligible, np.inf, remainder)
             # A leverage of 1: nothing else pins the row, whoever asks fits again without it.
             residual[alone] = self.residual[alone] / safe[:, None]
-            quad[alone] = np.where(rest <= self.negligible, np.inf, h / safe)
-            least[alone] = rest
+            quad[alone] = np.where(remainder <= self.negligible, np.inf, h / safe)
+            least[alone] = remainder
         for group in groups:
             if len(group) <= 1:
                 continue
-            p, vectors, rest, turned = self.block(group)
-            lost = rest <= self.negligible
-            inverse = np.where(lost, 0.0, 1 / np.where(lost, 1.0, rest))
+            p, vectors, remainder, turned = self.block(group)
+            lost = remainder <= self.negligible
+            inverse = np.where(lost, 0.0, 1 / np.where(lost, 1.0, remainder))
             residual[group] = vectors @ (inverse[:, None] * turned)
             quad[group] = vectors**2 @ (p * inverse)
             touched = (vectors[:, lost] ** 2).sum(axis=1) > self.negligible
             quad[group[touched]] = np.inf
-            least[group] = rest.min()
+            least[group] = remainder.min()
         quad[self.still] = 0.0
         return residual / self.root_weight[:, None], quad / self.root_weight**2, least
 
@@ -83,10 +83,10 @@ class LeftBasis:
         Left singular vectors and singular values of the penalized part.
     fixed : ndarray of shape (n, n_fixed)
         Basis of the unpenalized columns and the intercept.
-    rest : ndarray of shape (n, n - rank - n_fixed)
+    remainder : ndarray of shape (n, n - rank - n_fixed)
         Basis of everything that the model cannot fit.
-    rotated, rest_rhs : ndarray of shape (rank, n_rhs) and (n - rank - n_fixed, n_rhs)
-        The weighted right-hand sides along `left` and `rest`.
+    rotated, remainder_rhs : ndarray of shape (rank, n_rhs) and (n - rank - n_fixed, n_rhs)
+        The weighted right-hand sides along `left` and `remainder`.
     """
 
     def __init__(self, rows: Rows, prior: Prior, lowest: float = 0.0) -> None:
@@ -109,9 +109,9 @@ class LeftBasis:
         complement = np.linalg.qr(self.fixed, mode="complete")[0][:, self.fixed.shape[1] :]
         left, self.s = _left_vectors(penalized, complement, form.n_penalized, lowest)
         rank, left = len(self.s), complement @ left
-        self.left, self.rest = left[:, :rank], left[:, rank:]
-        self.rotated, self.rest_rhs = self.left.T @ rhs, self.rest.T @ rhs
-        self.left_over = row_squares(self.rest_rhs.T)
+        self.left, self.remainder = left[:, :rank], left[:, rank:]
+        self.rotated, self.remainder_rhs = self.left.T @ rhs, self.remainder.T @ rhs
+        self.left_over = row_squares(self.remainder_rhs.T)
         self.tolerance = max(n, d) * EPS * float(self.s.max(initial=form.scale))
 
     def shrink(self, alphas: Array) -> Array:
@@ -125,11 +125,11 @@ class LeftBasis:
         """
         shrink, squares = self.shrink(alphas), self.left**2
         h = squares @ self.kept(alphas) + row_squares(self.fixed)[:, None]
-        rest = squares @ shrink + row_squares(self.rest)[:, None]
+        remainder = squares @ shrink + row_squares(self.remainder)[:, None]
         residual = np.einsum("ik,ka,kt->iat", self.left, shrink, self.rotated, optimize=True)
-        residual += (self.rest @ self.rest_rhs)[:, None, :]
-        error = shrink.T @ np.abs(self.rotated) + np.linalg.norm(self.rest_rhs, axis=0)
-        return h, rest, residual, 4 * EPS * error
+        residual += (self.remainder @ self.remainder_rhs)[:, None, :]
+        error = shrink.T @ np.abs(self.rotated) + np.linalg.norm(self.remainder_rhs, axis=0)
+        return h, remainder, residual, 4 * EPS * error
 
     def kept(self, alphas: Array) -> Array:
         """Return ``s_k^2 / (s_k^2 + alpha)``, which is 1 - `shrink`, without cancellation."""
@@ -145,18 +145,23 @@ class BasisHat(Hat):
         weight = np.ones(len(rows)) if rows.weight is None else rows.weight
         self.root_weight = np.sqrt(weight)
         basis, alphas = LeftBasis(rows, prior), np.array([prior.alpha])
-        h, rest, residual, error = basis.fitted(alphas)
-        self.h, self.rest, self.residual, self.error = h[:, 0], rest[:, 0], residual[:, 0], error[0]
+        h, remainder, residual, error = basis.fitted(alphas)
+        self.h, self.remainder, self.residual, self.error = (
+            h[:, 0],
+            remainder[:, 0],
+            residual[:, 0],
+            error[0],
+        )
         self.still = basis.still
         shrink = np.sqrt(basis.shrink(alphas)[:, 0])
         self.hat_root = np.hstack([basis.left * np.sqrt(basis.kept(alphas)[:, 0]), basis.fixed])
-        self.rest_root = np.hstack([basis.left * shrink, basis.rest])
-        self.rest_rhs = np.vstack([shrink[:, None] * basis.rotated, basis.rest_rhs])
+        self.remainder_root = np.hstack([basis.left * shrink, basis.remainder])
+        self.remainder_rhs = np.vstack([shrink[:, None] * basis.rotated, basis.remainder_rhs])
         self.negligible = (10 * max(len(rows), rows.n_features) * EPS) ** 2
 
     def leverages(self) -> tuple[Array, Array]:
         """Return the diagonal h of P and, without cancellation, 1 - h."""
-        return self.h, self.rest
+        return self.h, self.remainder
 
     def residual_error(self) -> Array:
         """Estimate the absolute error of the weighted residuals, per right-hand side."""
@@ -164,13 +169,13 @@ class BasisHat(Hat):
 
     def block(self, members: Array) -> tuple[Array, Array, Array, Array]:
         """Return eigenvalues p and vectors of P_GG, 1 - p, and the residuals along them."""
-        vectors, s, vt = np.linalg.svd(self.rest_root[members], full_matrices=False)
+        vectors, s, vt = np.linalg.svd(self.remainder_root[members], full_matrices=False)
         vectors = completed(vectors)
-        rest = np.zeros(len(members))
-        rest[: len(s)] = s**2
-        turned = np.zeros((len(members), self.rest_rhs.shape[1]))
-        turned[: len(s)] = s[:, None] * (vt @ self.rest_rhs)
-        return row_squares(vectors.T @ self.hat_root[members]), vectors, rest, turned
+        remainder = np.zeros(len(members))
+        remainder[: len(s)] = s**2
+        turned = np.zeros((len(members), self.remainder_rhs.shape[1]))
+        turned[: len(s)] = s[:, None] * (vt @ self.remainder_rhs)
+        return row_squares(vectors.T @ self.hat_root[members]), vectors, remainder, turned
 
     def without(
         self, group: Array, tau: Array, vectors: Array, values: Array
@@ -180,11 +185,11 @@ class BasisHat(Hat):
         From ``M = B @ B.T``, the columns of B being orthogonal. `tau` are the
         group's own residuals then, the others are what `block` returns.
         """
-        root, kept = self.rest_root, values > 0
+        root, kept = self.remainder_root, values > 0
         norms = np.einsum("ij,ij->j", root, root)
         taken = (vectors.T @ root[group]) ** 2 @ norms
         drop = (taken[kept] / values[kept]).sum()
-        return root @ (self.rest_rhs - root[group].T @ tau), float(norms.sum() - drop)
+        return root @ (self.remainder_rhs - root[group].T @ tau), float(norms.sum() - drop)
 
 
 class FactorHat(Hat):
@@ -223,13 +228,13 @@ class FactorHat(Hat):
     def leverages(self) -> tuple[Array, Array]:
         """Return the diagonal h of P and, without cancellation, 1 - h."""
         h = np.concatenate([row_squares(z) for _, z in self.blocks()])
-        rest = 1 - h
+        remainder = 1 - h
         high = np.flatnonzero(h > _CLOSE_TO_ONE)
         for start in range(0, len(high), _AT_A_TIME):
             part = high[start : start + _AT_A_TIME]
             _, squares = self.behind(self.some(part).T, part, alone=True)
-            rest[part] = squares / h[part]
-        return h, rest
+            remainder[part] = squares / h[part]
+        return h, remainder
 
     def behind(self, inside: Array, members: Array, *, alone: bool = False) -> tuple[Array, Array]:
         """Return what other rows and the regularizer have of whitened directions.
@@ -254,18 +259,18 @@ class FactorHat(Hat):
         vectors = completed(vectors)
         p = np.zeros(len(members))
         p[: len(s)] = s**2
-        rest = 1 - p
+        remainder = 1 - p
         close = p > _CLOSE_TO_ONE
         if close.any():
             # Eigenvalues that agree to the last digit may differ in what they leave of 1: the
             # squares of what stays behind tell their directions apart.
             triangle, _ = self.behind(vt[close[: len(s)]].T, members)
             _, left, turn = np.linalg.svd(triangle, full_matrices=False)
-            rest[close] = 0.0
-            rest[np.flatnonzero(close)[: len(left)]] = left**2
-            p[close] = 1 - rest[close]
+            remainder[close] = 0.0
+            remainder[np.flatnonzero(close)[: len(left)]] = left**2
+            p[close] = 1 - remainder[close]
             vectors[:, close] = vectors[:, close] @ turn.T
-        return p, vectors, rest, vectors.T @ self.residual[members]
+        return p, vectors, remainder, vectors.T @ self.residual[members]
 
     def without(
         self, group: Array, tau: Array, vectors: Array, values: Array

@@ -37,7 +37,7 @@ class LooRows:
         ``g.T @ inv(H) @ g``, H without the row; inf where nothing else pins it.
     out : ndarray of shape (n_rows, 1)
         The weight that is left out: all of a row's, or at most one unit.
-    h, rest : ndarray of shape (n_rows, n_alphas)
+    h, remainder : ndarray of shape (n_rows, n_alphas)
         Leverages and, without cancellation, what they leave of 1.
     remains : ndarray of shape (n_rows, n_alphas)
         The same without what is left out: 1 minus its share of the leverage.
@@ -48,7 +48,7 @@ class LooRows:
     quad: Array
     out: Array
     h: Array
-    rest: Array
+    remainder: Array
     remains: Array
 
 
@@ -144,10 +144,10 @@ class AlphaPath:
             of_all = self._many(alphas)
         else:
             of_all = iter([(np.arange(len(self.rows)), *self.basis.fitted(alphas))])
-        for members, h, rest, residual, error in of_all:
+        for members, h, remainder, residual, error in of_all:
             weight = self.weight[members, None]
             out = np.minimum(weight, 1.0) if units else weight
-            remains = rest + h * (1 - out / weight)
+            remains = remainder + h * (1 - out / weight)
             lost = remains <= negligible
             remains = np.where(lost, 1.0, remains)
             divisor = (remains * np.sqrt(weight))[:, :, None]
@@ -164,7 +164,7 @@ class AlphaPath:
                 prior, own = self.prior.with_alpha(alphas[a]), self.rows[members[[i]]]
                 factor = fit_without(self.rows, prior, members[[i]], 1.0 if units else np.inf)
                 residual[i, a], quad[i, a] = (part[0] for part in predicted(factor, own))
-            yield LooRows(members, residual, quad, out, h, rest, remains)
+            yield LooRows(members, residual, quad, out, h, remainder, remains)
 
     def shrink(self, alphas: Array) -> Array:
         """Return ``alpha / (s_k^2 + alpha)``; 1 for what the data do not determine at alpha 0."""
@@ -196,8 +196,8 @@ class AlphaPath:
             yield members[~near], h[~near], 1 - h[~near], residual[~near], 0 * norms
         if high:
             members, h, residual = map(np.concatenate, zip(*high, strict=True))
-            rest, largest = self._from_squares(members, h, inverse, self.shrink(alphas))
-            yield members, h, rest, residual, 4 * EPS * np.sqrt(largest) * norms
+            remainder, largest = self._from_squares(members, h, inverse, self.shrink(alphas))
+            yield members, h, remainder, residual, 4 * EPS * np.sqrt(largest) * norms
 
     def coordinates(self, rows: Rows, room: Array | None = None) -> tuple[Array, Array]:
         """Return unweighted rows in spectral coordinates, and their unpenalized part.

@@ -98,12 +98,12 @@ def loo_variance(
         square, rss = _few(path, alphas, moved)
     else:
         fitted = left.residual * (left.remains * np.sqrt(s))[:, :, None]
-        square, rss = _many(path, alphas, moved, left.rest, fitted)
+        square, rss = _many(path, alphas, moved, left.remainder, fitted)
     # What stays of a row that is left out in part has its leave-one-out residual.
     rss += (u * (s - u) / s)[:, :, None] * left.residual**2
     taken = square / left.remains
     if units:
-        parts = left.rest * (1 - 1 / s) + left.h * (1 - u / s) + square / s
+        parts = left.remainder * (1 - 1 / s) + left.h * (1 - u / s) + square / s
         taken = u / left.remains * parts
     n = path.weight.sum() if units else len(s)
     fixed = path.n_free + int(path.total > 0) + len(path.s)
@@ -115,36 +115,36 @@ def _few(path: AlphaPath, alphas: Array, moved: Array) -> tuple[Array, Array]:
     basis = path.basis
     assert basis is not None
     shrink = path.shrink(alphas)
-    square = basis.left**2 @ shrink**2 + row_squares(basis.rest)[:, None]
+    square = basis.left**2 @ shrink**2 + row_squares(basis.remainder)[:, None]
     rss = np.empty(moved.shape)
     for a, t in np.ndindex(moved.shape[1:]):
         tau = moved[:, a, t, None]
         inside = (basis.rotated[:, t] - basis.left * tau) * shrink[:, a]
-        beyond = basis.rest_rhs[:, t] - basis.rest * tau
+        beyond = basis.remainder_rhs[:, t] - basis.remainder * tau
         rss[:, a, t] = np.einsum("ij,ij->i", inside, inside)
         rss[:, a, t] += np.einsum("ij,ij->i", beyond, beyond)
     return square, rss
 
 
 def _many(
-    path: AlphaPath, alphas: Array, moved: Array, rest: Array, fitted: Array
+    path: AlphaPath, alphas: Array, moved: Array, remainder: Array, fitted: Array
 ) -> tuple[Array, Array]:
     """Return the same from products: of many rows, one does not make up the sum of squares.
 
-    `rest` is the diagonal of M and `fitted` is M y; M @ M takes from both what the hat matrix
+    `remainder` is the diagonal of M and `fitted` is M y; M @ M takes from both what the hat matrix
     makes of them.
     """
     shrink = path.shrink(alphas)
     inverse = shrink / path.spectrum.denominators(alphas)
     filtered = path.s[:, None, None] * inverse[:, :, None] * path.rotated[:, None, :]
-    square, twice = np.empty(rest.shape), np.empty(moved.shape)
+    square, twice = np.empty(remainder.shape), np.empty(moved.shape)
     for piece, block in path.rows.numbered():
         z = path.coordinates(block)[0]
         z *= np.sqrt(path.weight[piece, None])
         twice[piece] = fitted[piece] - times(
             z, filtered.reshape(z.shape[1], moved[0].size)
         ).reshape(twice[piece].shape)
-        square[piece] = rest[piece] - times(np.square(z, out=z), inverse)
+        square[piece] = remainder[piece] - times(np.square(z, out=z), inverse)
     whole = np.einsum("ka,kt->at", shrink**2, path.rotated**2) + path.left_over
     rss = whole - 2 * moved * twice + moved**2 * square[:, :, None]
     return square, np.maximum(rss, 0.0)
