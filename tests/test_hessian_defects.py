@@ -12,6 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from oracle import exact_loo, exact_quad
 from scipy.linalg import LinAlgWarning
+from sklearn.base import clone
 
 from skrigidity.hessian import (
     METHODS,
@@ -24,7 +25,8 @@ from skrigidity.hessian import (
     leave_out,
     loo_rows,
 )
-from skrigidity.linear_model import RigidRidge, RigidRidgeCV
+from skrigidity.hessian.gram import CholeskyAttempt
+from skrigidity.linear_model import ComponentRidge, RigidRidge, RigidRidgeCV
 
 FIXED = [method for method in METHODS if method != "auto"]
 
@@ -153,6 +155,37 @@ def test_the_factor_of_the_fit_is_used(monkeypatch):
     monkeypatch.setattr(module, "choose", None)
     left = leave_out(rows, Prior(0.1), factor=factor)
     assert_array_equal(left.quad, expected.quad)
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(60) // 2])
+@pytest.mark.parametrize(
+    "model",
+    [
+        RigidRidge(0.1),
+        RigidRidge([0.1, 1.0]),
+        ComponentRidge({"a": [0, 1], "b": [2, 3]}, alpha=0.1),
+        RigidRidgeCV([0.1, 1.0, 10.0]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:the best alpha")
+def test_calibration_by_leaving_out_factorizes_once(model, groups, monkeypatch):
+    rng = np.random.default_rng(6)
+    X, counts = rng.normal(size=(60, 4)), []
+    y = X[:, :2] + 0.1 * rng.normal(size=(60, 2))
+    made = CholeskyAttempt.__init__
+
+    def count(self, *args):
+        counts[-1] += 1
+        made(self, *args)
+
+    monkeypatch.setattr(CholeskyAttempt, "__init__", count)
+    for calibration in ("bayesian", "loo"):
+        counts.append(0)
+        cv = isinstance(model, RigidRidgeCV) or calibration == "loo"
+        labels = {"groups": groups} if groups is not None and cv else {}
+        fitted = clone(model).set_params(calibration=calibration).fit(X, y, **labels)
+    assert counts[0] == counts[1] > 0
+    assert np.isfinite(fitted.scale_).all()
 
 
 # -- rank ---------------------------------------------------------------------------------------

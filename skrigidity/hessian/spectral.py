@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy.linalg as sl
 
 from .factor import Centre, Factor, FactorInfo, RunningCentre, Solution, UnpinnedError
 from .prior import Prior, StandardForm, standard_form
@@ -91,8 +92,12 @@ def spectrum_of(rows: Array, rhs: Array, prior: Prior, *, n_rows: int, max_rank:
 
 
 def spectrum_of_gram(gram: Array, cross: Array, square: Array, n_rows: int) -> Spectrum:
-    """Decompose a Gram matrix (identity regularizer, well conditioned only)."""
-    values, vectors = np.linalg.eigh(gram)
+    """Decompose a Gram matrix, of which the upper triangle counts.
+
+    For the identity regularizer and well-conditioned rows only. By SciPy's library, as what comes
+    before and after: the idle threads of two libraries get into each other's way.
+    """
+    values, vectors = sl.eigh(gram, lower=False, driver="evd", check_finite=False)
     s = np.sqrt(np.maximum(values[::-1], 0.0))
     vectors = np.ascontiguousarray(vectors[:, ::-1])
     rotated = (vectors.T @ cross) / np.where(s > 0, s, np.inf)[:, None]
