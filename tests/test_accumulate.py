@@ -63,7 +63,6 @@ def test_blocks_order_and_merging_do_not_matter(kind, seed):
         streams[i % 3].add(rows[part])
     merged = streams[2].merge(streams[0]).merge(streams[1])
     assert merged.n_rows == whole.n_rows == np.count_nonzero(rows.weight)
-    assert merged.total_weight == pytest.approx(whole.total_weight)
     assert merged.has_intercept
     assert_same(merged.finish(Prior(0.1)), whole.finish(Prior(0.1)))
     assert_same(merged.finish(Prior(0.1)), choose(rows, Prior(0.1)))
@@ -137,7 +136,7 @@ def test_copies_are_independent_and_streams_go_on(kind):
 def test_continuing_after_a_fit(method, first):
     rows = rows_of(5)
     factor = choose(rows[:first], Prior(0.1), method=method)
-    again = factor.source.streaming().add(rows[first:]).finish(Prior(0.1))
+    again = factor.source.copy().add(rows[first:]).finish(Prior(0.1))
     assert_same(again, choose(rows, Prior(0.1)))
 
 

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.linalg as sl
 
@@ -37,6 +39,8 @@ class ExtendedFactor(Factor):
         The regularizer that H contains.
     reason : str
         Why this factorization was chosen.
+    stream : ExtendedGramAccumulator
+        The moments of the training rows.
 
     Examples
     --------
@@ -58,12 +62,14 @@ class ExtendedFactor(Factor):
         prior: Prior,
         *,
         reason: str,
+        stream: Any,
     ) -> None:
+        self.stream = stream
         self.preconditioned = preconditioned
         self.row_map = rows
         self.centre = centre
         self.prior = prior
-        self.n_features = len(rows.scale)
+        self.n_features = len(rows.shift)
         self.root = preconditioned.root
         self.singular = preconditioned.null.shape[1] > 0
         if self.singular:
@@ -77,7 +83,10 @@ class ExtendedFactor(Factor):
         )
 
     def _set_null(self) -> None:
-        null = self.row_map.scale[:, None] * self.preconditioned.null[int(self.has_intercept) :]
+        null = (
+            self.row_map.feature_scale[:, None]
+            * self.preconditioned.null[int(self.has_intercept) :]
+        )
         self.null_basis = np.linalg.qr(null / np.linalg.norm(null, axis=0))[0]
         self._tolerance = 100 * max(self.preconditioned.n_rows, self.n_features) * EPS
 
@@ -93,7 +102,7 @@ class ExtendedFactor(Factor):
         return bool(unseen <= 1e-8 * np.linalg.norm(penalty))
 
     def _coordinates(self, mapped: Pair) -> Array:
-        return self.preconditioned.short.after(mapped, 2).rounded
+        return self.preconditioned.sliced.after(mapped, 2).rounded
 
     def _half(self, z: Array) -> Array:
         """Return rows in coordinates in which H is the identity."""
@@ -125,11 +134,11 @@ class ExtendedFactor(Factor):
     def parameters(self, cross: Pair) -> Array:
         """Return the (smallest) parameters for right-hand sides ``X.T @ S @ y``, as stored."""
         pre, first = self.preconditioned, int(self.has_intercept)
-        z = pre.short.after(cross.scaled(pre.scale[:, None]).mT, 2).rounded.T
+        z = pre.sliced.after(cross.scaled(pre.scale[:, None]).mT, 2).rounded.T
         u = sl.cho_solve((self.root, False), z, check_finite=False)
-        u = pre.scale[:, None] * (pre.short.matrix @ u)
+        u = pre.scale[:, None] * (pre.sliced.matrix @ u)
         if self.singular:
-            scale = (self.row_map.scale / pre.scale[first:])[:, None]
+            scale = (self.row_map.feature_scale / pre.scale[first:])[:, None]
             coef = scale * u[first:]
             least = (coef - self.null_basis @ (self.null_basis.T @ coef)) / scale
             if first:
@@ -142,10 +151,10 @@ class ExtendedFactor(Factor):
     def residual_dof(self, n: float) -> float:
         """Return n minus the effective degrees of freedom."""
         rank, first = self.info.rank, int(self.has_intercept)
-        if self.source is None or rank - first <= self.source.max_rank:
+        if rank - first <= self.stream.max_rank:
             # alpha trace(inv(H) Gamma) is the squared norm of L P inv(R).
-            rows = self.prior.root(self.n_features) * self.row_map.scale
-            half = self._half(rows @ self.preconditioned.short.matrix[first:])
+            rows = self.prior.root(self.n_features) * self.row_map.feature_scale
+            half = self._half(rows @ self.preconditioned.sliced.matrix[first:])
             return float(n - rank + np.einsum("ij,ij->", half, half))
         # Directions that no row sees count 1 each: leave them out instead of subtracting them.
-        return float(self.source.spectral(self.prior).residual_dof(n))
+        return float(self.stream.to_tsqr().spectral(self.prior, "few rows").residual_dof(n))
