@@ -196,6 +196,17 @@ def test_what_comes_decides():
     assert isinstance(stream.stream, ExtendedGramAccumulator)
 
 
+def test_a_small_batch_far_from_the_origin_does_not_spoil_the_estimate():
+    X = np.random.default_rng(0).normal(size=(200, 4)) + 2.0
+    stream = accumulator(4).add(Rows(X, intercept=True))
+    before = stream.finish(Prior(1.0)).info.accuracy
+    # Two rows with a mean far beyond their spread, which is small against that of all.
+    stream.add(Rows(X[:2] * [[1.0], [1.0]] * 0.1 + 1.9, intercept=True))
+    factor = stream.finish(Prior(1.0))
+    assert isinstance(stream.stream, GramAccumulator)
+    assert before <= factor.info.accuracy < 1.5 * before
+
+
 @every
 def test_errors_name_their_cause(kind):
     stream = kind(3, 1)

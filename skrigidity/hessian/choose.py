@@ -92,15 +92,11 @@ def choose(rows: Any, prior: Prior | None = None, *, method: str = "auto") -> Fa
         # Lazy rows in one pass: making them again may cost more than everything else.
         factor = source.add(rows).factor(prior)
         if method == "cholesky" != factor.info.method and not isinstance(rows, LazyRows):
-            source.stream = _tsqr(rows)
+            source.stream = TSQRAccumulator(rows.n_features, rows.n_rhs).add(rows)
             factor = source.factor(prior)
     factor = _with_rss(factor, rows)
     factor.source = source
     return warn_if_inaccurate(factor)
-
-
-def _tsqr(rows: Rows) -> TSQRAccumulator:
-    return TSQRAccumulator(rows.n_features, rows.n_rhs).add(rows)
 
 
 def _with_rss(factor: Factor, rows: Rows) -> Factor:
@@ -136,7 +132,7 @@ def _automatic(rows: Rows, prior: Prior) -> Factor:
             plain.info.method != "qr" or plain.info.condition <= _SINGULAR_BEYOND
         ):
             return plain
-        stream = _tsqr(rows)
+        stream = TSQRAccumulator(d, rows.n_rhs).add(rows)
         factor = stream.factor(prior)
     factor.source = stream
     return factor
@@ -213,7 +209,7 @@ class AutoAccumulator(Accumulator):
             raise ValueError(f"method must be one of {METHODS}, got {method!r}")
         super().__init__(n_features, n_rhs)
         self.method, self.prior = method, prior
-        self.pending: list[Rows] = []
+        self.pending = [Rows(np.zeros((0, n_features)), rhs=np.zeros((0, n_rhs)))]
         self.stream: Any = None if method == "auto" else ROUTES[method](n_features, n_rhs)
 
     def continued(self, stream: Any) -> AutoAccumulator:
@@ -231,7 +227,7 @@ class AutoAccumulator(Accumulator):
                 self.pending.append(copy.deepcopy(rows))
                 return
             self.stream = GramAccumulator(self.n_features, self.n_rhs)
-            parts, self.pending = [*self.pending, rows], []
+            parts, self.pending = [Rows.joined(self.pending), rows], []
         if self.method == "auto" and isinstance(self.stream, GramAccumulator):
             for blockwise in (False, True):
                 known = self.stream.precondition
@@ -288,7 +284,7 @@ class AutoAccumulator(Accumulator):
         """Return the factor without a warning; singular normal equations fall back on a root."""
         stream = self.stream
         if stream is None:
-            rows = Rows.joined(self.pending or [self._no_rows()])
+            rows = Rows.joined(self.pending)
             return _with_rss(_automatic(rows, prior), rows)
         if isinstance(stream, GramAccumulator):
             attempt = stream.attempt(prior)
@@ -299,6 +295,3 @@ class AutoAccumulator(Accumulator):
         if self.method == "spectral":
             return stream.spectral(prior, "as asked for")
         return stream.factor(prior)
-
-    def _no_rows(self) -> Rows:
-        return Rows(np.zeros((0, self.n_features)), rhs=np.zeros((0, self.n_rhs)))

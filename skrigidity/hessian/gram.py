@@ -236,12 +236,8 @@ class GramAccumulator(CentredAccumulator):
         return np.triu(self.gram) + np.triu(self.gram, 1).T
 
     def spread(self) -> Array:
-        """Return the norm of each centred column."""
-        squares = np.diag(self.gram)
-        if self.precondition is not None:
-            half = self.full_gram() @ self.precondition
-            squares = np.einsum("ij,ij->j", self.precondition, half)
-        return np.sqrt(np.maximum(squares, 0.0))
+        """Return the norm of each centred column, as it is stored."""
+        return np.sqrt(np.maximum(np.diag(self.gram), 0.0))
 
 
 class CholeskyAttempt:
@@ -277,15 +273,17 @@ class CholeskyAttempt:
     def factor(self, reason: str) -> TriangularFactor:
         """Return the factor, with the solution for the right-hand sides."""
         stream, root, solution = self.stream, self.root, None
-        centre = stream.running.finish(stream.spread())
+        plain = stream.precondition is None
+        if not plain:
+            root = root @ stream.precondition
+        centre = stream.running.finish(np.sqrt(row_squares(root.T)))
         if stream.n_rhs:
             coef, rss = self.solved()
-            if stream.precondition is not None:
+            if not plain:
                 coef = sl.solve_triangular(stream.precondition, coef, check_finite=False)
             solution = Solution(coef, centre.intercept(stream.running_rhs.rounded(), coef), rss)
-        plain = stream.precondition is None
         factor = TriangularFactor(
-            root if plain else root @ stream.precondition,
+            root,
             centre,
             self.prior,
             method="cholesky" if plain else "qr",
@@ -305,6 +303,7 @@ class CholeskyAttempt:
         return coef, np.maximum(stream.square + np.einsum("ij,ij->j", coef, image), 0.0)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # an attempt names what overflows
 def gram_of(
     rows: Rows, precondition: Array | None = None, *, blockwise: bool = False
 ) -> GramAccumulator:

@@ -11,7 +11,7 @@ import scipy.linalg as sl
 from .factor import Centre, Factor, Solution
 from .gram import CentredAccumulator, GramAccumulator
 from .prior import Prior
-from .rows import EPS, Array, row_squares
+from .rows import EPS, Array, check_squares, row_squares
 from .spectral import SpectralFactor, Spectrum, spectrum_of
 from .triangular import TriangularFactor, add_rows, scaled_condition
 
@@ -97,13 +97,14 @@ class TSQRAccumulator(CentredAccumulator):
 
     def factor(self, prior: Prior) -> Factor:
         """Return the QR factor, or the spectral one for few rows or a singular Hessian."""
-        d = self.n_features
+        d, (data, rhs) = self.n_features, self.rows()
+        check_squares(row_squares(data.T))
+        check_squares(row_squares(rhs.T), "y")
         triangle = self._augmented(prior) if self.reduced else np.zeros((d, d))
         root = np.triu(triangle[:d, :d])
         if not scaled_condition(root) < _SINGULAR_BEYOND:
             few = self.max_rank < d
             return self.spectral(prior, "fewer rows than features" if few else "singular rows")
-        data, rhs = self.rows()
         centre, solution = self._centre(data), None
         if self.n_rhs:
             coef = sl.solve_triangular(root, triangle[:d, d:], check_finite=False)
@@ -127,7 +128,7 @@ class TSQRAccumulator(CentredAccumulator):
         return add_rows(self._rows.copy(order="F"), block, len(block) if upper else 0)
 
     def _centre(self, rows: Array) -> Centre:
-        return self.running.finish(np.linalg.norm(rows, axis=0))
+        return self.running.finish(np.sqrt(row_squares(rows.T)))
 
     def rounding(self, prior: Prior) -> float:
         """Estimate what reducing the rows has cost in relative accuracy, inf if H is singular."""

@@ -115,16 +115,17 @@ class ExtendedGramAccumulator(Accumulator):
         units, means = np.append(1.0, self.scale[:d])[own], self.means()
         rows = RowMap(self.shift[:d], units, self.has_intercept)
         hessian = rows.add_prior(self.gram.part((own, own)), prior)
-        root = Preconditioned(hessian, self.n_rows)
+        inner = Preconditioned(hessian, self.n_rows)
+        rows = replace(rows, scale=units * inner.scale)
         centre = Centre(means.high[:d], means.low[:d], self.weight)
-        rows = replace(rows, scale=units * root.scale)
-        factor = ExtendedFactor(root, rows, centre, prior, reason=reason, stream=self)
+        factor = ExtendedFactor(inner, rows, centre, prior, reason, self)
         if not factor.trusted:
             return self.to_tsqr().factor(prior)
         if self.n_rhs:
             u = self._parameters(factor, hessian)
             coef = self.scale[:d, None] * u.rounded[int(self.has_intercept) :] / self.scale[d:]
-            rss = self._rss(u) / self.scale[d:] ** 2
+            with np.errstate(over="ignore"):
+                rss = self._rss(u) / self.scale[d:] / self.scale[d:]
             factor.solution = Solution(coef, centre.intercept(means.rounded[d:], coef), rss)
         return factor
 
@@ -135,8 +136,7 @@ class ExtendedGramAccumulator(Accumulator):
         for _ in range(3):
             step = factor.parameters(rest)
             u = u.plus(step)
-            image = _image(hessian, exact(-step))
-            rest = rest.plus(*image)
+            rest = rest.plus(*_image(hessian, exact(-step)))
         return u
 
     def _rss(self, u: Pair) -> Array:

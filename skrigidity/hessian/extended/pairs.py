@@ -109,7 +109,7 @@ def gram(block: Pair) -> list[Array]:
     """Return symmetric matrices that add up to ``A.T @ A`` for at most `GRAM_ROWS` rows.
 
     Their sum is off by less than 2^-105 of the product of the columns' largest entries, times the
-    number of rows. What integers and short numbers do not have is not multiplied.
+    number of rows. What integers and numbers of few digits do not have is not multiplied.
     """
     first, second, third, rest = cut(block, axis=0, count=3, bits=_GRAM_BITS)
     terms = [first.T @ first]

@@ -47,14 +47,9 @@ class RowMap:
 
     def of(self, block: Array, flags: Array) -> Pair:
         """Map feature rows with intercept derivatives, without rounding error."""
-        pair = exact(block)
-        if self.has_intercept:
-            if flags.any():
-                taken = two_product(-flags[:, None], self.shift)
-                pair = pair.plus(*taken)
-            columns = (flags, np.zeros(len(flags)))
-            high, low = (np.column_stack(part) for part in zip(columns, pair, strict=True))
-            pair = Pair(high, low)
+        pair = exact(np.column_stack([flags, block]) if self.has_intercept else block)
+        if self.has_intercept and flags.any():
+            pair = pair.plus(*two_product(-flags[:, None], np.append(0.0, self.shift)))
         return pair.scaled(self.scale)
 
     def add_prior(self, moments: Pair, prior: Prior) -> Pair:
