@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.linalg as sl
@@ -23,6 +24,7 @@ _LARGE_MEAN = 100.0
 _SHIFT = 64.0
 
 
+@dataclass(eq=False)
 class Accumulator:
     """Sums up weighted rows; `finish` adds the regularizer and factorizes.
 
@@ -43,16 +45,14 @@ class Accumulator:
     5
     """
 
+    n_features: int
+    n_rhs: int = 0
+    n_rows: int = field(init=False, default=0)
+    has_intercept: bool = field(init=False, default=False)
     # What a subclass has: the factor without a warning and its source, and its sums.
-    factor: Callable[..., Factor]
-    _add_rows: Callable[[Rows], None]
-    _merge: Callable[[Any], None]
-
-    def __init__(self, n_features: int, n_rhs: int = 0) -> None:
-        self.n_features = n_features
-        self.n_rhs = n_rhs
-        self.n_rows = 0
-        self.has_intercept = False
+    factor: ClassVar[Callable[..., Factor]]
+    _add_rows: ClassVar[Callable[..., None]]
+    _merge: ClassVar[Callable[..., None]]
 
     def add(self, rows: Any) -> Self:
         """Add rows (`Rows`, lazy or not, or a matrix of rows without intercept)."""
@@ -79,10 +79,8 @@ class Accumulator:
 
     def merge(self, other: Any) -> Self:
         """Add everything that another accumulator of the same kind has seen."""
-        if type(other) is not type(self) or (other.n_features, other.n_rhs) != (
-            self.n_features,
-            self.n_rhs,
-        ):
+        widths = (self.n_features, self.n_rhs)
+        if type(other) is not type(self) or (other.n_features, other.n_rhs) != widths:
             raise ValueError(f"cannot merge {other!r} into {self!r}")
         self._merge(other)
         return self.counting(other)
@@ -96,12 +94,6 @@ class Accumulator:
     def copy(self) -> Self:
         """Return an independent copy."""
         return copy.deepcopy(self)
-
-    def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(n_features={self.n_features}, n_rhs={self.n_rhs}, "
-            f"n_rows={self.n_rows})"
-        )
 
     @property
     def max_rank(self) -> int:
