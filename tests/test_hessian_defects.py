@@ -21,6 +21,7 @@ from skrigidity.hessian import (
     KernelRows,
     Prior,
     Rows,
+    accumulator,
     choose,
     leave_out,
     loo_rows,
@@ -233,15 +234,35 @@ def test_a_penalized_column_collinear_with_a_free_one(method, shape):
 
 @pytest.mark.parametrize("shape", [(20, 4), (4, 20)])
 @pytest.mark.parametrize("intercept", [True, False])
-@pytest.mark.parametrize("scale", [1e160, 1e200])
-def test_squares_that_overflow(shape, intercept, scale):
+@pytest.mark.parametrize("scale", [1e155, 1e200, 1e300])
+@pytest.mark.parametrize("method", ["auto", "cholesky", "qr", "spectral"])
+def test_squares_that_overflow(shape, intercept, scale, method):
+    """The error that names them is all that is said."""
+    X = np.random.default_rng(9).normal(size=shape)
+    for name, rows in (
+        ("X", Rows(scale * X, intercept=intercept)),
+        ("y", Rows(X, intercept=intercept, rhs=scale * X[:, 0])),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(ValueError, match=f"{name} holds values"):
+                choose(rows, Prior(1.0), method=method)
+            stream = accumulator(shape[1], rows.n_rhs, method=method)
+            with pytest.raises(ValueError, match=f"{name} holds values"):
+                stream.add(rows).add(rows).finish(Prior(1.0))
+
+
+@pytest.mark.parametrize("shape", [(20, 4), (4, 20)])
+@pytest.mark.parametrize("intercept", [True, False])
+def test_twice_the_precision_takes_any_size(shape, intercept):
     X = np.random.default_rng(9).normal(size=shape)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with pytest.raises(ValueError, match="X holds values"):
-            choose(Rows(scale * X, intercept=intercept), Prior(1.0))
-        with pytest.raises(ValueError, match="y holds values"):
-            choose(Rows(X, intercept=intercept, rhs=scale * X[:, 0]), Prior(1.0))
+        warnings.simplefilter("error")
+        small = choose(Rows(X, intercept=intercept), Prior(0.0), method="extended")
+        rows = Rows(1e200 * X, intercept=intercept, rhs=1e200 * X[:, 0])
+        large = choose(rows, Prior(0.0), method="extended")
+    assert_allclose(large.quad(rows), small.quad(Rows(X, intercept=intercept)), rtol=1e-12)
+    assert_allclose(rows.times(*large.solution[:2]) / 1e200, rows.rhs / 1e200, atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(20, 4), (4, 20)])

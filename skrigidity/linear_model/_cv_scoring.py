@@ -124,7 +124,6 @@ def left_out_scores(
     """
     scores = {name: np.full((len(alphas), rows.n_rhs), -np.inf) for name in scorers}
     excluded = np.zeros(len(alphas), dtype=int)
-    assert rows.rhs is not None
     for piece in _pieces(len(rows) * rows.n_rhs, len(alphas)):
         data = LeftOutSet(owner, samples, rows, alphas[piece], path, groups)
         for a, q in enumerate(data.left[1].T, start=piece.start):
