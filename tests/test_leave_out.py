@@ -13,7 +13,6 @@ from skrigidity.hessian import (
     Rows,
     choose,
     leave_out,
-    loo_rows,
 )
 
 CASES = quick_cases()
@@ -395,8 +394,8 @@ def test_random_problems_against_fits_without_a_sample(seed):
     single = Rows(rows.matrix, weight=rows.weight, intercept=rows.intercept, rhs=rows.rhs)
     others = Rows(rng.normal(size=(4, rows.n_features)), intercept=1.0 * rows.has_intercept)
     sample = rng.integers(0, n, 4)
-    path = loo_rows(AlphaPath(single, gamma, alphas.min()), alphas, units=False)
-    elsewhere = OtherRows(single, gamma, alphas).without_row(path, others, sample)
+    path = AlphaPath(single, gamma, alphas.min()).leave_out(alphas, units=False)
+    elsewhere = OtherRows(single, gamma, alphas).without(path, others, sample)
     for a, alpha in enumerate(alphas):
         prior = Prior(alpha, gamma)
         for kind, labels in ((single, np.arange(n)), (rows, rows.groups)):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.metrics import get_scorer
 
-from ..hessian import AlphaPath, Rows
+from ..hessian import AlphaPath, LeftBatch, Rows
 from ._left_out_model import LeftOutModel, LeftOutSet, Samples
 
 # Scores that need no scorer: sums over a decomposition of the rows.
@@ -93,7 +93,7 @@ def left_out_scores(
     samples: Samples,
     rows: Rows,
     alphas: np.ndarray,
-    path: AlphaPath | None,
+    path: AlphaPath,
     groups: np.ndarray | None,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Score every alpha and target by predictions of samples, or groups, that were left out.
@@ -110,7 +110,7 @@ def left_out_scores(
         Training rows.
     alphas : ndarray of shape (n_alphas,)
         Regularization strengths.
-    path : AlphaPath or None
+    path : AlphaPath
         Decomposition of the rows.
     groups : ndarray of int of shape (n_rows,) or None
         Rows with the same number are left out together.
@@ -126,7 +126,7 @@ def left_out_scores(
     excluded = np.zeros(len(alphas), dtype=int)
     for piece in _pieces(len(rows) * rows.n_rhs, len(alphas)):
         data = LeftOutSet(owner, samples, rows, alphas[piece], path, groups)
-        for a, q in enumerate(data.left[1].T, start=piece.start):
+        for a, q in enumerate(data.left.quad.T, start=piece.start):
             kept = np.flatnonzero(np.isfinite(q))
             excluded[a] = len(q) - len(kept)
             if not len(kept):
@@ -142,15 +142,14 @@ def left_out_scores(
 
 
 def error_scores(
-    blocks: Iterable[tuple[np.ndarray, ...]], rows: Rows, n_alphas: int, *, units: bool
+    batches: Iterable[LeftBatch], rows: Rows, n_alphas: int, *, units: bool
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Sum up what samples that were left out say, block by block.
+    """Sum up what samples that were left out say, batch by batch.
 
     Parameters
     ----------
-    blocks : iterable of tuples of ndarray
-        Numbers of some rows, their residuals of shape (n_members, n_alphas, n_targets) and 1 / R
-        of shape (n_members, n_alphas).
+    batches : iterable of LeftBatch
+        What `AlphaPath.left_out` yields.
     rows : Rows
         Training rows.
     n_alphas : int
@@ -168,12 +167,13 @@ def error_scores(
     squares, scaled = np.zeros((2, n_alphas, rows.n_rhs))
     logs, total = np.zeros((2, n_alphas))
     excluded = np.zeros(n_alphas, dtype=int)
-    for members, residual, quad in blocks:
+    for batch in batches:
+        members, quad = batch.members.ravel(), batch.quad.reshape(-1, n_alphas)
         weight = np.ones((len(quad), 1)) if rows.weight is None else rows.weight[members, None]
         lost = ~np.isfinite(quad)
         counted = np.where(lost, 0.0, weight)
         variance = (1.0 if units else 1 / weight) + np.where(lost, 1.0, quad)
-        square = residual**2
+        square = batch.residual.reshape(len(quad), *squares.shape) ** 2
         squares += np.einsum("ia,iat->at", counted, square)
         scaled += np.einsum("ia,iat->at", counted / variance, square)
         logs += (counted * np.log(variance)).sum(axis=0)
