@@ -1,9 +1,7 @@
 """What becomes of predictions when training rows are left out."""
 
 from .groups import leave_out
-from .hat import LeftBatch, LeftOut
-from .others import OtherRows
-from .path import AlphaPath
-from .products import residuals
+from .hat import LeftBatch, LeftOut, residuals
+from .path import AlphaPath, OtherRows
 
 __all__ = ["AlphaPath", "LeftBatch", "LeftOut", "OtherRows", "leave_out", "residuals"]

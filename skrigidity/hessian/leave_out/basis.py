@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 
 import numpy as np
 
 from ..factor import RunningCentre
 from ..prior import Prior, standard_form
 from ..rows import EPS, Array, Rows, row_squares
-from .hat import Block, Hat, LeftBatch
+from .hat import Hat, LeftBatch
 
 # What eigenvalues of a Gram matrix must promise.
 _PROMISED = 1e-8
 
 
-class LeftBasis:
-    """Orthonormal left vectors of weighted rows: of free directions, and of all others.
+class BasisHat(Hat):
+    """An explicit root of I - P, for few rows: orthonormal left vectors of the weighted rows.
 
     Attributes
     ----------
@@ -28,97 +29,86 @@ class LeftBasis:
         The weighted right-hand sides along `root`.
     """
 
-    left_over = 0.0
+    n_beyond, left_over = 0, 0.0
 
     def __init__(self, rows: Rows, prior: Prior, lowest: float = 0.0) -> None:
-        n, d = len(rows), rows.n_features
-        running = RunningCentre(d)
+        super().__init__(rows, prior)
+        running = RunningCentre(rows.n_features)
         features = running.centred(rows)
         rhs = RunningCentre(rows.n_rhs).centred(rows, rows.rhs)
-        self.form, penalized, _, _ = standard_form(features, rhs, prior)
-        parts = [features @ self.form.free]
-        self.total = running.weight
-        weight = np.ones(n) if rows.weight is None else rows.weight
-        if running.weight:
-            constant = np.where(rows.intercept > 0, np.sqrt(weight / running.weight), 0.0)
-            parts.append(constant[:, None])
-        self.fixed = np.hstack(parts)
-        self.n_fixed = self.fixed.shape[1]
-        self.weight = weight
+        form, penalized, _, _ = standard_form(features, rhs, prior)
+        self.fixed, self.total = features @ form.free, running.weight
+        if self.total:
+            constant = np.where(rows.intercept > 0, np.sqrt(self.weight / self.total), 0.0)
+            self.fixed = np.column_stack([self.fixed, constant])
         self.still = ~(features.any(axis=1) | self.fixed.any(axis=1))
+        self.n_fixed = self.fixed.shape[1]
         # Inside the complement of `fixed`, so that also vectors of tiny s stay orthogonal to it.
         complement = np.linalg.qr(self.fixed, mode="complete")[0][:, self.n_fixed :]
-        left, self.s = _left_vectors(penalized, complement, self.form.n_penalized, lowest)
+        left, self.s = _left_vectors(penalized, complement, form.n_penalized, lowest)
         self.root = complement @ left
         self.rotated = self.root.T @ rhs
-        self.tolerance = max(n, d) * EPS * float(self.s.max(initial=self.form.scale))
-        self.negligible = (10 * max(n, d) * EPS) ** 2
+        self.tolerance = max(features.shape) * EPS * float(self.s.max(initial=form.scale))
 
-    def shrinkage(self, alphas: Array) -> tuple[Array, Array]:
-        """Return ``alpha / (s_k^2 + alpha)`` and 1 minus that, without cancellation.
-
-        Of shape (n - n_fixed, n_alphas); s = 0 for what the rows do not determine.
-        """
+    def at(self, alphas: Array, out: Array | None = None) -> BasisHat:
+        """Return this at some alphas, leaving out a weight of each row, None all of it."""
+        hat = copy(self)
+        hat.out = self.weight if out is None else out
+        hat.alphas, hat.width = alphas, self.root.shape[1] * len(alphas)
+        # s^2 where the rows determine anything.
         square = np.zeros((len(self.rotated), len(alphas)))
-        square[: len(self.s)] = self.s[:, None] ** 2
-        square[: len(self.s)][(self.s <= self.tolerance)[:, None] & (alphas == 0)] = 0.0
-        seen = square > 0
-        whole = np.where(seen, square + alphas, 1.0)
-        return np.where(seen, alphas / whole, 1.0), square / whole
+        unseen = (self.s <= self.tolerance)[:, None] & (alphas == 0)
+        square[: len(self.s)] = np.where(unseen, 0.0, self.s[:, None] ** 2)
+        whole = np.where(square > 0, square + alphas, 1.0)
+        hat.shrink, hat.kept = np.where(square > 0, alphas / whole, 1.0), square / whole
+        hat.error = 4 * EPS * (hat.shrink.T @ np.abs(self.rotated))
+        return hat
 
+    def rows_alone(self) -> Iterator[LeftBatch]:
+        """Leave out all rows one by one."""
+        h = self.root**2 @ self.kept + row_squares(self.fixed)[:, None]
+        h[self.still] = 0.0
+        remainder = self.root**2 @ self.shrink
+        residual = np.einsum("ik,ka,kt->iat", self.root, self.shrink, self.rotated, optimize=True)
+        yield self.rows_left(np.arange(len(h)), h, remainder, residual, self.error)
 
-class BasisHat(Hat):
-    """An explicit root of I - P, for few rows."""
-
-    def __init__(self, basis: LeftBasis, alphas: Array) -> None:
-        self.basis = basis
-        self.shrink, self.kept = basis.shrinkage(alphas)
-        self.weight = basis.weight
-        self.negligible, self.width = basis.negligible, basis.root.shape[1] * len(alphas)
-        self.error = 4 * EPS * (self.shrink.T @ np.abs(basis.rotated))
-
-    def rows_alone(self) -> Iterator[Block]:
-        """Yield all rows as groups of one."""
-        root, rotated, fixed = self.basis.root, self.basis.rotated, self.basis.fixed
-        h = root**2 @ self.kept + row_squares(fixed)[:, None]
-        residual = np.einsum("ik,ka,kt->iat", root, self.shrink, rotated, optimize=True)
-        yield Block.of_rows(np.arange(len(root)), h, root**2 @ self.shrink, residual, self.error)
-
-    def block(self, members: Array) -> Block:
-        """Return the blocks of some groups of equal size."""
-        own, fixed = self.basis.root[members][:, None], self.basis.fixed[members][:, None]
+    def batch(self, members: Array) -> LeftBatch:
+        """Leave out some groups of equal size."""
+        own, fixed = self.root[members][:, None], self.fixed[members][:, None]
         shrink = np.sqrt(self.shrink.T)
-        k = members.shape[1]
-        scaled = own * shrink[:, None]
-        vectors, s, vt = np.linalg.svd(scaled, full_matrices=k > own.shape[-1])
+        wide = members.shape[1] > own.shape[3]
+        vectors, s, vt = np.linalg.svd(own * shrink[:, None], full_matrices=wide)
         rank = s.shape[-1]
         remainder = np.zeros(vectors.shape[:-1])
         remainder[..., :rank] = s**2
-        turned = np.zeros((*remainder.shape, self.basis.rotated.shape[1]))
-        rhs = shrink[..., None] * self.basis.rotated
-        turned[..., :rank, :] = s[..., None] * (vt[..., :rank, :] @ rhs)
+        turned = np.zeros((*remainder.shape, self.rotated.shape[1]))
+        turned[..., :rank, :] = (
+            s[..., None] * (vt @ (shrink[..., None] * self.rotated))[..., :rank, :]
+        )
         back = vectors.swapaxes(2, 3)
         p = np.einsum("majc,ca->maj", (back @ own) ** 2, self.kept)
-        p += ((back @ fixed) ** 2).sum(axis=-1)
-        still = self.basis.still[members]
-        return Block(members, p, vectors, remainder, turned, still, self.error)
+        p += ((back @ fixed) ** 2).sum(axis=3)
+        return self.left(members, p, vectors, remainder, turned, self.still[members], self.error)
 
-    def others(self, left: LeftBatch, moved: Array) -> tuple[Array, Array]:
-        """Return the diagonal of ``V.T (M @ M)_GG V`` and ``|M (y - E_G tau)|**2``.
+    def others(self, left: LeftBatch, share: Array) -> tuple[Array, Array]:
+        """Return the diagonal of ``V.T (M @ M)_GG V``, and sums of squares of what stays.
 
-        `moved` is tau. With M the columns of `root` times their shrinkage no digit is lost.
+        `share` of the weight is left out. With M the products of `root` no digit is lost.
         """
-        root = self.basis.root[left.members]
-        if root.shape[1] == 1:
-            square = (root[:, 0] ** 2 @ self.shrink**2)[..., None]
-        else:
-            turned = left.vectors.swapaxes(2, 3) @ root[:, None]
-            square = np.einsum("majc,ca->maj", turned**2, self.shrink**2)
+        root, k = self.root[left.members], share.shape[1]
+        turned = root[:, None] if k == 1 else left.vectors.swapaxes(2, 3) @ root[:, None]
+        square = np.einsum("majc,ca->maj", turned**2, self.shrink**2, optimize=True)
+        moved = left.residual * (share * np.sqrt(self.weight[left.members]))[..., None, None]
         rss = np.empty((len(root), *moved.shape[2:]))
         for a, t in np.ndindex(rss.shape[1:]):
-            rest = self.basis.rotated[:, t] - np.einsum("mkc,mk->mc", root, moved[:, :, a, t])
+            rest = self.rotated[:, t] - np.einsum("mkc,mk->mc", root, moved[:, :, a, t])
             rss[:, a, t] = row_squares(rest * self.shrink[:, a])
         return square, rss
+
+    @property
+    def loss(self) -> Array:
+        """What is minimized, at every alpha."""
+        return np.einsum("ka,kt->at", self.shrink, self.rotated**2) + self.left_over
 
 
 def _left_vectors(

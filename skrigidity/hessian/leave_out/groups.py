@@ -10,10 +10,9 @@ from ..choose import choose
 from ..factor import Factor
 from ..prior import Prior
 from ..rows import Array, Rows
-from .basis import BasisHat, LeftBasis
-from .hat import LeftOut, collected, members_of
+from .basis import BasisHat
+from .hat import Hat, LeftOut, fit_without, predicted
 from .products import FactorHat
-from .refit import fit_without, left_out, predicted
 
 
 def leave_out(
@@ -64,7 +63,12 @@ def leave_out(
         factor = choose(used, prior, method=method)
     out = LeftOut(np.empty(rows.rhs.shape), np.empty(len(rows)))
     if seen.any():
-        left = _from_others(used, prior, factor, labels[seen])
+        # Rows that the parameters can follow exactly leave nothing but the regularizer.
+        few = len(used) - int(used.has_intercept) <= used.n_features
+        hat: Hat = (
+            BasisHat(used, prior).at(np.array([prior.alpha])) if few else FactorHat(used, factor)
+        )
+        left = hat.leave_out(np.unique(labels[seen], return_inverse=True)[1])
         out.residual[seen], out.quad[seen] = left.residual[:, 0], left.quad[:, 0]
     # Rows of weight zero are predicted by all others, but for those of their own group.
     alone = ~seen & ~np.isin(labels, labels[seen])
@@ -84,16 +88,6 @@ def leave_out(
         pinned = np.isfinite(out.quad[members]) | (prior.alpha > 0)
         out.quad[members] = np.where(pinned, quad, np.inf)
     return out
-
-
-def _from_others(rows: Rows, prior: Prior, factor: Factor, labels: Array) -> LeftOut:
-    """Leave out groups of rows that all have weight."""
-    alphas = np.array([prior.alpha])
-    # Rows that the parameters can follow exactly leave nothing but the regularizer.
-    few = len(rows) - int(rows.has_intercept) <= rows.n_features
-    hat = BasisHat(LeftBasis(rows, prior), alphas) if few else FactorHat(rows, factor)
-    groups = members_of(np.unique(labels, return_inverse=True)[1])
-    return collected(left_out(hat, groups, hat.weight, rows, prior, alphas), len(rows))
 
 
 def checked_labels(rows: Rows, groups: Any) -> Array:

@@ -15,47 +15,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..rows import Array
+from ..choose import choose
+from ..factor import Factor, Solution
+from ..prior import Prior
+from ..rows import EPS, Array, Rows
 
 # Entries of an array of a batch, and groups in it.
-_ENTRIES, _GROUPS = 2**21, 256
-
-
-class Block(NamedTuple):
-    """Blocks P_GG of m groups of k rows, at every alpha.
-
-    Attributes
-    ----------
-    members : ndarray of int of shape (m, k)
-        Rows of the groups.
-    p, vectors : ndarray of shape (m, n_alphas, k) and (m, n_alphas, k, k)
-        Eigenvalues and vectors of P_GG.
-    remainder : ndarray of shape (m, n_alphas, k)
-        ``1 - p``, without cancellation.
-    turned : ndarray of shape (m, n_alphas, k, n_rhs)
-        Weighted residuals along the vectors.
-    still : ndarray of bool of shape (m, k)
-        Rows that cannot move, not by rounding either.
-    error : float or ndarray of shape (n_alphas, n_rhs)
-        Estimated error of the weighted residuals.
-    """
-
-    members: Array
-    p: Array
-    vectors: Array
-    remainder: Array
-    turned: Array
-    still: Array
-    error: Any = 0.0
-
-    @classmethod
-    def of_rows(
-        cls, members: Array, h: Array, remainder: Array, residual: Array, error: Any = 0.0
-    ) -> Block:
-        """Return rows as groups of one, of leverages `h` of shape (m, n_alphas)."""
-        one, still = np.ones((len(members), 1, 1, 1)), ~h.any(axis=1)[:, None]
-        parts = (h[:, :, None], one, remainder[:, :, None], residual[:, :, None], still, error)
-        return cls(members[:, None], *parts)
+_ENTRIES, _GROUPS = 2**21, 512
+# Leave-out residuals whose estimated errors are larger than this, relatively, are doubtful.
+DOUBTFUL = 1e-9
+# Groups are predicted by fits without them as long as these cost no more operations than this.
+_WORK = 2e10
 
 
 class LeftBatch(NamedTuple):
@@ -72,7 +42,7 @@ class LeftBatch(NamedTuple):
     quad : ndarray of shape (m, k, n_alphas)
         ``g.T @ inv(H) @ g``, H without the group; inf where nothing else pins it.
     vectors, remainder : ndarray of shape (m, n_alphas, k, k) and (m, n_alphas, k)
-        As in `Block`.
+        Eigenvectors of P_GG, and 1 minus its eigenvalues, without cancellation.
     inverse : ndarray of shape (m, n_alphas, k)
         One over what remains of 1 without what is left out, 0 where that is nothing.
     """
@@ -98,7 +68,7 @@ class LeftOut:
         ``g.T @ inv(H) @ g``, H without the row (or its group); inf where nothing else pins it.
         On a path of alphas both have a second axis for these.
     batches : list of LeftBatch
-        The same by groups of equal size, where they are known.
+        The same by groups of equal size, where this is known.
     """
 
     residual: Array
@@ -107,75 +77,170 @@ class LeftOut:
 
 
 class Hat:
-    """Hat matrices of the same weighted rows, one per alpha."""
+    """Hat matrices of weighted rows, one per alpha."""
 
-    weight: Array
-    negligible: float
     # Without its group, a row of which less remains is better predicted by another fit.
     doubtful_below = 0.0
     # Errors of residuals count relative to this at least.
     size: Any = 0.0
+    alphas: Array
+    out: Array  # the weight of each row that is left out
+    width: int  # entries per row that a batch of groups takes
 
-    # A subclass has these: rows as groups of one, in any order; the blocks of some groups; and the
-    # entries that the latter takes per row.
-    rows_alone: Callable[[], Iterable[Block]]
-    block: Callable[[Array], Block]
-    width: int
+    # A subclass has these: batches of all rows one by one, in any order; and the batch of some
+    # groups of equal size.
+    rows_alone: Callable[[], Iterable[LeftBatch]]
+    batch: Callable[[Array], LeftBatch]
 
-    def blocks_of(self, groups: list[Array]) -> Iterator[Block]:
-        """Iterate over the blocks of all groups, those of one size together."""
-        sizes = np.array([len(group) for group in groups])
+    def __init__(self, rows: Rows, prior: Prior) -> None:
+        self.rows, self.prior = rows, prior
+        self.weight = np.ones(len(rows)) if rows.weight is None else rows.weight
+        self.negligible = (10 * max(len(rows), rows.n_features) * EPS) ** 2
+
+    def leave_out(self, labels: Array) -> LeftOut:
+        """Leave out every group of rows of the same label, a number from 0."""
+        batches = list(self.left_out(labels))
+        residual = np.empty((len(labels), *batches[0].residual.shape[2:]))
+        quad = np.empty(residual.shape[:2])
+        for batch in batches:
+            residual[batch.members], quad[batch.members] = batch.residual, batch.quad
+        return LeftOut(residual, quad, batches)
+
+    def left_out(self, labels: Array) -> Iterator[LeftBatch]:
+        """Iterate over all groups, those of one size together."""
+        sizes = np.bincount(labels)
         if (sizes == 1).all():
             yield from self.rows_alone()
             return
+        groups = np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])
         for k in np.unique(sizes):
-            members = np.array([group for group in groups if len(group) == k])
-            yield from self.batches(members)
+            yield from self.batches(np.array([group for group in groups if len(group) == k]))
 
-    def batches(self, members: Array) -> Iterator[Block]:
-        """Iterate over the blocks of groups of equal size."""
+    def batches(self, members: Array) -> Iterator[LeftBatch]:
+        """Iterate over groups of equal size, of shape (n_groups, k)."""
         step = min(_GROUPS, max(1, _ENTRIES // max(1, members.shape[1] * self.width)))
         for start in range(0, len(members), step):
-            yield self.block(members[start : start + step])
+            yield self.batch(members[start : start + step])
 
-    def left(self, block: Block, out: Array) -> LeftBatch:
-        """Leave out groups, or of single rows a weight `out`."""
-        members, p, vectors, remainder, turned, still, _ = block
-        weight, out = self.weight[members], out[members]
+    def rows_left(
+        self, members: Array, h: Array, remainder: Array, residual: Array, error: Any = 0.0
+    ) -> LeftBatch:
+        """Leave out single rows of leverages h, what these leave of 1, and weighted residuals."""
+        one, still = np.ones((len(members), 1, 1, 1)), ~h.any(axis=1)[:, None]
+        h, remainder, residual = h[:, :, None], remainder[:, :, None], residual[:, :, None]
+        return self.left(members[:, None], h, one, remainder, residual, still, error)
+
+    def left(
+        self,
+        members: Array,
+        p: Array,
+        vectors: Array,
+        remainder: Array,
+        turned: Array,
+        still: Array,
+        error: Any,
+    ) -> LeftBatch:
+        """Leave out groups.
+
+        Parameters
+        ----------
+        members, vectors, remainder : ndarray
+            As in `LeftBatch`.
+        p : ndarray of shape (m, n_alphas, k)
+            Eigenvalues of P_GG.
+        turned : ndarray of shape (m, n_alphas, k, n_rhs)
+            Weighted residuals along the eigenvectors.
+        still : ndarray of bool of shape (m, k)
+            Rows that cannot move, not by rounding either.
+        error : float or ndarray of shape (n_alphas, n_rhs)
+            Estimated error of the weighted residuals.
+        """
+        weight, out = self.weight[members], self.out[members]
         remains = remainder + p * (1 - out / weight)[:, None]
         lost = remains <= self.negligible
         inverse = np.where(lost, 0.0, 1 / np.where(lost, 1.0, remains))
         residual, quad, touched = inverse[..., None] * turned, p * inverse, lost
         if members.shape[1] == 1:
-            residual, vectors = vectors * residual, np.ones((len(members), 1, 1, 1))
+            residual = vectors * residual
         else:
             squares = vectors**2
             residual = vectors @ residual
             quad = np.einsum("maij,maj->mai", squares, quad)
             touched = np.einsum("maij,maj->mai", squares, lost) > self.negligible
+        grown = inverse.max(axis=2)
+        doubtful = grown * self.doubtful_below > 1
+        if np.any(error):
+            found = np.abs(residual)
+            size = np.maximum(found.max(axis=(0, 2), initial=0.0), self.size)
+            limit = DOUBTFUL * np.maximum(found, size[:, None])
+            doubtful |= (error[:, None] * grown[:, :, None, None] > limit).any(axis=(2, 3))
         quad = np.where(touched, np.inf, quad).swapaxes(1, 2) / weight[..., None]
         quad[still] = 0.0
         residual = residual.swapaxes(1, 2) / np.sqrt(weight)[..., None, None]
+        # What a group alone determines is lost to any fit.
+        pairs = np.argwhere(doubtful & ~lost.any(axis=2))
+        fits = self.fitted_without([(members[g], out[g], a) for g, a in pairs])
+        for (g, a), factor in zip(pairs, fits, strict=False):
+            residual[g, :, a], quad[g, :, a] = predicted(factor, self.rows[members[g]])
         return LeftBatch(members, out, residual, quad, vectors, remainder, inverse)
 
+    def fitted_without(self, asked: list[tuple[Array, Array, int]]) -> Iterator[Factor]:
+        """Iterate over fits with less of the weight of some rows, at an alpha by its number.
 
-def collected(batches: Iterable[LeftBatch], n_rows: int) -> LeftOut:
-    """Return all rows in order, and groups of equal size as one batch."""
-    by_size: dict[int, list[LeftBatch]] = {}
-    for batch in batches:
-        by_size.setdefault(batch.members.shape[1], []).append(batch)
-    whole = []
-    for parts in by_size.values():
-        order = np.argsort(np.concatenate([part.members[:, 0] for part in parts]))
-        whole.append(LeftBatch(*(np.concatenate(part)[order] for part in zip(*parts, strict=True))))
-    residual = np.empty((n_rows, *whole[0].residual.shape[2:]))
-    quad = np.empty((n_rows, *whole[0].quad.shape[2:]))
-    for batch in whole:
-        residual[batch.members], quad[batch.members] = batch.residual, batch.quad
-    return LeftOut(residual, quad, whole)
+        If they cost too much there are none.
+        """
+        n, d = len(self.rows), self.rows.n_features
+        if len(asked) * n * d * min(n, d) <= _WORK:
+            for members, out, a in asked:
+                prior = self.prior.with_alpha(self.alphas[a])
+                yield fit_without(self.rows, prior, members, out)
 
 
-def members_of(labels: Array) -> list[Array]:
-    """Return the rows of every group, by its label from 0."""
-    order = np.argsort(labels, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(labels))[:-1])
+def fit_without(
+    rows: Rows, prior: Prior, members: Array, out: Array | float, *, method: str = "auto"
+) -> Factor:
+    """Fit again with `out` less of the weight of some rows, a mask or their numbers."""
+    weight = np.ones(len(rows)) if rows.weight is None else np.array(rows.weight)
+    weight[members] -= np.minimum(weight[members], out)
+    if not weight[members].any():
+        return choose(rows.kept(weight > 0), prior, method=method)
+    remaining = rows[np.flatnonzero(weight)]
+    return choose(remaining.replaced(weight=weight[weight > 0]), prior, method=method)
+
+
+def predicted(factor: Factor, rows: Rows) -> tuple[Array, Array]:
+    """Return residuals and forms of rows that a factor has not seen."""
+    return residuals(rows, factor.solution), form_of(factor, rows)
+
+
+def form_of(factor: Factor, rows: Rows) -> Array:
+    """Return quadratic forms of rows, inf where no row of the factor has their intercept."""
+    unknown = (rows.intercept != 0) & (not factor.has_intercept)
+    quad = factor.quad(Rows(rows.dense(), intercept=np.where(unknown, 0.0, rows.intercept)))
+    return np.where(unknown, np.inf, quad)
+
+
+def residuals(rows: Rows, solution: Solution | None) -> Array:
+    """Return right-hand sides minus the predictions of a solution, unweighted.
+
+    Parameters
+    ----------
+    rows : Rows
+        Rows with right-hand sides.
+    solution : Solution
+        What they are predicted with.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_rhs)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import Prior, Rows, choose, residuals
+    >>> rows = Rows(np.ones((2, 1)), rhs=np.array([1.0, 3.0]))
+    >>> residuals(rows, choose(rows, Prior(0.0)).solution).ravel()
+    array([-1.,  1.])
+    """
+    assert solution is not None
+    return np.asarray(rows.rhs - rows.times(solution.coef, solution.intercept))

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from ..choose import choose
 from ..gram import GramAccumulator, gram_of
 from ..prior import Prior
-from ..rows import EPS, Array, Rows, block_rows
-from ..spectral import spectrum_of_gram
+from ..rows import EPS, Array, Rows
+from ..spectral import SpectralFactor, spectrum_of_gram
 from ..tsqr import TSQRAccumulator
-from .basis import BasisHat, LeftBasis
-from .hat import LeftBatch, LeftOut, collected, members_of
-from .products import Coordinates, SpectralHat
-from .refit import left_out
+from .basis import BasisHat
+from .hat import LeftBatch, LeftOut, form_of
+from .products import SpectralHat
 
 # Eigenvalues of the normal equations, and what they say of the data, are good to this.
 _PROMISED = 2e-8
 # Residual sums of squares below this share of the total have lost their digits in moments.
 _FIRM = 1e-9
-# Numbers per array of left-out groups, above which groups are taken in turn.
-_AT_A_TIME = 2**23
+# Shares of a quadratic form below this are rounding.
+_NOTHING = 1e-20
+# One over what a fit leaves of a row: above this its products with other rows have lost digits.
+_LARGE = 1e6
+# Entries of an array of products of rows with groups.
+_ENTRIES = 2**21
 
 
 class AlphaPath:
@@ -56,27 +60,22 @@ class AlphaPath:
         self.stream: GramAccumulator | None = None
         # An explicit basis of all rows costs about as much as the features.
         few = len(rows) <= 2 * rows.n_features + 2
-        self.of = LeftBasis(rows[:], self.prior, lowest) if few else self._decomposed(lowest)
+        self.hat: BasisHat | SpectralHat
+        self.hat = BasisHat(rows[:], self.prior, lowest) if few else self._many(lowest)
 
-    def _decomposed(self, lowest: float) -> Coordinates:
+    def _many(self, lowest: float) -> SpectralHat:
         rows, stream = self.rows, gram_of(self.rows)
-        centre = stream.running.finish(stream.spread())
-        rhs_mean = stream.running_rhs.rounded()
+        means = stream.running.finish(stream.spread()), stream.running_rhs.rounded()
         if self.prior.gamma is None:
             found = spectrum_of_gram(stream.gram, stream.cross, stream.square, len(rows))
             squares = found.s**2 + lowest
             firm = (found.left_over >= _FIRM * stream.square).all()
             if firm and EPS * stream.loss * squares.max() <= _PROMISED * squares.min():
-                self.stream = stream
+                self.stream, small = stream, stream.loss != 1
                 # Means that were subtracted from the moments may be so from products as well.
-                return Coordinates(found, centre, rhs_mean, small_mean=stream.loss != 1)
+                return SpectralHat(rows, self.prior, found, *means, small_mean=small)
         exact = TSQRAccumulator(rows.n_features, rows.n_rhs).add(rows)
-        return Coordinates(exact.spectrum(self.prior), centre, rhs_mean)
-
-    def _hat(self, alphas: Array) -> BasisHat | SpectralHat:
-        if isinstance(self.of, LeftBasis):
-            return BasisHat(self.of, alphas)
-        return SpectralHat(self.rows, self.of, alphas)
+        return SpectralHat(rows, self.prior, exact.spectrum(self.prior), *means)
 
     def evidence(self, alphas: Array, n: float, log_weights: float) -> Array:
         """Return the log marginal likelihood, intercept integrated out, noise at its optimum.
@@ -90,27 +89,31 @@ class AlphaPath:
         log_weights : float
             Sum of the logarithms of the weights, where these are inverse variances.
         """
-        shrink, total = self.of.shrinkage(alphas)[0], self.of.total
-        loss = np.einsum("ka,kt->at", shrink, self.of.rotated**2) + self.of.left_over
+        hat = self.hat.at(alphas)
+        loss = hat.loss
         # Fewer samples than unpenalized parameters tell as little as exactly as many.
-        left = max(n - self.of.n_fixed, 0.0)
+        left = max(n - hat.n_fixed, 0.0)
         logs = np.zeros_like(loss)
         if left > 0:
             with np.errstate(divide="ignore"):
                 logs = left * (np.log(2 * np.pi * loss / left) + 1)
-        determinant = -np.log(np.where(shrink > 0, shrink, 1.0)).sum(axis=0)
-        if total > 0:
-            determinant = determinant + np.log(total)
+        determinant = -np.log(np.where(hat.shrink > 0, hat.shrink, 1.0)).sum(axis=0)
+        if hat.total > 0:
+            determinant = determinant + np.log(hat.total)
         return -0.5 * (logs + (determinant - log_weights)[:, None])
 
     def left_out(
         self, alphas: Array, groups: Array | None = None, *, units: bool
     ) -> Iterator[LeftBatch]:
         """Iterate over batches of what `leave_out` returns."""
-        own = units and groups is None
-        out = np.minimum(self.weight, 1.0) if own else self.weight
-        members = members_of(np.arange(len(self.rows)) if groups is None else groups)
-        return left_out(self._hat(alphas), members, out, self.rows, self.prior, alphas)
+        return self._at(alphas, groups, units).left_out(self._labels(groups))
+
+    def _labels(self, groups: Array | None) -> Array:
+        return np.arange(len(self.rows)) if groups is None else groups
+
+    def _at(self, alphas: Array, groups: Array | None, units: bool) -> BasisHat | SpectralHat:
+        one = units and groups is None
+        return self.hat.at(alphas, np.minimum(self.weight, 1.0) if one else self.weight)
 
     def leave_out(self, alphas: Array, groups: Array | None = None, *, units: bool) -> LeftOut:
         """Leave out every row, one unit of its weight or its group, at every alpha.
@@ -139,7 +142,7 @@ class AlphaPath:
         >>> left.residual[[0, 2], 0, 0], left.quad[:, 0]
         (array([-4.5,  4.5]), array([0.5, 0.5, 0.5]))
         """
-        return collected(self.left_out(alphas, groups, units=units), len(self.rows))
+        return self._at(alphas, groups, units).leave_out(self._labels(groups))
 
     def variance(self, alphas: Array, left: LeftOut, *, units: bool) -> tuple[Array, Array]:
         """Return how well every model that has not seen a row, or its group, fits all others.
@@ -176,18 +179,14 @@ class AlphaPath:
         >>> rss[:, 0, 0], dof[:, 0]
         (array([ 4.5, 18. ,  4.5]), array([1., 1., 1.]))
         """
-        hat = self._hat(alphas)
-        dof = len(self.rows) - len(hat.shrink) + hat.shrink.sum(axis=0)
-        if isinstance(hat, BasisHat):
-            dof = hat.shrink.sum(axis=0)
+        hat = self.hat.at(alphas)
+        dof = hat.n_beyond + hat.shrink.sum(axis=0)
         if units:
             dof = dof + self.weight.sum() - len(self.rows)
         all_rss, all_dof = np.empty_like(left.residual), np.empty_like(left.quad)
-        for batch in self._pieces(left, hat.width):
-            s = self.weight[batch.members]
-            share = batch.out / s
-            moved = batch.residual * (share * np.sqrt(s))[..., None, None]
-            square, rss = hat.others(batch, moved)
+        for batch in left.batches:
+            share = batch.out / self.weight[batch.members]
+            square, rss = hat.others(batch, share)
             # What stays of a row that is left out in part has its leave-one-out residual.
             rss += np.einsum("mk,mkat->mat", batch.out * (1 - share), batch.residual**2)
             taken = (share[:, None] * batch.inverse * square).sum(axis=2)
@@ -197,12 +196,98 @@ class AlphaPath:
             all_rss[batch.members], all_dof[batch.members] = rss[:, None], (dof - taken)[:, None]
         return all_rss, all_dof
 
-    def _pieces(self, left: LeftOut, width: int) -> Iterator[LeftBatch]:
-        """Iterate over all rows, or over groups, at most as many at a time as fit in memory."""
-        n, size = len(self.rows), left.residual[0].size
-        beside = size * min(n, block_rows(self.rows.n_features))
-        for batch in left.batches:
-            step = max(1, _AT_A_TIME // max(1, beside, batch.members.shape[1] * width))
-            step = n if len(batch.members) == n else step
-            for start in range(0, len(batch.members), step):
-                yield LeftBatch(*(part[start : start + step] for part in batch))
+
+class OtherRows:
+    """Quadratic forms of any rows, each without the training row that it goes with, or its group.
+
+    Leaving out a group adds ``|V.T c|_k**2 / r_k`` to the form of a row, c being its products with
+    the group and r_k what remains along the eigenvectors V.
+
+    Parameters
+    ----------
+    rows : Rows
+        Training rows, none of weight zero.
+    gamma : ndarray or None
+        The regularizer's matrix or diagonal.
+    alphas : ndarray of shape (n_alphas,)
+        Regularization strengths.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import AlphaPath, OtherRows, Rows
+    >>> rows, alphas = Rows(np.array([[1.0], [2.0]]), rhs=np.zeros(2)), np.array([1.0, 4.0])
+    >>> left = AlphaPath(rows, None, 1.0).leave_out(alphas, units=True)
+    >>> others = OtherRows(rows, None, alphas)
+    >>> others.without(left, Rows(np.ones((2, 1))), np.arange(2))
+    array([[0.2  , 0.125],
+           [0.5  , 0.2  ]])
+    """
+
+    def __init__(self, rows: Rows, gamma: Any, alphas: Array) -> None:
+        prior = Prior(float(alphas.min()), gamma)
+        factor = cast(SpectralFactor, choose(rows, prior, method="spectral"))
+        self.factors = [factor.at(alpha) for alpha in alphas]
+        hat = SpectralHat(rows, prior, factor.spectrum, factor.centre, factor.rhs_mean)
+        self.hat = hat.at(alphas)
+        # Training rows have no part outside of the row space.
+        self.inside = np.concatenate([self.hat.coordinates(block) for block in rows.blocks()])
+
+    def without(self, left: LeftOut, others: Rows, sample: Array) -> Array:
+        """Leave out what `left` leaves out of the row that each other row goes with.
+
+        Parameters
+        ----------
+        left : LeftOut
+            What `AlphaPath.leave_out` returns for the training rows.
+        others : Rows
+            Rows whose forms are asked for: environments, components.
+        sample : ndarray of int of shape (n_others,)
+            The training row that each goes with.
+
+        Returns
+        -------
+        ndarray of shape (n_others, n_alphas)
+            ``g.T @ inv(H) @ g``; inf where nothing else pins the prediction.
+        """
+        place = np.empty((2, len(self.inside)), dtype=int)
+        for b, batch in enumerate(left.batches):
+            place[0, batch.members] = b
+            place[1, batch.members] = np.arange(len(batch.members))[:, None]
+        number, group = place[:, sample]
+        out = np.empty((len(others), len(self.factors)))
+        for piece, rows in others.numbered():
+            z = self.hat.coordinates(rows)
+            out[piece] = np.stack([factor.quad(rows) for factor in self.factors], axis=1)
+            for b, batch in enumerate(left.batches):
+                here = np.flatnonzero(number[piece] == b)
+                step = max(1, _ENTRIES // max(1, batch.members.shape[1] * z.shape[1]))
+                for start in range(0, len(here), step):
+                    part = here[start : start + step]
+                    self._grow(out, part + piece.start, z[part], batch, group[piece][part])
+        self._fit_again(out, left, others, number, group)
+        return out
+
+    def _grow(self, out: Array, where: Array, z: Array, batch: LeftBatch, group: Array) -> None:
+        """Add to forms what they gain by their group being left out."""
+        members, inverse = batch.members[group], batch.inverse[group]
+        c = (z[:, None] * self.inside[members]) @ self.hat.inverse
+        c *= np.sqrt(batch.out[group])[:, :, None]
+        turned = np.einsum("makj,mka->maj", batch.vectors[group], c)
+        lost = (turned**2 * (inverse == 0)).sum(axis=2) > _NOTHING * out[where]
+        out[where] = np.where(lost, np.inf, out[where] + (turned**2 * inverse).sum(axis=2))
+
+    def _fit_again(
+        self, out: Array, left: LeftOut, others: Rows, number: Array, group: Array
+    ) -> None:
+        """Replace forms next to a leverage of 1, where most digits have cancelled."""
+        asked, chosen = [], []
+        for b, batch in enumerate(left.batches):
+            for g, a in np.argwhere((batch.inverse > _LARGE).any(axis=2)):
+                mine = np.flatnonzero((number == b) & (group == g) & np.isfinite(out[:, a]))
+                if len(mine):
+                    asked.append((batch.members[g], batch.out[g], a))
+                    chosen.append(mine)
+        fits = self.hat.fitted_without(asked)
+        for (*_, a), mine, factor in zip(asked, chosen, fits, strict=False):
+            out[mine, a] = form_of(factor, others[mine])

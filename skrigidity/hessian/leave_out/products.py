@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import Any
 
 import numpy as np
 from scipy.linalg.blas import dgemm
 
-from ..factor import Centre, Factor, Solution
+from ..factor import Centre, Factor
+from ..prior import Prior
 from ..rows import EPS, Array, Rows, row_squares
 from ..spectral import Spectrum
-from .hat import Block, Hat, LeftBatch
+from .hat import DOUBTFUL, Hat, LeftBatch, residuals
 
 # An eigenvalue of P_GG above this is subtracted from 1 by way of squares.
 _CLOSE_TO_ONE = 0.9
-# Whitened rows of up to so many entries are kept, more are made again for every use.
-_KEPT_ENTRIES = 2**24
-# Leave-out residuals whose estimated errors are larger than this, relatively, are doubtful.
-DOUBTFUL, _NEXT_TO_NOTHING = 1e-9, 1e-8
+_NEXT_TO_NOTHING = 1e-8
 
 
 class ProductHat(Hat):
@@ -28,34 +27,46 @@ class ProductHat(Hat):
     to 1.
     """
 
-    inverse: Array  # (width, n_alphas)
+    inverse: Array  # (n_coordinates, n_alphas)
     error: Array
-    # A subclass has these: Z in blocks and in parts; weighted residuals that go with some of it;
-    # and what the regularizer has of directions of shape (m, width, j), at an alpha each.
-    blocks: Callable[[], Iterator[tuple[slice, Array]]]
-    some: Callable[[Array], Array]
+    # A subclass has these: unweighted rows in these coordinates; weighted residuals that go with
+    # some of Z; and what the regularizer has of directions of shape (m, n_coordinates, j), at an
+    # alpha each.
+    coordinates: Callable[[Rows], Array]
     residual: Callable[[Array, Any], Array]
     regularized: Callable[[Array, Array], Array]
 
-    def rows_alone(self) -> Iterator[Block]:
-        """Iterate over all rows as groups of one, those of high leverage last."""
+    def blocks(self) -> Iterator[tuple[slice, Array]]:
+        """Iterate over Z."""
+        for piece, rows in self.rows.numbered():
+            yield piece, self.weighted(self.coordinates(rows), piece)
+
+    def some(self, members: Array) -> Array:
+        """Return some rows of Z."""
+        return self.weighted(self.coordinates(self.rows[members]), members)
+
+    def weighted(self, z: Array, where: Any) -> Array:
+        """Multiply coordinates in place by the roots of the weights."""
+        if self.rows.weight is not None:
+            z *= np.sqrt(self.weight[where, None])
+        return z
+
+    def rows_alone(self) -> Iterator[LeftBatch]:
+        """Leave out all rows one by one, those of high leverage last."""
         high = []
         for piece, z in self.blocks():
-            residual, h = self.residual(z, piece), self.leverages(z)
+            residual, h = self.residual(z, piece), times(np.square(z, out=z), self.inverse)
             near = (h > _CLOSE_TO_ONE).any(axis=1)
             members = np.arange(piece.start, piece.stop)
-            high.append(members[near])
-            low = ~near if near.any() else slice(None)
-            members, h, residual = members[low], h[low], residual[low]
-            yield Block.of_rows(members, h, 1 - h, residual)
-        yield from self.batches(np.concatenate(high)[:, None])
+            if near.any():
+                high.append(members[near])
+                members, h, residual = members[~near], h[~near], residual[~near]
+            yield self.rows_left(members, h, 1 - h, residual)
+        if high:
+            yield from self.batches(np.concatenate(high)[:, None])
 
-    def leverages(self, z: Array) -> Array:
-        """Return the diagonal of P for some rows, which are no longer needed."""
-        return times(np.square(z, out=z), self.inverse)
-
-    def block(self, members: Array) -> Block:
-        """Return the blocks of some groups of equal size."""
+    def batch(self, members: Array) -> LeftBatch:
+        """Leave out some groups of equal size."""
         z = self.some(members.ravel())
         residual = self.residual(z, members.ravel()).reshape(*members.shape, *self.error.shape)
         own = z.reshape(len(members), 1, members.shape[1], -1) * np.sqrt(self.inverse.T)[:, None]
@@ -65,75 +76,51 @@ class ProductHat(Hat):
         remainder = 1 - p
         # Eigenvalues that agree to the last digit may differ in what they leave of 1: the squares
         # of what stays behind tell their directions apart. Those close to 1 come first.
-        n_close = (p > _CLOSE_TO_ONE).sum(axis=-1)
-        cases = [(j, *np.nonzero(n_close == j)) for j in np.unique(n_close[n_close > 0])]
-        inside = [vt[g, a, :j].swapaxes(1, 2) for j, g, a in cases]
-        for (j, g, a), triangle in zip(cases, self._behind(inside, cases, members), strict=True):
+        n_close = (p > _CLOSE_TO_ONE).sum(axis=2)
+        for j in np.unique(n_close[n_close > 0]):
+            g, a = np.nonzero(n_close == j)
+            triangle = self._behind(vt[g, a, :j].swapaxes(1, 2), members[g], a)
             _, left, turn = np.linalg.svd(triangle)
             remainder[g, a, :j] = left**2
             p[g, a, :j] = 1 - left**2
             vectors[g, a, :, :j] = vectors[g, a, :, :j] @ turn.swapaxes(1, 2)
         turned = vectors.swapaxes(2, 3) @ residual.swapaxes(1, 2)
         still = ~z.any(axis=1).reshape(members.shape)
-        return Block(members, p, vectors, remainder, turned, still, self.error)
+        return self.left(members, p, vectors, remainder, turned, still, self.error)
 
-    def _behind(self, inside: list[Array], cases: list[Any], members: Array) -> list[Array]:
+    def _behind(self, inside: Array, members: Array, a: Array) -> Array:
         """Return triangular factors of what other rows and the regularizer have of directions."""
-        found, flat = [], []
-        for part, (_, _, a) in zip(inside, cases, strict=True):
-            found.append(self.regularized(part, a))
-            scaled = part * np.sqrt(self.inverse.T)[a][:, :, None]
-            flat.append(np.hstack(list(scaled)))
-        for piece, z in self.blocks() if cases else ():
-            for i, (j, g, _) in enumerate(cases):
-                part = times(z, flat[i]).reshape(len(z), len(g), j).swapaxes(0, 1)
-                own = members[g]
-                group, place = np.nonzero((own >= piece.start) & (own < piece.stop))
-                part[group, own[group, place] - piece.start] = 0.0
-                found[i] = np.linalg.qr(np.concatenate([found[i], part], axis=1), mode="r")
-        return found
+        triangle = self.regularized(inside, a)
+        flat = np.hstack(list(inside * np.sqrt(self.inverse.T)[a][:, :, None]))
+        for piece, z in self.blocks():
+            part = times(z, flat).reshape(len(z), len(members), -1).swapaxes(0, 1)
+            group, place = np.nonzero((members >= piece.start) & (members < piece.stop))
+            part[group, members[group, place] - piece.start] = 0.0
+            triangle = np.linalg.qr(np.concatenate([triangle, part], axis=1), mode="r")
+        return triangle
 
 
 class FactorHat(ProductHat):
     """The whitened rows of a factor: one alpha."""
 
     def __init__(self, rows: Rows, factor: Factor) -> None:
-        self.rows, self.factor = rows, factor
-        self.weight = np.ones(len(rows)) if rows.weight is None else rows.weight
-        self.root_weight = np.sqrt(self.weight)
+        super().__init__(rows, factor.prior)
+        self.alphas, self.out = np.array([factor.prior.alpha]), self.weight
+        self.coordinates = factor.whiten
+        self.doubtful_below = (factor.info.accuracy / DOUBTFUL) ** 2
+        # And a row of zeros, of which there always is one.
+        root = np.vstack([factor.prior.root(rows.n_features), np.zeros(rows.n_features)])
+        self._prior_rows = factor.whiten(Rows(root))
+        self.width = self._prior_rows.shape[1]
+        self.inverse = np.ones((self.width, 1))
         self._residual, self.error = np.zeros((len(rows), 0)), np.zeros((1, rows.n_rhs))
         if factor.solution is not None:
-            self._residual = residuals(rows, factor.solution) * self.root_weight[:, None]
+            root = np.sqrt(self.weight)
+            self._residual = residuals(rows, factor.solution) * root[:, None]
             self.size = np.abs(self._residual).max(axis=0, initial=0.0)
-        if self.error.size and rows.n_features:
             norms = np.concatenate([row_squares(block.dense()) for block in rows.blocks()])
-            size = float((np.sqrt(norms) * self.root_weight).max(initial=0.0))
+            size = float((np.sqrt(norms) * root).max(initial=0.0))
             self.error[0] = 4 * EPS * size * np.linalg.norm(factor.solution.coef, axis=0)
-        self._root = factor.whiten(Rows(factor.prior.root(rows.n_features)))
-        self.width, self.inverse = rows.n_features + 1, np.ones((1, 1))
-        self.negligible = (10 * len(rows) * EPS) ** 2
-        self.doubtful_below = (factor.info.accuracy / DOUBTFUL) ** 2
-        kept = len(rows) * rows.n_features <= _KEPT_ENTRIES
-        self._z = np.concatenate([z for _, z in self._made()]) if kept else None
-
-    def _made(self) -> Iterator[tuple[slice, Array]]:
-        for piece, block in self.rows.numbered():
-            yield piece, self.factor.whiten(block) * self.root_weight[piece, None]
-
-    def blocks(self) -> Iterator[tuple[slice, Array]]:
-        """Iterate over the whitened, weighted rows."""
-        return self._made() if self._z is None else iter([(slice(0, len(self._z)), self._z)])
-
-    def some(self, members: Array) -> Array:
-        """Return some of the whitened, weighted rows."""
-        if self._z is not None:
-            return self._z[members]
-        z = self.factor.whiten(self.rows[members])
-        return np.asarray(z * self.root_weight[members, None])
-
-    def leverages(self, z: Array) -> Array:
-        """Return the diagonal of P for some rows."""
-        return row_squares(z)[:, None]
 
     def residual(self, z: Array, where: Any) -> Array:
         """Return weighted residuals of some rows."""
@@ -141,103 +128,18 @@ class FactorHat(ProductHat):
 
     def regularized(self, inside: Array, a: Array) -> Array:
         """Return what the regularizer has of directions."""
-        return self._root @ inside if len(self._root) else inside[:, :0]
+        return self._prior_rows @ inside
 
 
 class SpectralHat(ProductHat):
-    """Rows along singular vectors: many alphas.
+    """Rows along singular vectors and along what is not penalized: many alphas.
 
     Parameters
     ----------
     rows : Rows
         Training rows.
-    coordinates : Coordinates
-        What they are along singular vectors and unpenalized directions.
-    alphas : ndarray of shape (n_alphas,)
-        Regularization strengths.
-    """
-
-    doubtful_below = _NEXT_TO_NOTHING
-
-    def __init__(self, rows: Rows, coordinates: Coordinates, alphas: Array) -> None:
-        self.rows, self.coordinates = rows, coordinates
-        self.weight = np.ones(len(rows)) if rows.weight is None else rows.weight
-        self.root_weight = np.sqrt(self.weight)
-        self.shrink, self.inverse = coordinates.shrinkage(alphas)
-        rhs = coordinates.s[:, None] * coordinates.rotated
-        filtered = self.inverse[:, :, None] * rhs[:, None]
-        self._filtered = filtered.reshape(len(filtered), -1)
-        moved = np.abs(rows.rhs - coordinates.rhs_mean) * self.root_weight[:, None]
-        self.size = moved.max(axis=0, initial=0.0)
-        self.error = 4 * EPS * coordinates.s.max(initial=0.0) * np.linalg.norm(filtered, axis=0)
-        self.width = len(filtered) * len(alphas)
-        self.negligible = (10 * max(len(rows), rows.n_features) * EPS) ** 2
-
-    def blocks(self) -> Iterator[tuple[slice, Array]]:
-        """Iterate over the weighted rows in these coordinates, in memory that is used again."""
-        room = np.empty((0, 0))
-        for piece, rows in self.rows.numbered():
-            room = np.empty((len(rows), len(self.inverse))) if len(rows) > len(room) else room
-            yield piece, self._weighted(self.coordinates(rows, room), piece)
-
-    def some(self, members: Array) -> Array:
-        """Return some of the weighted rows in these coordinates."""
-        return self._weighted(self.coordinates(self.rows[members]), members)
-
-    def _weighted(self, z: Array, where: Any) -> Array:
-        if self.rows.weight is not None:
-            z *= self.root_weight[where, None]
-        return z
-
-    def residual(self, z: Array, where: Any) -> Array:
-        """Return weighted residuals of some rows."""
-        rhs = self.rows.rhs[where] - self.rows.intercept[where, None] * self.coordinates.rhs_mean
-        rhs *= self.root_weight[where, None]
-        return rhs[:, None] - times(z, self._filtered).reshape(len(z), *self.error.shape)
-
-    def regularized(self, inside: Array, a: Array) -> Array:
-        """Return what the regularizer has of directions."""
-        return np.asarray(np.sqrt(self.shrink.T)[a][:, :, None] * inside)
-
-    def others(self, left: LeftBatch, moved: Array) -> tuple[Array, Array]:
-        """Return the diagonal of ``V.T (M @ M)_GG V`` and ``|M (y - E_G tau)|**2``.
-
-        `moved` is tau. Of many rows, one does not make up the sum of squares: there both come from
-        products, as ``M - M @ M = P - P @ P = Z @ diag(inverse * shrink) @ Z.T``.
-        """
-        form = self.inverse * self.shrink
-        rss = np.zeros((len(moved), *moved.shape[2:]))
-        if len(moved) == len(self.rows):
-            image, twice = np.empty_like(left.remainder[..., 0]), np.empty_like(rss)
-            filtered = self._filtered * np.repeat(self.shrink, moved.shape[3], axis=1)
-            whole = np.zeros(self.error.shape)
-            for piece, z in self.blocks():
-                residual = self.residual(z, piece)
-                whole += np.einsum("iat,iat->at", residual, residual)
-                twice[piece] = residual - times(z, filtered).reshape(residual.shape)
-                image[piece] = times(np.square(z, out=z), form)
-            square, moved = left.remainder - image[..., None], moved[:, 0]
-            rss = whole - 2 * moved * twice + moved**2 * square
-            return square, np.maximum(rss, 0.0)
-        own = self.some(left.members.ravel()).reshape(*left.members.shape, -1)
-        image = np.einsum("makj,mkc->majc", left.vectors, own)
-        square = left.remainder - np.einsum("majc,ca->maj", image**2, form)
-        pull = np.einsum("mkc,mkat->cmat", own, moved, optimize=True)
-        pull *= self.inverse[:, None, :, None]
-        for piece, z in self.blocks():
-            rest = self.residual(z, piece)[:, None]
-            rest = rest + times(z, pull.reshape(len(pull), -1)).reshape(len(z), *rss.shape)
-            group, place = np.nonzero((left.members >= piece.start) & (left.members < piece.stop))
-            rest[left.members[group, place] - piece.start, group] = 0.0
-            rss += np.einsum("imat,imat->mat", rest, rest)
-        return square, rss
-
-
-class Coordinates:
-    """Unweighted rows along singular vectors, and along what is not penalized.
-
-    Parameters
-    ----------
+    prior : Prior
+        The regularizer.
     spectrum : Spectrum
         Singular values and vectors.
     centre : Centre
@@ -248,71 +150,105 @@ class Coordinates:
         Whether the mean may be subtracted from products instead of from rows.
     """
 
+    doubtful_below = _NEXT_TO_NOTHING
+
     def __init__(
-        self, spectrum: Spectrum, centre: Centre, rhs_mean: Array, *, small_mean: bool = False
+        self,
+        rows: Rows,
+        prior: Prior,
+        spectrum: Spectrum,
+        centre: Centre,
+        rhs_mean: Array,
+        *,
+        small_mean: bool = False,
     ) -> None:
-        self.spectrum, self.centre, self.rhs_mean = spectrum, centre, rhs_mean
-        self.small_mean, self.total, self.left_over = small_mean, centre.weight, spectrum.left_over
-        self.n_free, self.rank = spectrum.form.n_free, len(spectrum.s)
-        self.n_fixed = self.n_free + int(self.total > 0)
+        super().__init__(rows, prior)
+        self.spectrum, self.centre, self.total = spectrum, centre, centre.weight
+        self.left_over, n_free = spectrum.left_over, spectrum.form.n_free
+        self.n_fixed, rank = n_free + int(self.total > 0), len(spectrum.s)
+        self.n_beyond, self.free = len(rows) - rank - self.n_fixed, slice(rank, rank + n_free)
         # With room for what is not penalized.
         self.s = np.append(spectrum.s, np.ones(self.n_fixed))
-        self.rotated = np.zeros((len(self.s), spectrum.rotated.shape[1]))
-        self.rotated[: self.rank + self.n_free] = np.vstack([spectrum.rotated, spectrum.free_rhs])
+        self.rotated = np.zeros((len(self.s), rows.n_rhs))
+        self.rotated[: rank + n_free] = np.vstack([spectrum.rotated, spectrum.free_rhs])
         empty = np.zeros((len(spectrum.vectors), self.n_fixed))
         self._vectors = np.hstack([spectrum.vectors, empty])
-        self._start = -times(centre.mean[None], self._vectors) if small_mean else empty
+        self._start = -times(centre.mean[None], self._vectors) if small_mean else None
+        self._rhs = rows.rhs - rows.intercept[:, None] * rhs_mean
+        self._rhs *= np.sqrt(self.weight)[:, None]
+        self.size = np.abs(self._rhs).max(axis=0, initial=0.0)
 
-    def shrinkage(self, alphas: Array) -> tuple[Array, Array]:
-        """Return ``alpha / (s_k^2 + alpha)`` and ``1 / (s_k^2 + alpha)``.
-
-        1 and 0 where alpha = 0 sees nothing, 0 and 1 for what is not penalized.
-        """
+    def at(self, alphas: Array, out: Array | None = None) -> SpectralHat:
+        """Return this at some alphas, leaving out a weight of each row, None all of it."""
+        hat = copy(self)
+        hat.out = self.weight if out is None else out
+        hat.alphas, hat.width = alphas, len(self.s) * len(alphas)
         whole = self.spectrum.denominators(alphas)
         shrink = np.where(np.isinf(whole), 1.0, alphas / whole)
         fixed = np.ones((self.n_fixed, len(alphas)))
-        return np.vstack([shrink, 0 * fixed]), np.vstack([1 / whole, fixed])
+        hat.inverse, hat.shrink = np.vstack([1 / whole, fixed]), np.vstack([shrink, 0 * fixed])
+        hat.filtered = hat.inverse[:, :, None] * (self.s[:, None] * self.rotated)[:, None]
+        largest = self.s.max(initial=0.0)
+        hat.error = 4 * EPS * largest * np.linalg.norm(hat.filtered, axis=0)
+        return hat
 
-    def __call__(self, rows: Rows, room: Array | None = None) -> Array:
-        """Return coordinates of rows, in `room` where that is enough."""
-        if self.small_mean:
-            z = np.empty((len(rows), len(self.s))) if room is None else room[: len(rows)]
-            z[...] = self._start
-            z = times(rows.dense(), self._vectors, z)
+    def coordinates(self, rows: Rows) -> Array:
+        """Return unweighted rows along singular vectors and along what is not penalized."""
+        if self._start is not None:
+            z = times(rows.dense(), self._vectors)
+            z += self._start
         else:
             form, block = self.spectrum.form, rows.dense(copy=True)
             self.centre.subtract(block, rows.intercept)
             z = times(form.apply(block), self._vectors)
-            z[:, self.rank : self.rank + self.n_free] = block @ form.free
+            z[:, self.free] = block @ form.free
         if self.total > 0:
             z[:, -1] = rows.intercept / np.sqrt(self.total)
         return z
 
+    def residual(self, z: Array, where: Any) -> Array:
+        """Return weighted residuals of some rows."""
+        fitted = times(z, self.filtered.reshape(z.shape[1], -1))
+        return self._rhs[where][:, None] - fitted.reshape(len(z), *self.error.shape)
 
-def residuals(rows: Rows, solution: Solution | None) -> Array:
-    """Return right-hand sides minus the predictions of a solution, unweighted.
+    def regularized(self, inside: Array, a: Array) -> Array:
+        """Return what the regularizer has of directions."""
+        return np.asarray(np.sqrt(self.shrink.T)[a][:, :, None] * inside)
 
-    Parameters
-    ----------
-    rows : Rows
-        Rows with right-hand sides.
-    solution : Solution
-        What they are predicted with.
+    def others(self, left: LeftBatch, share: Array) -> tuple[Array, Array]:
+        """Return the diagonal of ``V.T (M @ M)_GG V``, and sums of squares of what stays.
 
-    Returns
-    -------
-    ndarray of shape (n_rows, n_rhs)
+        `share` of the weight is left out. Of many rows, a group does not make up the sum of
+        squares: there both come from sums over all rows, as ``M - M @ M = Z @ diag(inverse *
+        shrink) @ Z.T``.
+        """
+        members, form = left.members, self.inverse * self.shrink
+        z, own = self.some(members.ravel()), left.residual * 1.0
+        own *= np.sqrt(self.weight[members])[..., None, None]
+        moved, rhs = own * share[..., None, None], self.s[:, None] * self.rotated
+        if members.shape[1] == 1:
+            pull = times(z, (form[:, :, None] * rhs[:, None]).reshape(len(rhs), -1))
+            image = times(np.square(z, out=z), form)[:, :, None]
+            moved = moved[:, 0]
+            penalty = form.T @ rhs**2 - 2 * moved * pull.reshape(moved.shape) + moved**2 * image
+        else:
+            z = z.reshape(*members.shape, -1)
+            turned = left.vectors.swapaxes(2, 3) @ z[:, None]
+            image = np.einsum("majc,ca->maj", turned**2, form)
+            rest = rhs.T - np.einsum("mkc,mkat->matc", z, moved, optimize=True)
+            penalty = np.einsum("matc,ca->mat", rest**2, form)
+        # The minimum of what is minimized drops by the product of what moves with its residuals.
+        own = left.vectors.swapaxes(2, 3) @ own.swapaxes(1, 2)
+        inverse, part = left.inverse, share[:, None]
+        remains = np.where(inverse > 0, 1 / np.where(inverse > 0, inverse, 1.0), 0.0)
+        drop = part * (2 * remains - part * left.remainder)
+        rss = self.loss - np.einsum("maj,majt->mat", drop, own**2) - penalty
+        return left.remainder - image, np.maximum(rss, 0.0)
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skrigidity.hessian import Prior, Rows, choose, residuals
-    >>> rows = Rows(np.ones((2, 1)), rhs=np.array([1.0, 3.0]))
-    >>> residuals(rows, choose(rows, Prior(0.0)).solution).ravel()
-    array([-1.,  1.])
-    """
-    assert solution is not None
-    return np.asarray(rows.rhs - rows.times(solution.coef, solution.intercept))
+    @property
+    def loss(self) -> Array:
+        """What is minimized, at every alpha."""
+        return np.einsum("ka,kt->at", self.shrink, self.rotated**2) + self.left_over
 
 
 def times(a: Array, b: Array, out: Array | None = None) -> Array:
