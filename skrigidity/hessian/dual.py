@@ -236,7 +236,7 @@ class _KernelHat(Hat):
         self.rest_root = self.root_noise[:, None] * dtrtri(factor.root)[0]
         self.rest_rhs = np.sqrt(factor.alpha) * factor.half(rhs)
         self.residual = self.rest_root @ self.rest_rhs
-        self.negligible, self.width = 0.0, len(rhs)
+        self.negligible, self.width, self.error = 0.0, len(rhs), np.zeros((1, 1))
 
     def rows_alone(self) -> Iterator[LeftBatch]:
         h, rest = self.leverages()
@@ -255,8 +255,7 @@ class _KernelHat(Hat):
     def batch(self, members: Array) -> LeftBatch:
         parts = zip(*(self._block(group) for group in members), strict=True)
         p, vectors, rest, turned = (np.stack(part)[:, None] for part in parts)
-        still = np.zeros(members.shape, dtype=bool)
-        return self.left(members, p, vectors, rest, turned, still, 0.0)
+        return self.left(members, p, vectors, rest, turned, np.zeros(members.shape, dtype=bool))
 
     def _block(self, members: Array) -> tuple[Array, Array, Array, Array]:
         kernel, noise = self.factor.kernel[:, members], self.factor.noise[members]

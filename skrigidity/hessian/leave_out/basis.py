@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import copy
+from typing import Self
 
 import numpy as np
 
@@ -30,6 +30,7 @@ class BasisHat(Hat):
     """
 
     n_beyond, left_over = 0, 0.0
+    kept: Array
 
     def __init__(self, rows: Rows, prior: Prior, lowest: float = 0.0) -> None:
         super().__init__(rows, prior)
@@ -50,11 +51,10 @@ class BasisHat(Hat):
         self.rotated = self.root.T @ rhs
         self.tolerance = max(features.shape) * EPS * float(self.s.max(initial=form.scale))
 
-    def at(self, alphas: Array, out: Array | None = None) -> BasisHat:
+    def at(self, alphas: Array, out: Array | None = None) -> Self:
         """Return this at some alphas, leaving out a weight of each row, None all of it."""
-        hat = copy(self)
-        hat.out = self.weight if out is None else out
-        hat.alphas, hat.width = alphas, self.root.shape[1] * len(alphas)
+        hat = super().at(alphas, out)
+        hat.width = self.root.shape[1] * len(alphas)
         # s^2 where the rows determine anything.
         square = np.zeros((len(self.rotated), len(alphas)))
         unseen = (self.s <= self.tolerance)[:, None] & (alphas == 0)
@@ -70,7 +70,7 @@ class BasisHat(Hat):
         h[self.still] = 0.0
         remainder = self.root**2 @ self.shrink
         residual = np.einsum("ik,ka,kt->iat", self.root, self.shrink, self.rotated, optimize=True)
-        yield self.rows_left(np.arange(len(h)), h, remainder, residual, self.error)
+        yield self.rows_left(np.arange(len(h)), h, remainder, residual)
 
     def batch(self, members: Array) -> LeftBatch:
         """Leave out some groups of equal size."""
@@ -88,7 +88,7 @@ class BasisHat(Hat):
         back = vectors.swapaxes(2, 3)
         p = np.einsum("majc,ca->maj", (back @ own) ** 2, self.kept)
         p += ((back @ fixed) ** 2).sum(axis=3)
-        return self.left(members, p, vectors, remainder, turned, self.still[members], self.error)
+        return self.left(members, p, vectors, remainder, turned, self.still[members])
 
     def others(self, left: LeftBatch, share: Array) -> tuple[Array, Array]:
         """Return the diagonal of ``V.T (M @ M)_GG V``, and sums of squares of what stays.
@@ -104,11 +104,6 @@ class BasisHat(Hat):
             rest = self.rotated[:, t] - np.einsum("mkc,mk->mc", root, moved[:, :, a, t])
             rss[:, a, t] = row_squares(rest * self.shrink[:, a])
         return square, rss
-
-    @property
-    def loss(self) -> Array:
-        """What is minimized, at every alpha."""
-        return np.einsum("ka,kt->at", self.shrink, self.rotated**2) + self.left_over
 
 
 def _left_vectors(

@@ -10,8 +10,9 @@ is a group of one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -24,6 +25,8 @@ from ..rows import EPS, Array, Rows
 _ENTRIES, _GROUPS = 2**21, 512
 # Leave-out residuals whose estimated errors are larger than this, relatively, are doubtful.
 DOUBTFUL = 1e-9
+# An eigenvalue of P_GG above this is subtracted from 1 by way of squares.
+CLOSE_TO_ONE = 0.9
 # Groups are predicted by fits without them as long as these cost no more operations than this.
 _WORK = 2e10
 
@@ -86,6 +89,11 @@ class Hat:
     alphas: Array
     out: Array  # the weight of each row that is left out
     width: int  # entries per row that a batch of groups takes
+    error: Array  # what to expect in weighted residuals, (n_alphas, n_rhs)
+    shrink: Array  # alpha / (s_k^2 + alpha) on a path, (n_coordinates, n_alphas)
+
+    rotated: Array  # right-hand sides along as many coordinates, and squares of what is left
+    left_over: Any
 
     # A subclass has these: batches of all rows one by one, in any order; and the batch of some
     # groups of equal size.
@@ -122,23 +130,14 @@ class Hat:
         for start in range(0, len(members), step):
             yield self.batch(members[start : start + step])
 
-    def rows_left(
-        self, members: Array, h: Array, remainder: Array, residual: Array, error: Any = 0.0
-    ) -> LeftBatch:
+    def rows_left(self, members: Array, h: Array, remainder: Array, residual: Array) -> LeftBatch:
         """Leave out single rows of leverages h, what these leave of 1, and weighted residuals."""
-        one, still = np.ones((len(members), 1, 1, 1)), ~h.any(axis=1)[:, None]
+        one, still = np.ones((len(members), 1, 1, 1)), (h == 0).all(axis=1)[:, None]
         h, remainder, residual = h[:, :, None], remainder[:, :, None], residual[:, :, None]
-        return self.left(members[:, None], h, one, remainder, residual, still, error)
+        return self.left(members[:, None], h, one, remainder, residual, still)
 
     def left(
-        self,
-        members: Array,
-        p: Array,
-        vectors: Array,
-        remainder: Array,
-        turned: Array,
-        still: Array,
-        error: Any,
+        self, members: Array, p: Array, vectors: Array, remainder: Array, turned: Array, still: Any
     ) -> LeftBatch:
         """Leave out groups.
 
@@ -152,8 +151,6 @@ class Hat:
             Weighted residuals along the eigenvectors.
         still : ndarray of bool of shape (m, k)
             Rows that cannot move, not by rounding either.
-        error : float or ndarray of shape (n_alphas, n_rhs)
-            Estimated error of the weighted residuals.
         """
         weight, out = self.weight[members], self.out[members]
         remains = remainder + p * (1 - out / weight)[:, None]
@@ -169,11 +166,13 @@ class Hat:
             touched = np.einsum("maij,maj->mai", squares, lost) > self.negligible
         grown = inverse.max(axis=2)
         doubtful = grown * self.doubtful_below > 1
-        if np.any(error):
+        near = grown > 1 / (1 - CLOSE_TO_ONE)
+        if near.any():
             found = np.abs(residual)
-            size = np.maximum(found.max(axis=(0, 2), initial=0.0), self.size)
+            size = np.maximum(found.max(axis=(0, 2)), self.size)
             limit = DOUBTFUL * np.maximum(found, size[:, None])
-            doubtful |= (error[:, None] * grown[:, :, None, None] > limit).any(axis=(2, 3))
+            error = self.error[:, None] * grown[:, :, None, None]
+            doubtful |= near & (error > limit).any(axis=(2, 3))
         quad = np.where(touched, np.inf, quad).swapaxes(1, 2) / weight[..., None]
         quad[still] = 0.0
         residual = residual.swapaxes(1, 2) / np.sqrt(weight)[..., None, None]
@@ -183,6 +182,17 @@ class Hat:
         for (g, a), factor in zip(pairs, fits, strict=False):
             residual[g, :, a], quad[g, :, a] = predicted(factor, self.rows[members[g]])
         return LeftBatch(members, out, residual, quad, vectors, remainder, inverse)
+
+    @property
+    def loss(self) -> Array:
+        """What is minimized, at every alpha of a path."""
+        return np.einsum("ka,kt->at", self.shrink, self.rotated**2) + self.left_over
+
+    def at(self, alphas: Array, out: Array | None) -> Self:
+        """Return this at some alphas, leaving out a weight of each row, None all of it."""
+        hat = copy(self)
+        hat.alphas, hat.out = alphas, self.weight if out is None else out
+        return hat
 
     def fitted_without(self, asked: list[tuple[Array, Array, int]]) -> Iterator[Factor]:
         """Iterate over fits with less of the weight of some rows, at an alpha by its number.

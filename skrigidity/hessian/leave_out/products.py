@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from copy import copy
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy.linalg.blas import dgemm
@@ -13,10 +12,8 @@ from ..factor import Centre, Factor
 from ..prior import Prior
 from ..rows import EPS, Array, Rows, row_squares
 from ..spectral import Spectrum
-from .hat import DOUBTFUL, Hat, LeftBatch, residuals
+from .hat import CLOSE_TO_ONE, DOUBTFUL, Hat, LeftBatch, residuals
 
-# An eigenvalue of P_GG above this is subtracted from 1 by way of squares.
-_CLOSE_TO_ONE = 0.9
 _NEXT_TO_NOTHING = 1e-8
 
 
@@ -28,7 +25,6 @@ class ProductHat(Hat):
     """
 
     inverse: Array  # (n_coordinates, n_alphas)
-    error: Array
     # A subclass has these: unweighted rows in these coordinates; weighted residuals that go with
     # some of Z; and what the regularizer has of directions of shape (m, n_coordinates, j), at an
     # alpha each.
@@ -56,7 +52,7 @@ class ProductHat(Hat):
         high = []
         for piece, z in self.blocks():
             residual, h = self.residual(z, piece), times(np.square(z, out=z), self.inverse)
-            near = (h > _CLOSE_TO_ONE).any(axis=1)
+            near = (h > CLOSE_TO_ONE).any(axis=1)
             members = np.arange(piece.start, piece.stop)
             if near.any():
                 high.append(members[near])
@@ -76,7 +72,7 @@ class ProductHat(Hat):
         remainder = 1 - p
         # Eigenvalues that agree to the last digit may differ in what they leave of 1: the squares
         # of what stays behind tell their directions apart. Those close to 1 come first.
-        n_close = (p > _CLOSE_TO_ONE).sum(axis=2)
+        n_close = (p > CLOSE_TO_ONE).sum(axis=2)
         for j in np.unique(n_close[n_close > 0]):
             g, a = np.nonzero(n_close == j)
             triangle = self._behind(vt[g, a, :j].swapaxes(1, 2), members[g], a)
@@ -85,8 +81,8 @@ class ProductHat(Hat):
             p[g, a, :j] = 1 - left**2
             vectors[g, a, :, :j] = vectors[g, a, :, :j] @ turn.swapaxes(1, 2)
         turned = vectors.swapaxes(2, 3) @ residual.swapaxes(1, 2)
-        still = ~z.any(axis=1).reshape(members.shape)
-        return self.left(members, p, vectors, remainder, turned, still, self.error)
+        still = (z == 0).all(axis=1).reshape(members.shape)
+        return self.left(members, p, vectors, remainder, turned, still)
 
     def _behind(self, inside: Array, members: Array, a: Array) -> Array:
         """Return triangular factors of what other rows and the regularizer have of directions."""
@@ -96,7 +92,7 @@ class ProductHat(Hat):
             part = times(z, flat).reshape(len(z), len(members), -1).swapaxes(0, 1)
             group, place = np.nonzero((members >= piece.start) & (members < piece.stop))
             part[group, members[group, place] - piece.start] = 0.0
-            triangle = np.linalg.qr(np.concatenate([triangle, part], axis=1), mode="r")
+            triangle = np.asarray(np.linalg.qr(np.concatenate([triangle, part], axis=1), mode="r"))
         return triangle
 
 
@@ -151,6 +147,7 @@ class SpectralHat(ProductHat):
     """
 
     doubtful_below = _NEXT_TO_NOTHING
+    filtered: Array
 
     def __init__(
         self,
@@ -178,11 +175,10 @@ class SpectralHat(ProductHat):
         self._rhs *= np.sqrt(self.weight)[:, None]
         self.size = np.abs(self._rhs).max(axis=0, initial=0.0)
 
-    def at(self, alphas: Array, out: Array | None = None) -> SpectralHat:
+    def at(self, alphas: Array, out: Array | None = None) -> Self:
         """Return this at some alphas, leaving out a weight of each row, None all of it."""
-        hat = copy(self)
-        hat.out = self.weight if out is None else out
-        hat.alphas, hat.width = alphas, len(self.s) * len(alphas)
+        hat = super().at(alphas, out)
+        hat.width = len(self.s) * len(alphas)
         whole = self.spectrum.denominators(alphas)
         shrink = np.where(np.isinf(whole), 1.0, alphas / whole)
         fixed = np.ones((self.n_fixed, len(alphas)))
@@ -244,11 +240,6 @@ class SpectralHat(ProductHat):
         drop = part * (2 * remains - part * left.remainder)
         rss = self.loss - np.einsum("maj,majt->mat", drop, own**2) - penalty
         return left.remainder - image, np.maximum(rss, 0.0)
-
-    @property
-    def loss(self) -> Array:
-        """What is minimized, at every alpha."""
-        return np.einsum("ka,kt->at", self.shrink, self.rotated**2) + self.left_over
 
 
 def times(a: Array, b: Array, out: Array | None = None) -> Array:
