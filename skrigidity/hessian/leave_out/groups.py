@@ -16,12 +16,7 @@ from .products import FactorHat
 
 
 def leave_out(
-    rows: Rows,
-    prior: Prior,
-    groups: Any = None,
-    *,
-    method: str = "auto",
-    factor: Factor | None = None,
+    rows: Rows, prior: Prior, groups: Any = None, *, factor: Factor | None = None
 ) -> LeftOut:
     """Leave out every sample in turn, or every group of rows.
 
@@ -34,8 +29,6 @@ def leave_out(
     groups : ndarray of shape (n_rows,), default=None
         Labels; rows of the same label are left out together. None: ``rows.groups``, and without
         those every row for itself.
-    method : str, default="auto"
-        Factorization, as in `choose`.
     factor : Factor, default=None
         The factor of these rows with this regularizer, where it has been made before.
 
@@ -60,7 +53,7 @@ def leave_out(
     seen = np.ones(len(rows), bool) if rows.weight is None else rows.weight > 0
     used = rows if seen.all() else rows[np.flatnonzero(seen)]
     if factor is None:
-        factor = choose(used, prior, method=method)
+        factor = choose(used, prior)
     out = LeftOut(np.empty(rows.rhs.shape), np.empty(len(rows)))
     if seen.any():
         # Rows that the parameters can follow exactly leave nothing but the regularizer.
@@ -81,7 +74,7 @@ def leave_out(
         if not (seen & ~members).any():
             out.residual[members], out.quad[members] = chosen.rhs, np.inf
             continue
-        again = fit_without(rows, prior, members, np.inf, method=method)
+        again = fit_without(rows, prior, members, np.inf)
         out.residual[members], quad = predicted(again, chosen)
         # What a group alone determines stays lost (minimum norm, R = 0): without a regularizer,
         # leverages of 1 decide on a rank more sharply than rows do.

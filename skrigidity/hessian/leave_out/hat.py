@@ -206,16 +206,14 @@ class Hat:
                 yield fit_without(self.rows, prior, members, out)
 
 
-def fit_without(
-    rows: Rows, prior: Prior, members: Array, out: Array | float, *, method: str = "auto"
-) -> Factor:
+def fit_without(rows: Rows, prior: Prior, members: Array, out: Array | float) -> Factor:
     """Fit again with `out` less of the weight of some rows, a mask or their numbers."""
     weight = np.ones(len(rows)) if rows.weight is None else np.array(rows.weight)
     weight[members] -= np.minimum(weight[members], out)
     if not weight[members].any():
-        return choose(rows.kept(weight > 0), prior, method=method)
+        return choose(rows.kept(weight > 0), prior)
     remaining = rows[np.flatnonzero(weight)]
-    return choose(remaining.replaced(weight=weight[weight > 0]), prior, method=method)
+    return choose(remaining.replaced(weight=weight[weight > 0]), prior)
 
 
 def predicted(factor: Factor, rows: Rows) -> tuple[Array, Array]:

@@ -14,7 +14,7 @@ from ..rows import EPS, Array, Rows
 from ..spectral import SpectralFactor, spectrum_of_gram
 from ..tsqr import TSQRAccumulator
 from .basis import BasisHat
-from .hat import LeftBatch, LeftOut, form_of
+from .hat import Hat, LeftBatch, LeftOut, form_of
 from .products import SpectralHat
 
 # Eigenvalues of the normal equations, and what they say of the data, are good to this.
@@ -106,14 +106,14 @@ class AlphaPath:
         self, alphas: Array, groups: Array | None = None, *, units: bool
     ) -> Iterator[LeftBatch]:
         """Iterate over batches of what `leave_out` returns."""
-        return self._at(alphas, groups, units).left_out(self._labels(groups))
+        hat, labels = self._grouped(alphas, groups, units)
+        return hat.left_out(labels)
 
-    def _labels(self, groups: Array | None) -> Array:
-        return np.arange(len(self.rows)) if groups is None else groups
-
-    def _at(self, alphas: Array, groups: Array | None, units: bool) -> BasisHat | SpectralHat:
-        one = units and groups is None
-        return self.hat.at(alphas, np.minimum(self.weight, 1.0) if one else self.weight)
+    def _grouped(self, alphas: Array, groups: Array | None, units: bool) -> tuple[Hat, Array]:
+        if groups is not None:
+            return self.hat.at(alphas), groups
+        out = np.minimum(self.weight, 1.0) if units else self.weight
+        return self.hat.at(alphas, out), np.arange(len(self.rows))
 
     def leave_out(self, alphas: Array, groups: Array | None = None, *, units: bool) -> LeftOut:
         """Leave out every row, one unit of its weight or its group, at every alpha.
@@ -142,7 +142,8 @@ class AlphaPath:
         >>> left.residual[[0, 2], 0, 0], left.quad[:, 0]
         (array([-4.5,  4.5]), array([0.5, 0.5, 0.5]))
         """
-        return self._at(alphas, groups, units).leave_out(self._labels(groups))
+        hat, labels = self._grouped(alphas, groups, units)
+        return hat.leave_out(labels)
 
     def variance(self, alphas: Array, left: LeftOut, *, units: bool) -> tuple[Array, Array]:
         """Return how well every model that has not seen a row, or its group, fits all others.

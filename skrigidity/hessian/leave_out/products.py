@@ -14,8 +14,6 @@ from ..rows import EPS, Array, Rows, row_squares
 from ..spectral import Spectrum
 from .hat import CLOSE_TO_ONE, DOUBTFUL, Hat, LeftBatch, residuals
 
-_NEXT_TO_NOTHING = 1e-8
-
 
 class ProductHat(Hat):
     """Weighted rows Z with ``P = Z @ diag(inverse) @ Z.T``, at every alpha.
@@ -146,7 +144,7 @@ class SpectralHat(ProductHat):
         Whether the mean may be subtracted from products instead of from rows.
     """
 
-    doubtful_below = _NEXT_TO_NOTHING
+    doubtful_below = 1e-8
     filtered: Array
 
     def __init__(
