@@ -82,9 +82,8 @@ class BasisHat(Hat):
         remainder = np.zeros(vectors.shape[:-1])
         remainder[..., :rank] = s**2
         turned = np.zeros((*remainder.shape, self.rotated.shape[1]))
-        turned[..., :rank, :] = (
-            s[..., None] * (vt @ (shrink[..., None] * self.rotated))[..., :rank, :]
-        )
+        rhs = shrink[..., None] * self.rotated
+        turned[..., :rank, :] = s[..., None] * (vt[..., :rank, :] @ rhs)
         back = vectors.swapaxes(2, 3)
         p = np.einsum("majc,ca->maj", (back @ own) ** 2, self.kept)
         p += ((back @ fixed) ** 2).sum(axis=3)

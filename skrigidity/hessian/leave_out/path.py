@@ -65,17 +65,18 @@ class AlphaPath:
 
     def _many(self, lowest: float) -> SpectralHat:
         rows, stream = self.rows, gram_of(self.rows)
-        means = stream.running.finish(stream.spread()), stream.running_rhs.rounded()
         if self.prior.gamma is None:
             found = spectrum_of_gram(stream.gram, stream.cross, stream.square, len(rows))
             squares = found.s**2 + lowest
             firm = (found.left_over >= _FIRM * stream.square).all()
             if firm and EPS * stream.loss * squares.max() <= _PROMISED * squares.min():
-                self.stream, small = stream, stream.loss != 1
+                self.stream = stream
+                means = stream.running.finish(stream.spread()), stream.running_rhs.rounded()
+                factor = SpectralFactor(found, *means, self.prior, "one for all alphas")
                 # Means that were subtracted from the moments may be so from products as well.
-                return SpectralHat(rows, self.prior, found, *means, small_mean=small)
+                return SpectralHat(rows, factor, small_mean=stream.loss != 1)
         exact = TSQRAccumulator(rows.n_features, rows.n_rhs).add(rows)
-        return SpectralHat(rows, self.prior, exact.spectrum(self.prior), *means)
+        return SpectralHat(rows, exact.spectral(self.prior, "one for all alphas"))
 
     def evidence(self, alphas: Array, n: float, log_weights: float) -> Array:
         """Return the log marginal likelihood, intercept integrated out, noise at its optimum.
@@ -201,8 +202,8 @@ class AlphaPath:
 class OtherRows:
     """Quadratic forms of any rows, each without the training row that it goes with, or its group.
 
-    Leaving out a group adds ``|V.T c|_k**2 / r_k`` to the form of a row, c being its products with
-    the group and r_k what remains along the eigenvectors V.
+    Leaving out a group adds ``sum_k (V.T c)_k**2 / r_k`` to the form of a row, c being its products
+    with the group and r_k what remains along the eigenvectors V.
 
     Parameters
     ----------
@@ -229,8 +230,7 @@ class OtherRows:
         prior = Prior(float(alphas.min()), gamma)
         factor = cast(SpectralFactor, choose(rows, prior, method="spectral"))
         self.factors = [factor.at(alpha) for alpha in alphas]
-        hat = SpectralHat(rows, prior, factor.spectrum, factor.centre, factor.rhs_mean)
-        self.hat = hat.at(alphas)
+        self.hat = SpectralHat(rows, factor).at(alphas)
         # Training rows have no part outside of the row space.
         self.inside = np.concatenate([self.hat.coordinates(block) for block in rows.blocks()])
 
@@ -257,38 +257,30 @@ class OtherRows:
             place[1, batch.members] = np.arange(len(batch.members))[:, None]
         number, group = place[:, sample]
         out = np.empty((len(others), len(self.factors)))
-        for piece, rows in others.numbered():
-            z = self.hat.coordinates(rows)
-            out[piece] = np.stack([factor.quad(rows) for factor in self.factors], axis=1)
-            for b, batch in enumerate(left.batches):
-                here = np.flatnonzero(number[piece] == b)
-                step = max(1, _ENTRIES // max(1, batch.members.shape[1] * z.shape[1]))
-                for start in range(0, len(here), step):
-                    part = here[start : start + step]
-                    self._grow(out, part + piece.start, z[part], batch, group[piece][part])
-        self._fit_again(out, left, others, number, group)
-        return out
-
-    def _grow(self, out: Array, where: Array, z: Array, batch: LeftBatch, group: Array) -> None:
-        """Add to forms what they gain by their group being left out."""
-        members, inverse = batch.members[group], batch.inverse[group]
-        c = (z[:, None] * self.inside[members]) @ self.hat.inverse
-        c *= np.sqrt(batch.out[group])[:, :, None]
-        turned = np.einsum("makj,mka->maj", batch.vectors[group], c)
-        lost = (turned**2 * (inverse == 0)).sum(axis=2) > _NOTHING * out[where]
-        out[where] = np.where(lost, np.inf, out[where] + (turned**2 * inverse).sum(axis=2))
-
-    def _fit_again(
-        self, out: Array, left: LeftOut, others: Rows, number: Array, group: Array
-    ) -> None:
-        """Replace forms next to a leverage of 1, where most digits have cancelled."""
         asked, chosen = [], []
         for b, batch in enumerate(left.batches):
+            mine = np.flatnonzero(number == b)
+            step = max(1, _ENTRIES // (batch.members.shape[1] * max(1, self.inside.shape[1])))
+            for start in range(0, len(mine), step):
+                part = mine[start : start + step]
+                out[part] = self._grown(others[part], batch, group[part])
+            # Next to a leverage of 1 most digits have cancelled.
             for g, a in np.argwhere((batch.inverse > _LARGE).any(axis=2)):
-                mine = np.flatnonzero((number == b) & (group == g) & np.isfinite(out[:, a]))
-                if len(mine):
+                own = mine[(group[mine] == g) & np.isfinite(out[mine, a])]
+                if len(own):
                     asked.append((batch.members[g], batch.out[g], a))
-                    chosen.append(mine)
+                    chosen.append(own)
         fits = self.hat.fitted_without(asked)
-        for (*_, a), mine, factor in zip(asked, chosen, fits, strict=False):
-            out[mine, a] = form_of(factor, others[mine])
+        for (*_, a), own, factor in zip(asked, chosen, fits, strict=False):
+            out[own, a] = form_of(factor, others[own])
+        return out
+
+    def _grown(self, others: Rows, batch: LeftBatch, group: Array) -> Array:
+        """Return forms with what they gain by their group being left out."""
+        z, inverse = self.hat.coordinates(others), batch.inverse[group]
+        c = (z[:, None] * self.inside[batch.members[group]]) @ self.hat.inverse
+        c *= np.sqrt(batch.out[group])[:, :, None]
+        squares = np.einsum("makj,mka->maj", batch.vectors[group], c) ** 2
+        quad = np.stack([factor.quad(others) for factor in self.factors], axis=1)
+        lost = (squares * (inverse == 0)).sum(axis=2) > _NOTHING * quad
+        return np.where(lost, np.inf, quad + (squares * inverse).sum(axis=2))

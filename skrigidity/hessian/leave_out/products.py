@@ -8,10 +8,9 @@ from typing import Any, Self
 import numpy as np
 from scipy.linalg.blas import dgemm
 
-from ..factor import Centre, Factor
-from ..prior import Prior
+from ..factor import Factor
 from ..rows import EPS, Array, Rows, row_squares
-from ..spectral import Spectrum
+from ..spectral import SpectralFactor
 from .hat import CLOSE_TO_ONE, DOUBTFUL, Hat, LeftBatch, residuals
 
 
@@ -132,14 +131,8 @@ class SpectralHat(ProductHat):
     ----------
     rows : Rows
         Training rows.
-    prior : Prior
-        The regularizer.
-    spectrum : Spectrum
-        Singular values and vectors.
-    centre : Centre
-        Mean of the training rows.
-    rhs_mean : ndarray of shape (n_rhs,)
-        Mean of their right-hand sides.
+    factor : SpectralFactor
+        Their factor at any alpha.
     small_mean : bool
         Whether the mean may be subtracted from products instead of from rows.
     """
@@ -147,17 +140,9 @@ class SpectralHat(ProductHat):
     doubtful_below = 1e-8
     filtered: Array
 
-    def __init__(
-        self,
-        rows: Rows,
-        prior: Prior,
-        spectrum: Spectrum,
-        centre: Centre,
-        rhs_mean: Array,
-        *,
-        small_mean: bool = False,
-    ) -> None:
-        super().__init__(rows, prior)
+    def __init__(self, rows: Rows, factor: SpectralFactor, *, small_mean: bool = False) -> None:
+        super().__init__(rows, factor.prior)
+        spectrum, centre = factor.spectrum, factor.centre
         self.spectrum, self.centre, self.total = spectrum, centre, centre.weight
         self.left_over, n_free = spectrum.left_over, spectrum.form.n_free
         self.n_fixed, rank = n_free + int(self.total > 0), len(spectrum.s)
@@ -169,7 +154,7 @@ class SpectralHat(ProductHat):
         empty = np.zeros((len(spectrum.vectors), self.n_fixed))
         self._vectors = np.hstack([spectrum.vectors, empty])
         self._start = -times(centre.mean[None], self._vectors) if small_mean else None
-        self._rhs = rows.rhs - rows.intercept[:, None] * rhs_mean
+        self._rhs = rows.rhs - rows.intercept[:, None] * factor.rhs_mean
         self._rhs *= np.sqrt(self.weight)[:, None]
         self.size = np.abs(self._rhs).max(axis=0, initial=0.0)
 
@@ -182,8 +167,8 @@ class SpectralHat(ProductHat):
         fixed = np.ones((self.n_fixed, len(alphas)))
         hat.inverse, hat.shrink = np.vstack([1 / whole, fixed]), np.vstack([shrink, 0 * fixed])
         hat.filtered = hat.inverse[:, :, None] * (self.s[:, None] * self.rotated)[:, None]
-        largest = self.s.max(initial=0.0)
-        hat.error = 4 * EPS * largest * np.linalg.norm(hat.filtered, axis=0)
+        norms = np.linalg.norm(hat.filtered[: len(whole)], axis=0)
+        hat.error = 4 * EPS * self.spectrum.s.max(initial=0.0) * norms
         return hat
 
     def coordinates(self, rows: Rows) -> Array:
