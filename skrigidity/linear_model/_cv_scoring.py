@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from inspect import signature
 from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.metrics import get_scorer
 
-from ..hessian import AlphaPath, LeftBatch, Rows
+from ..hessian import AlphaPath, Rows
 from ._left_out_model import LeftOutModel, LeftOutSet, Samples
 
 # Scores that need no scorer: sums over a decomposition of the rows.
@@ -124,7 +124,7 @@ def left_out_scores(
     """
     scores = {name: np.full((len(alphas), rows.n_rhs), -np.inf) for name in scorers}
     excluded = np.zeros(len(alphas), dtype=int)
-    for piece in _pieces(len(rows) * rows.n_rhs, len(alphas)):
+    for piece in _pieces(max(len(rows) * rows.n_rhs, _entries(groups)), len(alphas)):
         data = LeftOutSet(owner, samples, rows, alphas[piece], path, groups)
         for a, q in enumerate(data.left.quad.T, start=piece.start):
             kept = np.flatnonzero(np.isfinite(q))
@@ -142,18 +142,18 @@ def left_out_scores(
 
 
 def error_scores(
-    batches: Iterable[LeftBatch], rows: Rows, n_alphas: int, *, units: bool
+    path: AlphaPath, alphas: np.ndarray, groups: np.ndarray | None, *, units: bool
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Sum up what samples that were left out say, batch by batch.
 
     Parameters
     ----------
-    batches : iterable of LeftBatch
-        What `AlphaPath.left_out` yields.
-    rows : Rows
-        Training rows.
-    n_alphas : int
-        Number of regularization strengths.
+    path : AlphaPath
+        Decomposition of the rows.
+    alphas : ndarray of shape (n_alphas,)
+        Regularization strengths.
+    groups : ndarray of int of shape (n_rows,) or None
+        Rows with the same number are left out together.
     units : bool
         Weights count repetitions; else they are inverse variances.
 
@@ -164,10 +164,22 @@ def error_scores(
     n_excluded : ndarray of int of shape (n_alphas,)
         Number of rows without which some direction is not determined.
     """
+    found = [
+        _error_scores(path, alphas[piece], groups, units)
+        for piece in _pieces(_entries(groups), len(alphas))
+    ]
+    scores = {name: np.concatenate([each[name] for each, _ in found]) for name in found[0][0]}
+    return scores, np.concatenate([excluded for _, excluded in found])
+
+
+def _error_scores(
+    path: AlphaPath, alphas: np.ndarray, groups: np.ndarray | None, units: bool
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    rows, n_alphas = path.rows, len(alphas)
     squares, scaled = np.zeros((2, n_alphas, rows.n_rhs))
     logs, total = np.zeros((2, n_alphas))
     excluded = np.zeros(n_alphas, dtype=int)
-    for batch in batches:
+    for batch in path.left_out(alphas, groups, units=units):
         members, quad = batch.members.ravel(), batch.quad.reshape(-1, n_alphas)
         weight = np.ones((len(quad), 1)) if rows.weight is None else rows.weight[members, None]
         lost = ~np.isfinite(quad)
@@ -197,6 +209,11 @@ def results(scores: dict[str, np.ndarray], alphas: np.ndarray) -> dict[str, Any]
         out[f"mean_test_{name}"] = mean
         out[f"rank_test_{name}"] = (mean[:, None] < mean).sum(axis=1).astype(np.int32) + 1
     return out
+
+
+def _entries(groups: np.ndarray | None) -> int:
+    """Return how many entries the blocks of all groups have."""
+    return 0 if groups is None else int((np.bincount(groups) ** 2).sum())
 
 
 def _pieces(size: int, n_alphas: int) -> Iterator[slice]:

@@ -226,8 +226,7 @@ class RigidRidgeCV(RigidRidgeBase):
             found["evidence"] = self._evidence(rows, path)
         if names - {"evidence"}:
             units = self.weight_type == "frequency"
-            left = path.left_out(self.alphas_, labels, units=units)
-            errors, excluded = error_scores(left, rows, len(self.alphas_), units=units)
+            errors, excluded = error_scores(path, self.alphas_, labels, units=units)
             found.update(errors)
         if others:
             scores, excluded = left_out_scores(
