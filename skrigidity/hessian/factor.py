@@ -77,16 +77,18 @@ class Centre(NamedTuple):
     """Weighted mean of the training rows that have an intercept, and their total weight.
 
     The mean is kept as an unevaluated sum ``mean + low``: where it is large against the spread
-    of the rows, rounding it to one double would cost the digits that the rows still have.
+    of the rows, rounding it to one double would cost the digits that the rows still have. `rhs` is
+    the mean of the right-hand sides.
     """
 
     mean: Array
     low: Array
     weight: float
+    rhs: Array
 
-    def intercept(self, rhs_mean: Array, coef: Array) -> Array:
+    def intercept(self, coef: Array) -> Array:
         """Return the intercepts that go with coefficients of shape (n_features, n_rhs)."""
-        return (rhs_mean - self.mean @ coef) - self.low @ coef
+        return (self.rhs - self.mean @ coef) - self.low @ coef
 
     def subtract(self, block: Array, intercept: Array) -> None:
         """Replace rows ``x`` by ``x - f * mean`` in place, f being their intercept derivative."""
@@ -99,7 +101,7 @@ class Centre(NamedTuple):
 
 
 class RunningCentre:
-    """Centring of rows that arrive in blocks (Chan, Golub, LeVeque, 1983).
+    """Centring of rows and right-hand sides that arrive in blocks (Chan, Golub, LeVeque, 1983).
 
     Every block is centred at its own mean. What the centring at the common mean would have
     added is one more row per merge, ``sqrt(W1 W2 / (W1 + W2)) (m2 - m1)``, so that any
@@ -112,11 +114,12 @@ class RunningCentre:
         self.mean = np.zeros(n_columns)
         self.weight = 0.0
 
-    def centred(self, rows: Rows, values: Array | None = None) -> Array:
-        """Return the weighted, centred rows in float64, or `values` that go with them."""
+    def centred(self, rows: Rows) -> Array:
+        """Return the weighted, centred rows in float64, right-hand sides behind the features."""
         n, weight, whole = len(rows), rows.weight, bool(rows.intercept.all())
-        out = np.empty((n + 1, len(self.mean)))
-        out[:n] = rows.dense() if values is None else values
+        d, width = rows.n_features, len(self.mean)
+        out = np.empty((n + 1, width))
+        out[:n, :d], out[:n, d:] = rows.dense(), rows.rhs[:, : width - d]
         own = slice(n) if whole else np.flatnonzero(rows.intercept)
         part = out[own]
         merged = self._centre(part, None if weight is None else weight[own])
@@ -154,17 +157,14 @@ class RunningCentre:
             self.shift = other.shift
         return self._merge(other.mean + (other.shift - self.shift), other.weight)
 
-    def finish(self, spread: Array) -> Centre:
-        """Return the mean; `spread` is the root of the sum of squares of each centred column."""
-        high = self.rounded()
+    def finish(self, squares: Array) -> Centre:
+        """Return the mean; `squares` are the sums of squares of the centred features."""
+        d, high = len(squares), self.shift + self.mean
         back = high - self.shift
-        low = (self.shift - (high - back)) + (self.mean - back)
-        negligible = np.abs(low) * np.sqrt(self.weight) <= 1e-15 * spread
-        return Centre(high, np.zeros_like(low) if negligible.all() else low, self.weight)
-
-    def rounded(self) -> Array:
-        """Return the mean in one double."""
-        return self.shift + self.mean
+        low = ((self.shift - (high - back)) + (self.mean - back))[:d]
+        negligible = low**2 * self.weight <= 1e-30 * squares
+        low = np.zeros(d) if negligible.all() else low
+        return Centre(high[:d], low, self.weight, high[d:])
 
 
 class Factor:

@@ -15,7 +15,7 @@ from scipy.linalg.lapack import dpotrf
 from .factor import Factor, RunningCentre, Solution, warn_if_inaccurate
 from .prior import Prior
 from .rows import EPS, Array, Rows, as_rows, check_squares, row_squares
-from .triangular import TriangularFactor, scaled_condition
+from .triangular import TriangularFactor, equilibrate, scaled_condition
 
 # Squared means up to this multiple of the variance may be subtracted from the moments.
 _LARGE_MEAN = 100.0
@@ -109,23 +109,22 @@ class Accumulator:
 
 
 class CentredAccumulator(Accumulator):
-    """Accumulator of rows that are centred as they arrive (`RunningCentre`)."""
+    """Accumulator of rows that are centred as they arrive, right-hand sides as further columns."""
 
-    _add_block: Callable[[Array, Array], None]
+    _add_block: Callable[[Array], None]
     _merge_centred: Callable[[Any], None]
 
     def __init__(self, n_features: int, n_rhs: int = 0) -> None:
         super().__init__(n_features, n_rhs)
-        self.running = RunningCentre(n_features)
-        self.running_rhs = RunningCentre(n_rhs)
+        self.running = RunningCentre(n_features + n_rhs)
 
     def _add_rows(self, rows: Rows) -> None:
-        self._add_block(self.running.centred(rows), self.running_rhs.centred(rows, rows.rhs))
+        self._add_block(self.running.centred(rows))
 
     def _merge(self, other: Any) -> None:
-        row, rhs = self.running.merge(other.running), self.running_rhs.merge(other.running_rhs)
-        if row is not None and rhs is not None:
-            self._add_block(row[None], rhs[None])
+        step = self.running.merge(other.running)
+        if step is not None:
+            self._add_block(step[None])
         self._merge_centred(other)
 
 
@@ -153,30 +152,39 @@ class GramAccumulator(CentredAccumulator):
     array([0.31, 0.31])
     """
 
-    def __init__(
-        self, n_features: int, n_rhs: int = 0, *, precondition: Array | None = None
-    ) -> None:
+    def __init__(self, n_features: int, n_rhs: int = 0, *, precondition: Any = None) -> None:
         super().__init__(n_features, n_rhs)
         self.precondition = precondition
-        self.gram = np.zeros((n_features, n_features), order="F")  # upper triangle only
-        self.cross = np.zeros((n_features, n_rhs))
-        self.square = np.zeros(n_rhs)
+        # Of features and right-hand sides, upper triangle only.
+        self.moments = np.zeros((n_features + n_rhs,) * 2, order="F")
         self.taken = np.zeros(n_features)  # squares that centring has taken from the diagonal
+
+    @property
+    def gram(self) -> Array:
+        """The Gram matrix of the features, upper triangle only."""
+        return self.moments[: self.n_features, : self.n_features]
+
+    @property
+    def cross(self) -> Array:
+        """The products of features and right-hand sides."""
+        return self.moments[: self.n_features, self.n_features :]
+
+    @property
+    def square(self) -> Array:
+        """The squares of the right-hand sides."""
+        return self.moments.diagonal()[self.n_features :]
 
     @property
     def loss(self) -> float:
         """Factor by which centring has magnified the rounding of the moments."""
-        square = np.maximum(np.diag(self.gram), np.finfo(float).tiny)
+        square = np.maximum(self.gram.diagonal(), np.finfo(float).tiny)
         return 1.0 + float(np.max(self.taken / square, initial=0.0))
 
-    def _add_block(self, block: Array, rhs: Array) -> None:
+    def _add_block(self, block: Array) -> None:
         if self.precondition is not None:
-            block = dtrsm(1.0, self.precondition, block.T, trans_a=1, overwrite_b=1).T
-        self.gram = dsyrk(1.0, block.T, beta=1.0, c=self.gram, overwrite_c=1)
-        if self.n_rhs:
-            # SciPy's BLAS throughout: the idle threads of two libraries get into each other's way.
-            self.cross += dgemm(1.0, block.T, rhs.T, trans_b=1)
-            self.square += row_squares(rhs.T)
+            features = block[:, : self.n_features]
+            features[...] = dtrsm(1.0, self.precondition, features.T, trans_a=1).T
+        self.moments = dsyrk(1.0, block.T, beta=1.0, c=self.moments, overwrite_c=1)
 
     def add_whole(self, rows: Rows) -> Self:
         """Add a dense matrix in one product, centring its moments instead of its rows.
@@ -184,31 +192,26 @@ class GramAccumulator(CentredAccumulator):
         Saves several passes over the rows, and loses digits where the means are large against
         the spread (`loss`). Only for an empty accumulator.
         """
-        n, matrix, rhs = len(self._counted(rows)), rows.matrix, rows.rhs
-        rhs_mean = rhs.mean(axis=0) if self.has_intercept else np.zeros(self.n_rhs)
-        rhs = rhs - rhs_mean
-        columns = np.column_stack([np.ones(n), rhs])
-        products = dgemm(1.0, matrix.T, columns.T, trans_b=1)
-        self.gram, self.cross = dsyrk(1.0, matrix.T), products[:, 1:]
-        self.square = row_squares(rhs.T)
+        n, d, matrix = len(self._counted(rows)), self.n_features, rows.matrix
+        rhs_mean = rows.rhs.mean(axis=0) if self.has_intercept else np.zeros(self.n_rhs)
+        rhs = rows.rhs - rhs_mean
+        # SciPy's BLAS throughout: the idle threads of two libraries get into each other's way.
+        products = dgemm(1.0, matrix.T, np.column_stack([np.ones(n), rhs]).T, trans_b=1)
+        gram = dsyrk(1.0, matrix.T)
         if self.has_intercept:
             mean = products[:, 0] / n
-            dsyr(-n, mean, a=self.gram, overwrite_a=1)
+            dsyr(-n, mean, a=gram, overwrite_a=1)
             self.taken = n * mean**2
-            for running, value in ((self.running, mean), (self.running_rhs, rhs_mean)):
-                running.shift, running.weight = value, float(n)
+            self.running.shift, self.running.weight = np.append(mean, rhs_mean), float(n)
+        self.moments[:d, :d], self.moments[:d, d:] = gram, products[:, 1:]
+        self.moments[d:, d:] = dsyrk(1.0, rhs.T)
         return self
 
     def _merge_centred(self, other: Any) -> None:
-        if not np.array_equal(self._preconditioner(), other._preconditioner()):
+        if not np.array_equal(self.precondition, other.precondition):
             raise ValueError("cannot merge accumulators with different preconditioners")
-        self.gram += other.gram
-        self.cross += other.cross
-        self.square += other.square
+        self.moments += other.moments
         self.taken += other.taken
-
-    def _preconditioner(self) -> Array:
-        return np.empty(0) if self.precondition is None else self.precondition
 
     def attempt(self, prior: Prior) -> CholeskyAttempt:
         """Try a Cholesky factorization; say how accurate it would be."""
@@ -221,14 +224,6 @@ class GramAccumulator(CentredAccumulator):
             raise np.linalg.LinAlgError("the normal equations are singular: use method='auto'")
         return attempt.factor("normal equations as asked for")
 
-    def full_gram(self) -> Array:
-        """Return the Gram matrix with both triangles filled."""
-        return np.triu(self.gram) + np.triu(self.gram, 1).T
-
-    def spread(self) -> Array:
-        """Return the norm of each centred column, as it is stored."""
-        return np.sqrt(np.maximum(np.diag(self.gram), 0.0))
-
 
 class CholeskyAttempt:
     """Cholesky factor of ``gram + alpha * Gamma`` and what its condition promises.
@@ -239,8 +234,7 @@ class CholeskyAttempt:
 
     def __init__(self, stream: GramAccumulator, prior: Prior) -> None:
         self.stream, self.prior = stream, prior
-        check_squares(np.diag(stream.gram))
-        check_squares(stream.square, "y")
+        check_squares(stream.moments.diagonal(), stream.n_features)
         self.hessian = stream.gram.copy(order="F")  # upper triangle only
         if stream.precondition is None:
             prior.add_to(self.hessian)
@@ -266,21 +260,15 @@ class CholeskyAttempt:
         plain = stream.precondition is None
         if not plain:
             root = root @ stream.precondition
-        centre = stream.running.finish(np.sqrt(row_squares(root.T)))
+        centre = stream.running.finish(row_squares(root.T))
         if stream.n_rhs:
             coef, rss = self.solved()
             if not plain:
                 coef = sl.solve_triangular(stream.precondition, coef, check_finite=False)
-            solution = Solution(coef, centre.intercept(stream.running_rhs.rounded(), coef), rss)
+            solution = Solution(coef, centre.intercept(coef), rss)
+        method, condition = ("cholesky", self.condition) if plain else ("qr", None)
         factor = TriangularFactor(
-            root,
-            centre,
-            self.prior,
-            method="cholesky" if plain else "qr",
-            reason=reason,
-            condition=self.condition if plain else None,
-            gram_accuracy=self.accuracy,
-            solution=solution,
+            root, centre, self.prior, method, reason, condition, self.accuracy, solution
         )
         factor.source = stream
         return factor
@@ -289,8 +277,9 @@ class CholeskyAttempt:
         """Return coefficients in the stream's coordinates, and residual sums of squares."""
         stream = self.stream
         coef = sl.cho_solve((self.root, False), stream.cross, check_finite=False)
-        image = dsymm(1.0, stream.gram, coef) - 2 * stream.cross
-        return coef, np.maximum(stream.square + np.einsum("ij,ij->j", coef, image), 0.0)
+        residual = np.vstack([-coef, np.eye(stream.n_rhs)])
+        image = dsymm(1.0, stream.moments, residual)
+        return coef, np.maximum(np.einsum("ij,ij->j", residual, image), 0.0)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # an attempt names what overflows
@@ -316,11 +305,6 @@ def _is_plain(rows: Rows) -> bool:
         return not flags.any()
     sample = matrix[:: max(1, len(matrix) // 64)]
     return bool((sample.mean(axis=0) ** 2 <= _LARGE_MEAN * sample.var(axis=0)).all())
-
-
-def equilibrate(diagonal: Array) -> Array:
-    """Return powers of two, exact factors, that scale a symmetric matrix to a diagonal near 1."""
-    return np.exp2(-np.round(np.log2(np.where(diagonal > 0, diagonal, 1.0)) / 2))
 
 
 def shifted_cholesky(matrix: Array, shift: float) -> Array:

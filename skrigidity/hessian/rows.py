@@ -313,12 +313,13 @@ def row_squares(matrix: Array) -> Array:
     return np.asarray(np.einsum("ij,ij->i", matrix, matrix))
 
 
-def check_squares(squares: Array, name: str = "X") -> None:
-    """Raise ValueError where sums of squares overflow."""
-    if not np.isfinite(squares).all():
+def check_squares(squares: Array, n_features: int) -> None:
+    """Raise ValueError where sums of squares overflow, of features or right-hand sides."""
+    finite = np.isfinite(squares)
+    if not finite.all():
         raise ValueError(
-            f"{name} holds values that are not finite or beyond 1e150 (with their weights): their "
-            "squares overflow. Use other units"
+            f"{'y' if finite[:n_features].all() else 'X'} holds values that are not finite or "
+            "beyond 1e150 (with their weights): their squares overflow. Use other units"
         )
 
 

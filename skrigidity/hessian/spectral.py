@@ -72,8 +72,7 @@ def spectrum_of(rows: Array, rhs: Array, prior: Prior, *, n_rows: int, max_rank:
 
     `n_rows` sets the rank tolerance, `max_rank` is what `n_rows` centred rows can have.
     """
-    check_squares(row_squares(rows.T))
-    check_squares(row_squares(rhs.T), "y")
+    check_squares(np.append(row_squares(rows.T), row_squares(rhs.T)), rows.shape[1])
     form, rows, rhs, projected = standard_form(rows, rhs, prior)
     left = max_rank - form.n_free
     rank = min(len(rows), form.n_penalized, max(0, left))
@@ -117,8 +116,6 @@ class SpectralFactor(Factor):
         Singular values and vectors of the centred rows.
     centre : Centre
         Mean of the training rows.
-    rhs_mean : ndarray of shape (n_rhs,)
-        Mean of the right-hand sides.
     prior : Prior
         The regularizer.
     reason : str
@@ -137,7 +134,6 @@ class SpectralFactor(Factor):
 
     spectrum: Spectrum
     centre: Centre
-    rhs_mean: Array
     prior: Prior
     reason: str
     rounding: Callable[[Prior], float] | None = None
@@ -156,13 +152,13 @@ class SpectralFactor(Factor):
         rank = form.n_free + int(self.has_intercept) + pinned
         accuracy = self._accuracy(condition, float(values.min(initial=np.inf)))
         self.info = FactorInfo("spectral", condition, rank, accuracy, self.reason)
-        if len(self.rhs_mean):
+        if len(self.centre.rhs):
             # Within the rounding of the rows, a direction is one that they do not have.
             seen = np.where(spectrum.s > spectrum.tolerance, spectrum.s, 0.0)
             filtered = (seen / self._values)[:, None] * spectrum.rotated
             coef = form.back(spectrum.vectors @ filtered) + form.free @ spectrum.free_rhs
             rss = self._shrink**2 @ spectrum.rotated**2 + spectrum.left_over
-            self.solution = Solution(coef, self.centre.intercept(self.rhs_mean, coef), rss)
+            self.solution = Solution(coef, self.centre.intercept(coef), rss)
 
     def at(self, alpha: float) -> Factor:
         """Return the factor of the same rows at another regularization strength."""
@@ -250,12 +246,11 @@ class SpectralFactor(Factor):
 
 def thin_factor(rows: Rows, prior: Prior, reason: str) -> SpectralFactor:
     """Return the spectral factor of rows in memory, none of weight zero."""
-    running, running_rhs = RunningCentre(rows.n_features), RunningCentre(rows.n_rhs)
-    block, rhs = running.centred(rows), running_rhs.centred(rows, rows.rhs)
+    running = RunningCentre(rows.n_features + rows.n_rhs)
+    block, rhs = np.hsplit(running.centred(rows), [rows.n_features])
     max_rank = max(0, len(rows) - int(rows.has_intercept))
     spectrum = spectrum_of(block, rhs, prior, n_rows=len(rows), max_rank=max_rank)
-    centre = running.finish(np.sqrt(row_squares(block.T)))
-    return SpectralFactor(spectrum, centre, running_rhs.rounded(), prior, reason)
+    return SpectralFactor(spectrum, running.finish(row_squares(block.T)), prior, reason)
 
 
 def _decomposed(rows: Array, rank: int, alpha: float) -> tuple[Any, Any, Any, float]:

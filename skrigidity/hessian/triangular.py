@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.linalg.blas import dtrmm, dtrsm
+from scipy.linalg.blas import dnrm2, dtrmm, dtrmv, dtrsm, dtrsv
 from scipy.linalg.lapack import dtpqrt, dtrtri
 
 from .factor import Centre, Factor, FactorInfo, RunningCentre, Solution
 from .prior import Prior
-from .rows import EPS, Array, Rows
+from .rows import EPS, Array, Rows, row_squares
 
 # The inverse of R loses kappa(R) * eps: harmless below this, and a product is faster than a solve.
 _INVERT_BELOW = 1e4
+# So many times as many rows as features save more than the inverse costs.
+_INVERT_FOR = 2
 _PANEL = 32
 _POWER_STEPS = 4
 
@@ -25,7 +28,7 @@ class TriangularFactor(Factor):
     """Upper triangular R of the centred, augmented rows.
 
     Made by `choose` and the accumulators. R is either multiplied with as an inverse (where its
-    condition allows it) or solved with.
+    condition allows it, for many rows) or solved with.
 
     Parameters
     ----------
@@ -68,22 +71,26 @@ class TriangularFactor(Factor):
         self.root = np.asfortranarray(self.root)
         self.n_features = len(self.root)
         scaled = scaled_condition(self.root) if condition is None else condition
-        invertible = method == "cholesky" and scaled < _INVERT_BELOW
-        self.inverse = dtrtri(self.root)[0] if invertible else None
+        self.invertible = method == "cholesky" and scaled < _INVERT_BELOW
         rank = self.n_features + int(self.has_intercept)
         accuracy = gram_accuracy + min(1.0, EPS * (16 + scaled))
         self.info = FactorInfo(method, scaled**2, rank, accuracy, reason)
 
+    @cached_property
+    def inverse(self) -> Array:
+        """The inverse of R."""
+        return np.asarray(dtrtri(self.root)[0])
+
     def _whiten(self, block: Array) -> Array:
         # block.T is a Fortran-ordered view: both calls work in place on the block.
-        if self.inverse is not None:
+        if self.invertible and len(block) > _INVERT_FOR * self.n_features:
             return dtrmm(1.0, self.inverse, block.T, trans_a=1, overwrite_b=1).T
         return dtrsm(1.0, self.root, block.T, trans_a=1, overwrite_b=1).T
 
     def residual_dof(self, n: float) -> float:
         """Return n minus the effective degrees of freedom."""
         # alpha * trace(inv(H) @ Gamma) is the squared norm of L @ inv(R).
-        if self.inverse is not None and self.prior.gamma is None:
+        if self.invertible and self.prior.gamma is None:
             trace = self.prior.alpha * np.einsum("ij,ij->", self.inverse, self.inverse)
         else:
             trace = self.quad(Rows(self.prior.root(self.n_features))).sum()
@@ -97,9 +104,9 @@ class TriangularFactor(Factor):
         root = self.root.copy(order="F")
         for block in rows.blocks():
             root = add_rows(root, running.centred(block.seen()))
-        centre = running.finish(np.linalg.norm(root, axis=0))
         reason = f"{self.info.method} factor updated by {len(rows)} rows"
         before = self.info.accuracy if self.info.method == "cholesky" else 0.0
+        centre = running.finish(row_squares(root.T))
         return TriangularFactor(root, centre, self.prior, "qr", reason, gram_accuracy=before)
 
 
@@ -114,25 +121,28 @@ def add_rows(root: Array, block: Array, trapezoidal: int = 0) -> Array:
     return dtpqrt(trapezoidal, panel, root, block, overwrite_a=1, overwrite_b=1)[0]
 
 
+def equilibrate(diagonal: Array) -> Array:
+    """Return powers of two, exact factors, that scale a symmetric matrix to a diagonal near 1."""
+    return np.exp2(-np.round(np.log2(np.where(diagonal > 0, diagonal, 1.0)) / 2))
+
+
 def scaled_condition(root: Array) -> float:
     """Estimate the condition of R with its columns scaled to equal norm (van der Sluis)."""
-    norms = np.linalg.norm(root, axis=0)
-    if not (norms > 0).all() or not root.diagonal().all():
-        return np.inf
     if len(root) == 0:
         return 1.0
-    # Powers of two scale without rounding.
-    scaled = np.asfortranarray(root * np.exp2(-np.round(np.log2(norms))))
+    squares = row_squares(root.T)
+    if not (squares > 0).all() or not root.diagonal().all():
+        return np.inf
+    root, scale = np.asfortranarray(root), equilibrate(squares)
     with np.errstate(all="ignore"):
-        condition = _norm(dtrmm, scaled) * _norm(dtrsm, scaled)
+        condition = _norm(dtrmv, root, scale, 1) * _norm(dtrsv, root, 1 / scale, 0)
     return max(1.0, condition) if np.isfinite(condition) else np.inf
 
 
-def _norm(times: Callable[..., Array], matrix: Array) -> float:
-    """Estimate a 2-norm by power iterations on two vectors: of a matrix, or of its inverse."""
-    rng = np.random.default_rng(0)
-    x = np.asfortranarray(rng.standard_normal((len(matrix), 2)))
+def _norm(times: Callable[..., Array], root: Array, scale: Array, trans: int) -> float:
+    """Estimate the 2-norm of ``R @ diag(scale)``, or of its inverse, by power iterations."""
+    x = np.random.default_rng(0).standard_normal(len(root))
     for _ in range(_POWER_STEPS):
-        x = times(1.0, matrix, x / np.linalg.norm(x, axis=0), trans_a=1, overwrite_b=1)
-        x = times(1.0, matrix, x, overwrite_b=1)
-    return float(np.sqrt(np.linalg.norm(x, axis=0).max()))
+        x = scale * times(root, x / dnrm2(x), trans=trans, overwrite_x=1)
+        x = times(root, scale * x, trans=1 - trans, overwrite_x=1)
+    return float(np.sqrt(dnrm2(x)))

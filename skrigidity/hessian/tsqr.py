@@ -50,9 +50,9 @@ class TSQRAccumulator(CentredAccumulator):
     @classmethod
     def of(cls, stream: GramAccumulator) -> TSQRAccumulator:
         """Return an accumulator that has seen the same rows, to the accuracy of their moments."""
-        out = cls(stream.n_features, stream.n_rhs).counting(stream)
+        out, d = cls(stream.n_features, stream.n_rhs).counting(stream), stream.n_features
         scale = np.sqrt(np.maximum(np.diag(stream.gram), np.finfo(float).tiny))
-        values, vectors = np.linalg.eigh(stream.full_gram() / scale / scale[:, None])
+        values, vectors = np.linalg.eigh(stream.gram / scale / scale[:, None], UPLO="U")
         largest = float(values.max(initial=0.0))
         keep = values > len(values) * EPS * largest
         roots, vectors = np.sqrt(values[keep])[:, None], vectors[:, keep]
@@ -60,10 +60,10 @@ class TSQRAccumulator(CentredAccumulator):
         rhs = (vectors.T @ (stream.cross / scale[:, None])) / roots
         if stream.precondition is not None:
             rows = rows @ stream.precondition
-        rest = np.maximum(stream.square - row_squares(rhs.T), 0.0)
-        out._add_block(rows, rhs)
-        out._add_block(np.zeros((stream.n_rhs, stream.n_features)), np.diag(np.sqrt(rest)))
-        out.running, out.running_rhs = map(copy.copy, (stream.running, stream.running_rhs))
+        rest = np.sqrt(np.maximum(stream.square - row_squares(rhs.T), 0.0))
+        out._add_block(np.hstack([rows, rhs]))
+        out._add_block(np.diag(np.append(np.zeros(d), rest))[d:])
+        out.running = copy.copy(stream.running)
         least = float(values[keep].min(initial=1.0)) / max(largest, 1.0)
         out.inherited = EPS * stream.loss / max(least, EPS)
         return out
@@ -72,8 +72,8 @@ class TSQRAccumulator(CentredAccumulator):
         """Return this accumulator."""
         return self
 
-    def _add_block(self, block: Array, rhs: Array) -> None:
-        block, width = np.hstack([block, rhs]), self.n_features + self.n_rhs
+    def _add_block(self, block: Array) -> None:
+        width = block.shape[1]
         if not self.reduced:
             block = np.vstack([self._rows, block])
             self.reduced = len(block) > width
@@ -83,7 +83,7 @@ class TSQRAccumulator(CentredAccumulator):
 
     def _merge_centred(self, other: Any) -> None:
         self.inherited = max(self.inherited, other.inherited)
-        self._add_block(*other.rows())
+        self._add_block(other._rows)
 
     def rows(self) -> tuple[Array, Array]:
         """Return the reduced rows: features (k, n_features) and right-hand sides (k, n_rhs)."""
@@ -91,34 +91,25 @@ class TSQRAccumulator(CentredAccumulator):
 
     def spectrum(self, prior: Prior) -> Spectrum:
         """Return the singular values and vectors of the rows, in standard form."""
-        rows, rhs = self.rows()
-        max_rank = min(self.max_rank, len(rows))
-        return spectrum_of(rows, rhs, prior, n_rows=self.n_rows, max_rank=max_rank)
+        max_rank = min(self.max_rank, len(self._rows))
+        return spectrum_of(*self.rows(), prior, n_rows=self.n_rows, max_rank=max_rank)
 
     def factor(self, prior: Prior) -> Factor:
         """Return the QR factor, or the spectral one for few rows or a singular Hessian."""
         d, (data, rhs) = self.n_features, self.rows()
-        check_squares(row_squares(data.T))
-        check_squares(row_squares(rhs.T), "y")
+        check_squares(row_squares(self._rows.T), d)
         triangle = self._augmented(prior) if self.reduced else np.zeros((d, d))
         root = np.triu(triangle[:d, :d])
         if not scaled_condition(root) < _SINGULAR_BEYOND:
             few = self.max_rank < d
             return self.spectral(prior, "fewer rows than features" if few else "singular rows")
-        centre, solution = self._centre(data), None
+        centre, solution = self._centre(), None
         if self.n_rhs:
             coef = sl.solve_triangular(root, triangle[:d, d:], check_finite=False)
             rss = row_squares((rhs - data @ coef).T)
-            solution = Solution(coef, centre.intercept(self.running_rhs.rounded(), coef), rss)
-        return TriangularFactor(
-            root,
-            centre,
-            prior,
-            method="qr",
-            reason="QR of the rows",
-            gram_accuracy=self.inherited,
-            solution=solution,
-        )
+            solution = Solution(coef, centre.intercept(coef), rss)
+        reason, before = "QR of the rows", self.inherited
+        return TriangularFactor(root, centre, prior, "qr", reason, None, before, solution)
 
     def _augmented(self, prior: Prior) -> Array:
         """Return the triangular factor of rows, right-hand sides behind them, and regularizer."""
@@ -127,8 +118,8 @@ class TSQRAccumulator(CentredAccumulator):
         upper = len(below) == self.n_features and not np.tril(below, -1).any()
         return add_rows(self._rows.copy(order="F"), block, len(block) if upper else 0)
 
-    def _centre(self, rows: Array) -> Centre:
-        return self.running.finish(np.sqrt(row_squares(rows.T)))
+    def _centre(self) -> Centre:
+        return self.running.finish(row_squares(self.rows()[0].T))
 
     def rounding(self, prior: Prior) -> float:
         """Estimate what reducing the rows has cost in relative accuracy, inf if H is singular."""
@@ -139,11 +130,4 @@ class TSQRAccumulator(CentredAccumulator):
 
     def spectral(self, prior: Prior, reason: str) -> SpectralFactor:
         """Return the spectral factor."""
-        return SpectralFactor(
-            self.spectrum(prior),
-            self._centre(self.rows()[0]),
-            self.running_rhs.rounded(),
-            prior,
-            reason=reason,
-            rounding=self.rounding,
-        )
+        return SpectralFactor(self.spectrum(prior), self._centre(), prior, reason, self.rounding)

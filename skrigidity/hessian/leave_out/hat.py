@@ -91,9 +91,8 @@ class LeftBasis:
 
     def __init__(self, rows: Rows, prior: Prior, lowest: float = 0.0) -> None:
         n, d = len(rows), rows.n_features
-        running = RunningCentre(d)
-        features = running.centred(rows)
-        rhs = RunningCentre(rows.n_rhs).centred(rows, rows.rhs)
+        running = RunningCentre(d + rows.n_rhs)
+        features, rhs = np.hsplit(running.centred(rows), [d])
         form, penalized, _, _ = standard_form(features, rhs, prior)
         parts = [features @ form.free]
         self.total = running.weight

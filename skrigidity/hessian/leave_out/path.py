@@ -106,10 +106,9 @@ class AlphaPath:
             exact = TSQRAccumulator(rows.n_features, rows.n_rhs).add(rows)
             self.spectrum = exact.spectrum(self.prior)
         self.total = stream.running.weight
-        self.centre = stream.running.finish(stream.spread())
+        self.centre = stream.running.finish(np.diag(stream.gram))
         if self.stream is not None:
             self.mean_coordinates = times(self.centre.mean[None], self.spectrum.vectors)
-        self.rhs_mean = stream.running_rhs.rounded()
 
     def evidence(self, alphas: Array, n: float, log_weights: float) -> Array:
         """Return the log marginal likelihood, intercept integrated out, noise at its optimum.
@@ -181,7 +180,7 @@ class AlphaPath:
         for piece, rows in self.rows.numbered():
             room = np.empty((len(rows), len(self.s))) if len(rows) > len(room) else room
             z, fixed = self.coordinates(rows, room)
-            rhs = rows.rhs - rows.intercept[:, None] * self.rhs_mean
+            rhs = rows.rhs - rows.intercept[:, None] * self.centre.rhs
             weight, members = self.weight[piece], np.arange(piece.start, piece.stop)
             predicted = times(z, flat).reshape(len(z), *norms.shape)
             if self.n_free:
