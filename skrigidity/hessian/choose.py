@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from .factor import Factor, warn_if_inaccurate
-from .gram import Accumulator, GramAccumulator, gram_of
+from .factor import Accumulator, Factor
+from .gram import GramAccumulator, gram_of
 from .prior import Prior
 from .rows import EPS, LazyRows, Rows, as_rows
 from .spectral import thin_factor
-from .tsqr import TSQRAccumulator
+from .triangular import TSQRAccumulator
 
 METHODS = ("auto", "cholesky", "qr", "spectral", "extended")
 # What a factorization must promise for a rigidity, to be used when there is a more accurate one.
@@ -94,9 +94,7 @@ def choose(rows: Any, prior: Prior | None = None, *, method: str = "auto") -> Fa
         if method == "cholesky" != factor.info.method and not isinstance(rows, LazyRows):
             source.stream = TSQRAccumulator(rows.n_features, rows.n_rhs).add(rows)
             factor = source.factor(prior)
-    factor = _with_rss(factor, rows)
-    factor.source = source
-    return warn_if_inaccurate(factor)
+    return source.sourced(_with_rss(factor, rows))
 
 
 def _with_rss(factor: Factor, rows: Rows) -> Factor:
@@ -255,7 +253,7 @@ class AutoAccumulator(Accumulator):
         """Return what the stream has seen so far in an accumulator that loses nothing."""
         if self.method != "auto" or not isinstance(self.stream, GramAccumulator):
             return self.stream
-        reduced = TSQRAccumulator.of(self.stream)
+        reduced = self.stream.to_tsqr()
         if "extended" in ROUTES and self.n_features <= _EXTENDED_STREAM_FEATURES:
             return ROUTES["extended"](self.n_features, self.n_rhs).continued(reduced)
         return reduced
@@ -291,7 +289,7 @@ class AutoAccumulator(Accumulator):
             # A singular matrix may pass, on a pivot that is nothing but rounding.
             if attempt.accuracy < 1:
                 return attempt.factor(f"normal equations ({attempt.condition**2:.0e})")
-            stream = TSQRAccumulator.of(stream)
+            stream = stream.to_tsqr()
         if self.method == "spectral":
             return stream.spectral(prior, "as asked for")
         return stream.factor(prior)

@@ -1,13 +1,15 @@
-"""The factor protocol: what the rest of the package may ask of a Hessian.
+"""What the rest of the package may ask of a Hessian: factors, and accumulators that make them.
 
-And what all factors share: the intercept is eliminated by centring the rows.
+And what all of them share: the intercept is eliminated by centring the rows.
 """
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from scipy.linalg import LinAlgWarning
@@ -68,9 +70,6 @@ class Solution(NamedTuple):
 
 class UnpinnedError(ValueError):
     """A covariance was asked for with a prediction that nothing pins (R = 0)."""
-
-    def __init__(self, message: str = UNPINNED) -> None:
-        super().__init__(message)
 
 
 class Centre(NamedTuple):
@@ -250,9 +249,8 @@ class Factor:
     def whiten_block(self, block: Array, flags: Array) -> Array:
         """Return whitened rows of features and intercept derivatives; may overwrite the rows."""
         self.centre.subtract(block, flags)
-        z = self._whiten(block)
-        own = flags / np.sqrt(self.centre.weight) if self.has_intercept else None
-        return z if own is None else np.column_stack([z, own])
+        z, weight = self._whiten(block), self.centre.weight
+        return np.column_stack([z, flags / np.sqrt(weight)]) if weight else z
 
     def _quad_rows(self, block: Array, flags: Array) -> Array:
         """Return q of feature rows and their intercept derivatives; may overwrite the rows."""
@@ -272,12 +270,113 @@ class Factor:
         return rows
 
 
-def warn_if_inaccurate(factor: Factor) -> Factor:
-    """Warn where the estimated accuracy of the rigidities is poor; return the factor."""
-    info = factor.info
-    cause = f"ill-conditioned Hessian (condition {info.condition:.1e}, method {info.method!r})"
-    warn_of_error(cause, info.accuracy, stacklevel=4)
-    return factor
+@dataclass(eq=False)
+class Accumulator:
+    """Sums up weighted rows; `finish` adds the regularizer and factorizes.
+
+    Order, batching and distribution over several accumulators (`merge`) do not matter.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of feature columns.
+    n_rhs : int, default=0
+        Number of right-hand sides that come with the rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import accumulator
+    >>> accumulator(2).add(np.eye(2)).merge(accumulator(2).add(np.ones((3, 2)))).n_rows
+    5
+    """
+
+    n_features: int
+    n_rhs: int = 0
+    n_rows: int = field(init=False, default=0)
+    has_intercept: bool = field(init=False, default=False)
+    # What a subclass has: the factor without a warning and its source, and its sums.
+    factor: ClassVar[Callable[..., Factor]]
+    _add_rows: ClassVar[Callable[..., None]]
+    _merge: ClassVar[Callable[..., None]]
+
+    def add(self, rows: Any) -> Self:
+        """Add rows (`Rows`, lazy or not, or a matrix of rows without intercept)."""
+        rows = as_rows(rows)
+        if rows.n_features != self.n_features or rows.n_rhs != self.n_rhs:
+            raise ValueError(
+                f"rows must have {self.n_features} features and {self.n_rhs} right-hand sides, "
+                f"got {rows.n_features} and {rows.n_rhs}"
+            )
+        for batch in self._batches(rows):
+            self._add_rows(self._counted(batch.seen()))
+        return self
+
+    def _batches(self, rows: Rows) -> Iterable[Rows]:
+        return rows.blocks()
+
+    def _counted(self, rows: Rows) -> Rows:
+        flags = rows.intercept
+        if not ((flags == 0) | (flags == 1)).all():
+            raise ValueError("intercept of training rows must be 0 or 1")
+        self.n_rows += len(rows)
+        self.has_intercept |= bool(flags.any())
+        return rows
+
+    def merge(self, other: Any) -> Self:
+        """Add everything that another accumulator of the same kind has seen."""
+        widths = (self.n_features, self.n_rhs)
+        if type(other) is not type(self) or (other.n_features, other.n_rhs) != widths:
+            raise ValueError(f"cannot merge {other!r} into {self!r}")
+        self._merge(other)
+        return self.counting(other)
+
+    def counting(self, other: Accumulator) -> Self:
+        """Return this accumulator, counting as well what another one has seen."""
+        self.n_rows += other.n_rows
+        self.has_intercept |= other.has_intercept
+        return self
+
+    def copy(self) -> Self:
+        """Return an independent copy."""
+        return copy.deepcopy(self)
+
+    @property
+    def max_rank(self) -> int:
+        """Largest rank that the centred rows can have."""
+        return max(0, self.n_rows - int(self.has_intercept))
+
+    def finish(self, prior: Prior) -> Factor:
+        """Return the factor of all rows so far, with the regularizer added."""
+        prior.check(self.n_features)
+        return self.sourced(self.factor(prior))
+
+    def sourced(self, factor: Factor) -> Factor:
+        """Return a factor of these rows; warn where it may be inaccurate."""
+        factor.source, info = self, factor.info
+        cause = f"ill-conditioned Hessian (condition {info.condition:.1e}, method {info.method!r})"
+        warn_of_error(cause, info.accuracy, stacklevel=4)
+        return factor
+
+
+class CentredAccumulator(Accumulator):
+    """Accumulator of rows that are centred as they arrive, right-hand sides as further columns."""
+
+    add_centred: Callable[[Array], None]
+    _merge_centred: Callable[[Any], None]
+
+    def __init__(self, n_features: int, n_rhs: int = 0) -> None:
+        super().__init__(n_features, n_rhs)
+        self.running = RunningCentre(n_features + n_rhs)
+
+    def _add_rows(self, rows: Rows) -> None:
+        self.add_centred(self.running.centred(rows))
+
+    def _merge(self, other: Any) -> None:
+        step = self.running.merge(other.running)
+        if step is not None:
+            self.add_centred(step[None])
+        self._merge_centred(other)
 
 
 def warn_of_error(cause: str, error: float, *, stacklevel: int) -> None:

@@ -3,129 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import scipy.linalg as sl
 from scipy.linalg.blas import dgemm, dsymm, dsyr, dsyrk, dtrsm
 from scipy.linalg.lapack import dpotrf
 
-from .factor import Factor, RunningCentre, Solution, warn_if_inaccurate
+from .factor import CentredAccumulator, Factor, Solution
 from .prior import Prior
-from .rows import EPS, Array, Rows, as_rows, check_squares, row_squares
-from .triangular import TriangularFactor, equilibrate, scaled_condition
+from .rows import EPS, Array, Rows, check_squares, row_squares
+from .triangular import TriangularFactor, TSQRAccumulator, equilibrate, scaled_condition
 
 # Squared means up to this multiple of the variance may be subtracted from the moments.
 _LARGE_MEAN = 100.0
 # In units of the machine precision and of the (scaled) unit diagonal: above the rounding errors
 # of the Gram matrix, so that the shifted matrix is positive definite.
 _SHIFT = 64.0
-
-
-@dataclass(eq=False)
-class Accumulator:
-    """Sums up weighted rows; `finish` adds the regularizer and factorizes.
-
-    Order, batching and distribution over several accumulators (`merge`) do not matter.
-
-    Parameters
-    ----------
-    n_features : int
-        Number of feature columns.
-    n_rhs : int, default=0
-        Number of right-hand sides that come with the rows.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skrigidity.hessian import accumulator
-    >>> accumulator(2).add(np.eye(2)).merge(accumulator(2).add(np.ones((3, 2)))).n_rows
-    5
-    """
-
-    n_features: int
-    n_rhs: int = 0
-    n_rows: int = field(init=False, default=0)
-    has_intercept: bool = field(init=False, default=False)
-    # What a subclass has: the factor without a warning and its source, and its sums.
-    factor: ClassVar[Callable[..., Factor]]
-    _add_rows: ClassVar[Callable[..., None]]
-    _merge: ClassVar[Callable[..., None]]
-
-    def add(self, rows: Any) -> Self:
-        """Add rows (`Rows`, lazy or not, or a matrix of rows without intercept)."""
-        rows = as_rows(rows)
-        if rows.n_features != self.n_features or rows.n_rhs != self.n_rhs:
-            raise ValueError(
-                f"rows must have {self.n_features} features and {self.n_rhs} right-hand sides, "
-                f"got {rows.n_features} and {rows.n_rhs}"
-            )
-        for batch in self._batches(rows):
-            self._add_rows(self._counted(batch.seen()))
-        return self
-
-    def _batches(self, rows: Rows) -> Iterable[Rows]:
-        return rows.blocks()
-
-    def _counted(self, rows: Rows) -> Rows:
-        flags = rows.intercept
-        if not ((flags == 0) | (flags == 1)).all():
-            raise ValueError("intercept of training rows must be 0 or 1")
-        self.n_rows += len(rows)
-        self.has_intercept |= bool(flags.any())
-        return rows
-
-    def merge(self, other: Any) -> Self:
-        """Add everything that another accumulator of the same kind has seen."""
-        widths = (self.n_features, self.n_rhs)
-        if type(other) is not type(self) or (other.n_features, other.n_rhs) != widths:
-            raise ValueError(f"cannot merge {other!r} into {self!r}")
-        self._merge(other)
-        return self.counting(other)
-
-    def counting(self, other: Accumulator) -> Self:
-        """Return this accumulator, counting as well what another one has seen."""
-        self.n_rows += other.n_rows
-        self.has_intercept |= other.has_intercept
-        return self
-
-    def copy(self) -> Self:
-        """Return an independent copy."""
-        return copy.deepcopy(self)
-
-    @property
-    def max_rank(self) -> int:
-        """Largest rank that the centred rows can have."""
-        return max(0, self.n_rows - int(self.has_intercept))
-
-    def finish(self, prior: Prior) -> Factor:
-        """Return the factor of all rows so far, with the regularizer added."""
-        prior.check(self.n_features)
-        factor = self.factor(prior)
-        factor.source = self
-        return warn_if_inaccurate(factor)
-
-
-class CentredAccumulator(Accumulator):
-    """Accumulator of rows that are centred as they arrive, right-hand sides as further columns."""
-
-    _add_block: Callable[[Array], None]
-    _merge_centred: Callable[[Any], None]
-
-    def __init__(self, n_features: int, n_rhs: int = 0) -> None:
-        super().__init__(n_features, n_rhs)
-        self.running = RunningCentre(n_features + n_rhs)
-
-    def _add_rows(self, rows: Rows) -> None:
-        self._add_block(self.running.centred(rows))
-
-    def _merge(self, other: Any) -> None:
-        step = self.running.merge(other.running)
-        if step is not None:
-            self._add_block(step[None])
-        self._merge_centred(other)
 
 
 class GramAccumulator(CentredAccumulator):
@@ -180,7 +74,8 @@ class GramAccumulator(CentredAccumulator):
         square = np.maximum(self.gram.diagonal(), np.finfo(float).tiny)
         return 1.0 + float(np.max(self.taken / square, initial=0.0))
 
-    def _add_block(self, block: Array) -> None:
+    def add_centred(self, block: Array) -> None:
+        """Add centred, weighted rows, right-hand sides behind the features."""
         if self.precondition is not None:
             features = block[:, : self.n_features]
             features[...] = dtrsm(1.0, self.precondition, features.T, trans_a=1).T
@@ -212,6 +107,26 @@ class GramAccumulator(CentredAccumulator):
             raise ValueError("cannot merge accumulators with different preconditioners")
         self.moments += other.moments
         self.taken += other.taken
+
+    def to_tsqr(self) -> TSQRAccumulator:
+        """Return a sequential QR of the same rows, to the accuracy of their moments."""
+        out, d = TSQRAccumulator(self.n_features, self.n_rhs).counting(self), self.n_features
+        scale = np.sqrt(np.maximum(self.gram.diagonal(), np.finfo(float).tiny))
+        values, vectors = np.linalg.eigh(self.gram / scale / scale[:, None], UPLO="U")
+        largest = float(values.max(initial=0.0))
+        keep = values > len(values) * EPS * largest
+        roots, vectors = np.sqrt(values[keep])[:, None], vectors[:, keep]
+        rows = roots * vectors.T * scale
+        rhs = (vectors.T @ (self.cross / scale[:, None])) / roots
+        if self.precondition is not None:
+            rows = rows @ self.precondition
+        rest = np.sqrt(np.maximum(self.square - row_squares(rhs.T), 0.0))
+        out.add_centred(np.hstack([rows, rhs]))
+        out.add_centred(np.diag(np.append(np.zeros(d), rest))[d:])
+        out.running = copy.copy(self.running)
+        least = float(values[keep].min(initial=1.0)) / max(largest, 1.0)
+        out.inherited = EPS * self.loss / max(least, EPS)
+        return out
 
     def attempt(self, prior: Prior) -> CholeskyAttempt:
         """Try a Cholesky factorization; say how accurate it would be."""

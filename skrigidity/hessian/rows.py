@@ -94,10 +94,10 @@ class Rows:
             raise ValueError(f"matrix must hold real numbers, got dtype {matrix.dtype}")
         n = matrix.shape[0]
         self.matrix = matrix
-        self.weight = None if weight is None else _per_row(weight, n)
+        self.weight = None if weight is None else per_row(weight, n)
         if self.weight is not None and not ((self.weight >= 0) & (self.weight < np.inf)).all():
             raise ValueError("weight must be non-negative and finite")
-        self.intercept = _per_row(intercept, n)
+        self.intercept = per_row(intercept, n)
         self.columns = None if columns is None else np.asarray(columns)
         rhs = np.zeros((n, 0)) if rhs is None else np.asarray(rhs, dtype=np.float64)
         self.rhs = rhs[:, None] if rhs.ndim == 1 else rhs
@@ -323,5 +323,6 @@ def check_squares(squares: Array, n_features: int) -> None:
         )
 
 
-def _per_row(values: Any, n: int) -> Array:
+def per_row(values: Any, n: int) -> Array:
+    """Return one float64 a row, from one or all of them."""
     return np.broadcast_to(np.asarray(values, dtype=np.float64), (n,))

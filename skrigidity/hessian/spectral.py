@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg as sl
 
-from .factor import Centre, Factor, FactorInfo, RunningCentre, Solution, UnpinnedError
+from .factor import UNPINNED, Centre, Factor, FactorInfo, RunningCentre, Solution, UnpinnedError
 from .prior import Prior, StandardForm, standard_form
 from .rows import EPS, Array, Rows, check_squares, row_squares
 
@@ -231,7 +231,7 @@ class SpectralFactor(Factor):
     def _whiten(self, block: Array) -> Array:
         (inside, outside, free), lost, size = self._parts(block)
         if lost.any():
-            raise UnpinnedError
+            raise UnpinnedError(UNPINNED)
         if outside.shape[1]:
             # Orthogonal parts: back in feature coordinates they add up to as many columns.
             inside = inside @ self.spectrum.vectors.T + outside

@@ -1,4 +1,4 @@
-"""Factors with a triangular root: ``H_c = R.T @ R``, from Cholesky or from QR."""
+"""Factors with a triangular root: ``H_c = R.T @ R``, from Cholesky or from sequential QR."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import scipy.linalg as sl
 from scipy.linalg.blas import dnrm2, dtrmm, dtrmv, dtrsm, dtrsv
 from scipy.linalg.lapack import dtpqrt, dtrtri
 
-from .factor import Centre, Factor, FactorInfo, RunningCentre, Solution
+from .factor import Centre, CentredAccumulator, Factor, FactorInfo, RunningCentre, Solution
 from .prior import Prior
-from .rows import EPS, Array, Rows, row_squares
+from .rows import EPS, Array, Rows, check_squares, row_squares
+from .spectral import SpectralFactor, Spectrum, spectrum_of
 
 # The inverse of R loses kappa(R) * eps: harmless below this, and a product is faster than a solve.
 _INVERT_BELOW = 1e4
 # So many times as many rows as features save more than the inverse costs.
 _INVERT_FOR = 2
 _PANEL = 32
+# Beyond this condition of the augmented rows the singular values decide, alpha added exactly.
+_SINGULAR_BEYOND = 1e9
 _POWER_STEPS = 4
 
 
@@ -108,6 +112,100 @@ class TriangularFactor(Factor):
         before = self.info.accuracy if self.info.method == "cholesky" else 0.0
         centre = running.finish(row_squares(root.T))
         return TriangularFactor(root, centre, self.prior, "qr", reason, gram_accuracy=before)
+
+
+class TSQRAccumulator(CentredAccumulator):
+    """Sequential QR of the rows: accurate to the first power of their condition.
+
+    Fewer rows than columns are kept as they are, more are reduced to one triangle, the
+    right-hand sides as extra columns. The regularizer is added at `finish`.
+
+    Parameters
+    ----------
+    n_features, n_rhs : int
+        Numbers of columns, as in `Accumulator`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import Prior, TSQRAccumulator
+    >>> stream = TSQRAccumulator(n_features=2)
+    >>> for block in (np.eye(2), np.ones((3, 2))):
+    ...     stream = stream.add(block)
+    >>> stream.finish(Prior(1.0)).quad(np.eye(2)).round(2)
+    array([0.31, 0.31])
+    """
+
+    def __init__(self, n_features: int, n_rhs: int = 0) -> None:
+        super().__init__(n_features, n_rhs)
+        self._rows = np.zeros((0, n_features + n_rhs))
+        self.reduced = False  # to a triangle
+        self.inherited = 0.0  # relative error of what the rows were when they came
+
+    def to_tsqr(self) -> TSQRAccumulator:
+        """Return this accumulator."""
+        return self
+
+    def add_centred(self, block: Array) -> None:
+        """Add centred, weighted rows, right-hand sides behind the features."""
+        width = block.shape[1]
+        if not self.reduced:
+            block = np.vstack([self._rows, block])
+            self.reduced = len(block) > width
+            self._rows = np.zeros((width, width), order="F") if self.reduced else block
+        if self.reduced:
+            self._rows = add_rows(self._rows, block)
+
+    def _merge_centred(self, other: Any) -> None:
+        self.inherited = max(self.inherited, other.inherited)
+        self.add_centred(other._rows)
+
+    def rows(self) -> tuple[Array, Array]:
+        """Return the reduced rows: features (k, n_features) and right-hand sides (k, n_rhs)."""
+        return self._rows[:, : self.n_features], self._rows[:, self.n_features :]
+
+    def spectrum(self, prior: Prior) -> Spectrum:
+        """Return the singular values and vectors of the rows, in standard form."""
+        max_rank = min(self.max_rank, len(self._rows))
+        return spectrum_of(*self.rows(), prior, n_rows=self.n_rows, max_rank=max_rank)
+
+    def factor(self, prior: Prior) -> Factor:
+        """Return the QR factor, or the spectral one for few rows or a singular Hessian."""
+        d, (data, rhs) = self.n_features, self.rows()
+        check_squares(row_squares(self._rows.T), d)
+        triangle = self._augmented(prior) if self.reduced else np.zeros((d, d))
+        root = np.triu(triangle[:d, :d])
+        if not scaled_condition(root) < _SINGULAR_BEYOND:
+            few = self.max_rank < d
+            return self.spectral(prior, "fewer rows than features" if few else "singular rows")
+        centre, solution = self._centre(), None
+        if self.n_rhs:
+            coef = sl.solve_triangular(root, triangle[:d, d:], check_finite=False)
+            rss = row_squares((rhs - data @ coef).T)
+            solution = Solution(coef, centre.intercept(coef), rss)
+        reason, before = "QR of the rows", self.inherited
+        return TriangularFactor(root, centre, prior, "qr", reason, None, before, solution)
+
+    def _augmented(self, prior: Prior) -> Array:
+        """Return the triangular factor of rows, right-hand sides behind them, and regularizer."""
+        below = prior.root(self.n_features)
+        block = np.hstack([below, np.zeros((len(below), self.n_rhs))])
+        upper = len(below) == self.n_features and not np.tril(below, -1).any()
+        return add_rows(self._rows.copy(order="F"), block, len(block) if upper else 0)
+
+    def _centre(self) -> Centre:
+        return self.running.finish(row_squares(self.rows()[0].T))
+
+    def rounding(self, prior: Prior) -> float:
+        """Estimate what reducing the rows has cost in relative accuracy, inf if H is singular."""
+        if not self.reduced:
+            return self.inherited
+        root = self._augmented(prior)[: self.n_features, : self.n_features]
+        return self.inherited + EPS * scaled_condition(np.triu(root))
+
+    def spectral(self, prior: Prior, reason: str) -> SpectralFactor:
+        """Return the spectral factor."""
+        return SpectralFactor(self.spectrum(prior), self._centre(), prior, reason, self.rounding)
 
 
 def add_rows(root: Array, block: Array, trapezoidal: int = 0) -> Array:

@@ -8,11 +8,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..factor import Centre, Factor, Solution
-from ..gram import Accumulator
+from ..factor import Accumulator, Centre, Factor, Solution
 from ..prior import Prior
 from ..rows import Array, Rows
-from ..tsqr import TSQRAccumulator
+from ..triangular import TSQRAccumulator
 from .factor import ExtendedFactor
 from .pairs import GRAM_ROWS, Pair, SlicedMatrix, exact, gram, two_sum
 from .preconditioner import Preconditioned, RowMap
@@ -156,7 +155,7 @@ class ExtendedGramAccumulator(Accumulator):
             rows = np.asarray(np.linalg.qr(rows, mode="r"))[1:, 1:]
             out.running.shift, out.running.weight = self.shift, self.weight
             out.running.mean = self.gram.rounded[0, 1:] / (self.weight * self.scale)
-        out._add_block(rows)
+        out.add_centred(rows)
         return out
 
 

@@ -12,7 +12,7 @@ from ..gram import GramAccumulator, gram_of
 from ..prior import Prior
 from ..rows import EPS, Array, Rows, row_squares
 from ..spectral import spectrum_of_gram
-from ..tsqr import TSQRAccumulator
+from ..triangular import TSQRAccumulator
 from .groups import DOUBTFUL, affordable, few_rows, fit_without, predicted
 from .hat import LeftBasis, coordinates, shrinkage, times
 
