@@ -12,7 +12,6 @@ from .factor import Accumulator, Factor
 from .gram import GramAccumulator, gram_of
 from .prior import Prior
 from .rows import EPS, LazyRows, Rows, as_rows
-from .spectral import thin_factor
 from .triangular import TSQRAccumulator
 
 METHODS = ("auto", "cholesky", "qr", "spectral", "extended")
@@ -115,7 +114,8 @@ def _automatic(rows: Rows, prior: Prior) -> Factor:
     if n - int(rows.has_intercept) >= d:
         plain = _from_gram(rows, prior)
     else:
-        plain = thin_factor(rows, prior, "fewer rows than features")
+        thin = TSQRAccumulator(d, rows.n_rhs).add(rows)
+        plain = thin.spectral(prior, "fewer rows than features")
     firm = not rows.n_rhs or n * d**2 > _QUICK
     if plain is not None and _good_enough(plain, n * d**2 > _SECONDS, firm):
         return plain

@@ -115,32 +115,25 @@ class RunningCentre:
 
     def centred(self, rows: Rows) -> Array:
         """Return the weighted, centred rows in float64, right-hand sides behind the features."""
-        n, weight, whole = len(rows), rows.weight, bool(rows.intercept.all())
-        d, width = rows.n_features, len(self.mean)
-        out = np.empty((n + 1, width))
+        n, d, width = len(rows), rows.n_features, len(self.mean)
+        out, step = np.empty((n + 1, width)), None
         out[:n, :d], out[:n, d:] = rows.dense(), rows.rhs[:, : width - d]
-        own = slice(n) if whole else np.flatnonzero(rows.intercept)
-        part = out[own]
-        merged = self._centre(part, None if weight is None else weight[own])
-        if not whole:
-            out[own] = part
-        if weight is not None:
-            out[:n] *= np.sqrt(weight)[:, None]
-        if merged is None:
+        own = slice(n) if rows.intercept.all() else np.flatnonzero(rows.intercept)
+        share = rows.intercept if rows.weight is None else rows.intercept * rows.weight
+        total = float(share.sum())
+        if total > 0:
+            if self.weight == 0:
+                self.shift = _shift(out[own], np.einsum("i,ij->j", share, out[:n]) / total)
+            out[own] -= self.shift
+            mean = np.einsum("i,ij->j", share, out[:n]) / total
+            out[own] -= mean
+            step = self._merge(mean, total)
+        if rows.weight is not None:
+            out[:n] *= np.sqrt(rows.weight)[:, None]
+        if step is None:
             return out[:n]
-        out[n] = merged
+        out[n] = step
         return out
-
-    def _centre(self, part: Array, weight: Array | None) -> Array | None:
-        total = float(len(part)) if weight is None else float(weight.sum())
-        if total == 0:
-            return None
-        if self.weight == 0:
-            self.shift = _shift(part, _mean(part, weight, total))
-        part -= self.shift
-        mean = _mean(part, weight, total)
-        part -= mean
-        return self._merge(mean, total)
 
     def _merge(self, mean: Array, weight: float) -> Array | None:
         before, self.weight = self.weight, self.weight + weight
@@ -363,7 +356,6 @@ class CentredAccumulator(Accumulator):
     """Accumulator of rows that are centred as they arrive, right-hand sides as further columns."""
 
     add_centred: Callable[[Array], None]
-    _merge_centred: Callable[[Any], None]
 
     def __init__(self, n_features: int, n_rhs: int = 0) -> None:
         super().__init__(n_features, n_rhs)
@@ -376,7 +368,6 @@ class CentredAccumulator(Accumulator):
         step = self.running.merge(other.running)
         if step is not None:
             self.add_centred(step[None])
-        self._merge_centred(other)
 
 
 def warn_of_error(cause: str, error: float, *, stacklevel: int) -> None:
@@ -384,10 +375,6 @@ def warn_of_error(cause: str, error: float, *, stacklevel: int) -> None:
     if error > _ACCURACY_WARNING:
         message = f"{cause}: rigidities may be off by a relative {error:.0e}. Try a larger alpha."
         warnings.warn(message, LinAlgWarning, stacklevel=stacklevel)
-
-
-def _mean(part: Array, weight: Array | None, total: float) -> Array:
-    return part.mean(axis=0) if weight is None else np.einsum("i,ij->j", weight, part) / total
 
 
 def _shift(part: Array, mean: Array) -> Array:

@@ -102,9 +102,10 @@ class GramAccumulator(CentredAccumulator):
         self.moments[d:, d:] = dsyrk(1.0, rhs.T)
         return self
 
-    def _merge_centred(self, other: Any) -> None:
+    def _merge(self, other: Any) -> None:
         if not np.array_equal(self.precondition, other.precondition):
             raise ValueError("cannot merge accumulators with different preconditioners")
+        super()._merge(other)
         self.moments += other.moments
         self.taken += other.taken
 

@@ -71,8 +71,7 @@ class Prior:
             values, vectors = penalized_eigenpairs(self.gamma)
             return np.sqrt(self.alpha) * (np.sqrt(values)[:, None] * vectors.T)
         diagonal = self._diagonal(n_features)
-        root = np.sqrt(self.alpha) * np.diag(np.sqrt(diagonal))
-        return root if diagonal.all() else root[diagonal > 0]
+        return np.sqrt(self.alpha) * np.diag(np.sqrt(diagonal))[diagonal > 0]
 
     def _diagonal(self, n_features: int) -> Array:
         return np.ones(n_features) if self.gamma is None else self.gamma

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import scipy.linalg as sl
 
-from .factor import UNPINNED, Centre, Factor, FactorInfo, RunningCentre, Solution, UnpinnedError
+from .factor import UNPINNED, Centre, Factor, FactorInfo, Solution, UnpinnedError
 from .prior import Prior, StandardForm, standard_form
-from .rows import EPS, Array, Rows, check_squares, row_squares
+from .rows import EPS, Array, check_squares, row_squares
 
 # What singular vectors from a Gram matrix must promise.
 _PROMISED_GRAM = 1e-11
@@ -242,15 +242,6 @@ class SpectralFactor(Factor):
         """Return n minus the effective degrees of freedom, as a sum."""
         rest = n - int(self.has_intercept) - self.spectrum.form.n_free
         return float(rest - len(self._shrink) + self._shrink.sum())
-
-
-def thin_factor(rows: Rows, prior: Prior, reason: str) -> SpectralFactor:
-    """Return the spectral factor of rows in memory, none of weight zero."""
-    running = RunningCentre(rows.n_features + rows.n_rhs)
-    block, rhs = np.hsplit(running.centred(rows), [rows.n_features])
-    max_rank = max(0, len(rows) - int(rows.has_intercept))
-    spectrum = spectrum_of(block, rhs, prior, n_rows=len(rows), max_rank=max_rank)
-    return SpectralFactor(spectrum, running.finish(row_squares(block.T)), prior, reason)
 
 
 def _decomposed(rows: Array, rank: int, alpha: float) -> tuple[Any, Any, Any, float]:

@@ -150,13 +150,14 @@ class TSQRAccumulator(CentredAccumulator):
         """Add centred, weighted rows, right-hand sides behind the features."""
         width = block.shape[1]
         if not self.reduced:
-            block = np.vstack([self._rows, block])
+            block = np.vstack([self._rows, block]) if len(self._rows) else block
             self.reduced = len(block) > width
             self._rows = np.zeros((width, width), order="F") if self.reduced else block
         if self.reduced:
             self._rows = add_rows(self._rows, block)
 
-    def _merge_centred(self, other: Any) -> None:
+    def _merge(self, other: Any) -> None:
+        super()._merge(other)
         self.inherited = max(self.inherited, other.inherited)
         self.add_centred(other._rows)
 
