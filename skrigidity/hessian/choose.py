@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,11 +37,8 @@ _PASSES = 3
 # that matter, and some that are taken from the rows where these are at hand.
 _FIRM, _FIRM_ENOUGH = 1e-9, 1e-4
 
-ROUTES: dict[str, Callable[[int, int], Any]] = {
-    "cholesky": GramAccumulator,
-    "qr": TSQRAccumulator,
-    "spectral": TSQRAccumulator,
-}
+ROUTES: dict[str, Any] = {"cholesky": GramAccumulator, "qr": TSQRAccumulator}
+ROUTES["spectral"] = TSQRAccumulator
 
 
 def choose(rows: Any, prior: Prior | None = None, *, method: str = "auto") -> Factor:
@@ -192,6 +190,7 @@ def accumulator(
     return AutoAccumulator(n_features, n_rhs, method, prior)
 
 
+@dataclass(eq=False)
 class AutoAccumulator(Accumulator):
     """Rows in batches: as they are while there are few, then what is accurate enough for them.
 
@@ -200,15 +199,15 @@ class AutoAccumulator(Accumulator):
     features) or into a sequential QR: nothing is lost before.
     """
 
-    def __init__(
-        self, n_features: int, n_rhs: int = 0, method: str = "auto", prior: Prior | None = None
-    ) -> None:
-        if method != "auto" and method not in ROUTES:
-            raise ValueError(f"method must be one of {METHODS}, got {method!r}")
-        super().__init__(n_features, n_rhs)
-        self.method, self.prior = method, prior
-        self.pending = [Rows(np.zeros((0, n_features)), rhs=np.zeros((0, n_rhs)))]
-        self.stream: Any = None if method == "auto" else ROUTES[method](n_features, n_rhs)
+    method: str = "auto"
+    prior: Prior | None = None
+
+    def __post_init__(self) -> None:
+        d, t, auto = self.n_features, self.n_rhs, self.method == "auto"
+        if not auto and self.method not in ROUTES:
+            raise ValueError(f"method must be one of {METHODS}, got {self.method!r}")
+        self.pending = [Rows(np.zeros((0, d)), rhs=np.zeros((0, t)))]
+        self.stream: Any = None if auto else ROUTES[self.method](d, t)
 
     def continued(self, stream: Any) -> AutoAccumulator:
         """Return this accumulator, empty before, after all that another one has seen."""
@@ -282,7 +281,7 @@ class AutoAccumulator(Accumulator):
         """Return the factor without a warning; singular normal equations fall back on a root."""
         stream = self.stream
         if stream is None:
-            rows = Rows.joined(self.pending, self.n_features, self.n_rhs)
+            rows = Rows.joined(self.pending)
             return _with_rss(_automatic(rows, prior), rows)
         if isinstance(stream, GramAccumulator):
             attempt = stream.attempt(prior)

@@ -135,10 +135,7 @@ class GramAccumulator(CentredAccumulator):
 
     def factor(self, prior: Prior) -> Factor:
         """Return the Cholesky factor; LinAlgError where the normal equations are singular."""
-        attempt = self.attempt(prior)
-        if np.isinf(attempt.condition):
-            raise np.linalg.LinAlgError("the normal equations are singular: use method='auto'")
-        return attempt.factor("normal equations as asked for")
+        return self.attempt(prior).factor("normal equations as asked for")
 
 
 class CholeskyAttempt:
@@ -172,17 +169,17 @@ class CholeskyAttempt:
 
     def factor(self, reason: str) -> TriangularFactor:
         """Return the factor, with the solution for the right-hand sides."""
+        if np.isinf(self.condition):
+            raise np.linalg.LinAlgError("the normal equations are singular: use method='auto'")
         stream, root, solution = self.stream, self.root, None
-        plain = stream.precondition is None
-        if not plain:
+        method, condition = "cholesky", self.condition
+        if stream.precondition is not None:
             root = root @ stream.precondition
+            method, condition = "qr", scaled_condition(root)
         centre = stream.running.finish(row_squares(root.T))
         if stream.n_rhs:
             coef, rss = self.solved()
-            if not plain:
-                coef = sl.solve_triangular(stream.precondition, coef, check_finite=False)
             solution = Solution(coef, centre.intercept(coef), rss)
-        method, condition = ("cholesky", self.condition) if plain else ("qr", None)
         factor = TriangularFactor(
             root, centre, self.prior, method, reason, condition, self.accuracy, solution
         )
@@ -190,11 +187,13 @@ class CholeskyAttempt:
         return factor
 
     def solved(self) -> tuple[Array, Array]:
-        """Return coefficients in the stream's coordinates, and residual sums of squares."""
+        """Return coefficients and residual sums of squares."""
         stream = self.stream
         coef = sl.cho_solve((self.root, False), stream.cross, check_finite=False)
         residual = np.vstack([-coef, np.eye(stream.n_rhs)])
         image = dsymm(1.0, stream.moments, residual)
+        if stream.precondition is not None:
+            coef = sl.solve_triangular(stream.precondition, coef, check_finite=False)
         return coef, np.maximum(np.einsum("ij,ij->j", residual, image), 0.0)
 
 

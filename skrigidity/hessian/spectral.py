@@ -120,7 +120,7 @@ class SpectralFactor(Factor):
         The regularizer.
     reason : str
         Why this factorization was chosen.
-    rounding : callable, default=None
+    rounding : callable
         Returns what was lost before the decomposition, for a prior.
 
     Examples
@@ -136,7 +136,7 @@ class SpectralFactor(Factor):
     centre: Centre
     prior: Prior
     reason: str
-    rounding: Callable[[Prior], float] | None = None
+    rounding: Callable[[Prior], float]
 
     def __post_init__(self) -> None:
         spectrum, form, alpha = self.spectrum, self.spectrum.form, self.prior.alpha
@@ -176,9 +176,8 @@ class SpectralFactor(Factor):
         rows of it, or of the free directions: that counts by 1 / alpha.
         """
         spectrum, form = self.spectrum, self.spectrum.form
-        before = 0.0 if self.rounding is None else self.rounding(self.prior)
         # The first is of scaled columns, the second does without dependent ones.
-        before = min(before, EPS * float(np.sqrt(condition)))
+        before = min(self.rounding(self.prior), EPS * float(np.sqrt(condition)))
         high = spectrum.turned * spectrum.s.max(initial=0.0) + 2 * EPS * form.scale
         estimate = before + 4 * max(16 * EPS, spectrum.turned) + form.error
         return min(1.0, estimate + float(high / np.sqrt(least)))

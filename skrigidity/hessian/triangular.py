@@ -46,8 +46,8 @@ class TriangularFactor(Factor):
         How R was found.
     reason : str
         Why this factorization was chosen.
-    condition : float, default=None
-        Condition of R where it is known, its columns scaled to equal norm.
+    condition : float
+        Condition of R, its columns scaled to equal norm.
     gram_accuracy : float, default=0
         Relative error that went into R through normal equations.
     solution : Solution, default=None
@@ -67,18 +67,19 @@ class TriangularFactor(Factor):
     prior: Prior
     method: InitVar[str]
     reason: InitVar[str]
-    condition: InitVar[float | None] = None
+    condition: InitVar[float]
     gram_accuracy: InitVar[float] = 0.0
     solution: Solution | None = None
 
-    def __post_init__(self, method: str, reason: str, condition: Any, gram_accuracy: float) -> None:
+    def __post_init__(
+        self, method: str, reason: str, condition: float, gram_accuracy: float
+    ) -> None:
         self.root = np.asfortranarray(self.root)
         self.n_features = len(self.root)
-        scaled = scaled_condition(self.root) if condition is None else condition
-        self.invertible = method == "cholesky" and scaled < _INVERT_BELOW
+        self.invertible = method == "cholesky" and condition < _INVERT_BELOW
         rank = self.n_features + int(self.has_intercept)
-        accuracy = gram_accuracy + min(1.0, EPS * (16 + scaled))
-        self.info = FactorInfo(method, scaled**2, rank, accuracy, reason)
+        accuracy = gram_accuracy + min(1.0, EPS * (16 + condition))
+        self.info = FactorInfo(method, condition**2, rank, accuracy, reason)
 
     @cached_property
     def inverse(self) -> Array:
@@ -111,7 +112,8 @@ class TriangularFactor(Factor):
         reason = f"{self.info.method} factor updated by {len(rows)} rows"
         before = self.info.accuracy if self.info.method == "cholesky" else 0.0
         centre = running.finish(row_squares(root.T))
-        return TriangularFactor(root, centre, self.prior, "qr", reason, gram_accuracy=before)
+        condition = scaled_condition(root)
+        return TriangularFactor(root, centre, self.prior, "qr", reason, condition, before)
 
 
 class TSQRAccumulator(CentredAccumulator):
@@ -176,7 +178,8 @@ class TSQRAccumulator(CentredAccumulator):
         check_squares(row_squares(self._rows.T), d)
         triangle = self._augmented(prior) if self.reduced else np.zeros((d, d))
         root = np.triu(triangle[:d, :d])
-        if not scaled_condition(root) < _SINGULAR_BEYOND:
+        condition, before = scaled_condition(root), self.inherited
+        if not condition < _SINGULAR_BEYOND:
             few = self.max_rank < d
             return self.spectral(prior, "fewer rows than features" if few else "singular rows")
         centre, solution = self._centre(), None
@@ -184,8 +187,8 @@ class TSQRAccumulator(CentredAccumulator):
             coef = sl.solve_triangular(root, triangle[:d, d:], check_finite=False)
             rss = row_squares((rhs - data @ coef).T)
             solution = Solution(coef, centre.intercept(coef), rss)
-        reason, before = "QR of the rows", self.inherited
-        return TriangularFactor(root, centre, prior, "qr", reason, None, before, solution)
+        reason = "QR of the rows"
+        return TriangularFactor(root, centre, prior, "qr", reason, condition, before, solution)
 
     def _augmented(self, prior: Prior) -> Array:
         """Return the triangular factor of rows, right-hand sides behind them, and regularizer."""
