@@ -127,7 +127,7 @@ class RunningCentre:
             out[own] -= self.shift
             mean = np.einsum("i,ij->j", share, out[:n]) / total
             out[own] -= mean
-            step = self._merge(mean, total)
+            step = self.merge(self.shift, mean, total)
         if rows.weight is not None:
             out[:n] *= np.sqrt(rows.weight)[:, None]
         if step is None:
@@ -135,19 +135,16 @@ class RunningCentre:
         out[n] = step
         return out
 
-    def _merge(self, mean: Array, weight: float) -> Array | None:
-        before, self.weight = self.weight, self.weight + weight
-        step = mean - self.mean
-        self.mean = self.mean + step * (weight / self.weight)
-        return np.sqrt(before * (weight / self.weight)) * step if before else None
-
-    def merge(self, other: RunningCentre) -> Array | None:
-        """Take in the mean of another stream; return the row that this adds, if any."""
-        if other.weight == 0:
+    def merge(self, shift: Array, mean: Array, weight: float) -> Array | None:
+        """Take in the mean of other rows, ``shift + mean``; return the row that this adds."""
+        if weight == 0:
             return None
         if self.weight == 0:
-            self.shift = other.shift
-        return self._merge(other.mean + (other.shift - self.shift), other.weight)
+            self.shift = shift
+        before, self.weight = self.weight, self.weight + weight
+        step = mean + (shift - self.shift) - self.mean
+        self.mean = self.mean + step * (weight / self.weight)
+        return np.sqrt(before * (weight / self.weight)) * step if before else None
 
     def finish(self, squares: Array) -> Centre:
         """Return the mean; `squares` are the sums of squares of the centred features."""
@@ -365,7 +362,7 @@ class CentredAccumulator(Accumulator):
         self.add_centred(self.running.centred(rows))
 
     def _merge(self, other: Any) -> None:
-        step = self.running.merge(other.running)
+        step = self.running.merge(other.running.shift, other.running.mean, other.running.weight)
         if step is not None:
             self.add_centred(step[None])
 
