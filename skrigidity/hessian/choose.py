@@ -258,11 +258,11 @@ class AutoAccumulator(Accumulator):
         return reduced
 
     def _merge(self, other: Any) -> None:
-        parts, stream = other.pending, other.stream
+        parts = other.pending
         if self.stream is None:
             parts, self.pending = [*parts, *self.pending], []
-            self.stream = copy.deepcopy(stream)
-        elif stream is not None:
+            self.stream = copy.deepcopy(other.stream)
+        elif other.stream is not None:
             self._merge_stream(other)
         for rows in parts:
             self._add_rows(rows)

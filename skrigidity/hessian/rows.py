@@ -14,6 +14,8 @@ EPS = float(np.finfo(np.float64).eps)
 # 16 MB of float64 a block: large enough for BLAS-3, small enough to stay near the cache.
 _BLOCK_ENTRIES = 2**21
 _MIN_BLOCK_ROWS = 64
+# What every row has beside its entries in the matrix.
+_BESIDE = ("weight", "intercept", "rhs", "groups")
 
 
 def block_rows(n_columns: int, entries: int = _BLOCK_ENTRIES) -> int:
@@ -162,13 +164,9 @@ class Rows:
         return self[np.flatnonzero(mask)]
 
     def __getitem__(self, key: Any) -> Rows:
-        return self.replaced(
-            matrix=self.matrix[key],
-            weight=None if self.weight is None else self.weight[key],
-            intercept=self.intercept[key],
-            rhs=self.rhs[key],
-            groups=None if self.groups is None else self.groups[key],
-        )
+        parts = {name: getattr(self, name) for name in ("matrix", *_BESIDE)}
+        taken = {name: part[key] for name, part in parts.items() if part is not None}
+        return self.replaced(**taken)
 
     def dense(self, *, copy: bool = False) -> Array:
         """Return the rows, dense and in float64; where they are so already, a view or a copy."""
@@ -264,7 +262,7 @@ class LazyRows(Rows):
         return Rows.joined(parts, n_rhs=self.n_rhs)
 
     def __getattr__(self, name: str) -> Any:
-        if name not in ("weight", "intercept", "rhs", "groups"):
+        if name not in _BESIDE:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self._small, name)
 

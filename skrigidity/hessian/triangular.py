@@ -176,36 +176,37 @@ class TSQRAccumulator(CentredAccumulator):
         """Return the QR factor, or the spectral one for few rows or a singular Hessian."""
         d, (data, rhs) = self.n_features, self.rows()
         check_squares(row_squares(self._rows.T), d)
-        triangle = self._augmented(prior) if self.reduced else np.zeros((d, d))
-        root = np.triu(triangle[:d, :d])
-        condition, before = scaled_condition(root), self.inherited
+        triangle, condition = self._augmented(prior)
         if not condition < _SINGULAR_BEYOND:
             few = self.max_rank < d
             return self.spectral(prior, "fewer rows than features" if few else "singular rows")
-        centre, solution = self._centre(), None
+        root, centre, solution = triangle[:d, :d], self._centre(), None
         if self.n_rhs:
             coef = sl.solve_triangular(root, triangle[:d, d:], check_finite=False)
             rss = row_squares((rhs - data @ coef).T)
             solution = Solution(coef, centre.intercept(coef), rss)
-        reason = "QR of the rows"
+        reason, before = "QR of the rows", self.inherited
         return TriangularFactor(root, centre, prior, "qr", reason, condition, before, solution)
 
-    def _augmented(self, prior: Prior) -> Array:
-        """Return the triangular factor of rows, right-hand sides behind them, and regularizer."""
-        below = prior.root(self.n_features)
-        block = np.hstack([below, np.zeros((len(below), self.n_rhs))])
-        upper = len(below) == self.n_features and not np.tril(below, -1).any()
-        return add_rows(self._rows.copy(order="F"), block, len(block) if upper else 0)
+    def _augmented(self, prior: Prior) -> tuple[Array, float]:
+        """Return the triangular factor of reduced rows and regularizer, and its condition.
+
+        Right-hand sides stand behind the features, which the condition is of.
+        """
+        if not self.reduced:
+            return self._rows, np.inf
+        d, below = self.n_features, prior.root(self.n_features)
+        upper = len(below) == d and not np.tril(below, -1).any()
+        block = np.pad(below, ((0, 0), (0, self.n_rhs)))
+        triangle = add_rows(self._rows.copy(order="F"), block, d if upper else 0)
+        return triangle, scaled_condition(triangle[:d, :d])
 
     def _centre(self) -> Centre:
         return self.running.finish(row_squares(self.rows()[0].T))
 
     def rounding(self, prior: Prior) -> float:
         """Estimate what reducing the rows has cost in relative accuracy, inf if H is singular."""
-        if not self.reduced:
-            return self.inherited
-        root = self._augmented(prior)[: self.n_features, : self.n_features]
-        return self.inherited + EPS * scaled_condition(np.triu(root))
+        return self.inherited + (EPS * self._augmented(prior)[1] if self.reduced else 0.0)
 
     def spectral(self, prior: Prior, reason: str) -> SpectralFactor:
         """Return the spectral factor."""
