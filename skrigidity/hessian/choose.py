@@ -112,7 +112,8 @@ def _automatic(rows: Rows, prior: Prior) -> Factor:
     if n - int(rows.has_intercept) >= d:
         plain = _from_gram(rows, prior)
     else:
-        thin = TSQRAccumulator(d, rows.n_rhs).add(rows)
+        thin = TSQRAccumulator(d, rows.n_rhs)
+        thin._add_rows(thin._counted(rows))  # whole: they are kept as they are
         plain = thin.spectral(prior, "fewer rows than features")
     firm = not rows.n_rhs or n * d**2 > _QUICK
     if plain is not None and _good_enough(plain, n * d**2 > _SECONDS, firm):
