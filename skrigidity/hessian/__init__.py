@@ -8,14 +8,13 @@ from contextlib import suppress
 
 from .choose import METHODS, accumulator, choose
 from .dual import DualFactor, KernelRows
-from .factor import Factor, FactorInfo, Solution, UnpinnedError
-from .gram import Accumulator, GramAccumulator
+from .factor import Accumulator, Factor, FactorInfo, Solution, UnpinnedError
+from .gram import GramAccumulator
 from .leave_out import AlphaPath, LeftBatch, LeftOut, OtherRows, leave_out, residuals
 from .prior import Prior
 from .rows import EPS, LazyRows, Rows, block_rows
 from .spectral import SpectralFactor
-from .triangular import TriangularFactor
-from .tsqr import TSQRAccumulator
+from .triangular import TriangularFactor, TSQRAccumulator
 
 __all__ = ["EPS", "METHODS", "Accumulator", "AlphaPath", "DualFactor", "Factor", "FactorInfo"]
 __all__ += ["GramAccumulator", "KernelRows", "LazyRows", "LeftBatch", "LeftOut"]

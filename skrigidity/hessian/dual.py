@@ -19,7 +19,7 @@ from scipy.linalg.lapack import dpotrf, dtrtri
 from .factor import FactorInfo, warn_of_error
 from .leave_out import LeftBatch, LeftOut
 from .leave_out.hat import Hat
-from .rows import EPS, Array, row_squares
+from .rows import EPS, Array, per_row, row_squares
 from .triangular import scaled_condition
 
 
@@ -55,7 +55,7 @@ class KernelRows:
             raise ValueError(
                 f"train and diagonal must have shapes (n, n_train) and (n,), got {found}"
             )
-        self.weight = np.broadcast_to(np.asarray(1.0 if weight is None else weight, float), (n,))
+        self.weight = per_row(1.0 if weight is None else weight, n)
 
     def __len__(self) -> int:
         return len(self.train)
@@ -102,7 +102,7 @@ class DualFactor:
         if not alpha > 0:
             raise ValueError(f"alpha must be positive in the dual, got {alpha}")
         self.alpha = float(alpha)
-        self.weight = np.broadcast_to(np.asarray(1.0 if weight is None else weight, float), (n,))
+        self.weight = per_row(1.0 if weight is None else weight, n)
         if not (self.weight > 0).all():
             raise ValueError("weight must be positive in the dual: leave out rows of weight 0")
         self.noise = self.alpha / self.weight

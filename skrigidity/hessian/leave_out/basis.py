@@ -34,9 +34,8 @@ class BasisHat(Hat):
 
     def __init__(self, rows: Rows, prior: Prior, lowest: float = 0.0) -> None:
         super().__init__(rows, prior)
-        running = RunningCentre(rows.n_features)
-        features = running.centred(rows)
-        rhs = RunningCentre(rows.n_rhs).centred(rows, rows.rhs)
+        running = RunningCentre(rows.n_features + rows.n_rhs)
+        features, rhs = np.hsplit(running.centred(rows), [rows.n_features])
         form, penalized, _, _ = standard_form(features, rhs, prior)
         self.fixed, self.total = features @ form.free, running.weight
         if self.total:

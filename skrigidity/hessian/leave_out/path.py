@@ -12,7 +12,7 @@ from ..gram import GramAccumulator, gram_of
 from ..prior import Prior
 from ..rows import EPS, Array, Rows
 from ..spectral import SpectralFactor, spectrum_of_gram
-from ..tsqr import TSQRAccumulator
+from ..triangular import TSQRAccumulator
 from .basis import BasisHat
 from .hat import Hat, LeftBatch, LeftOut, form_of
 from .products import SpectralHat
@@ -71,8 +71,10 @@ class AlphaPath:
             firm = (found.left_over >= _FIRM * stream.square).all()
             if firm and EPS * stream.loss * squares.max() <= _PROMISED * squares.min():
                 self.stream = stream
-                means = stream.running.finish(stream.spread()), stream.running_rhs.rounded()
-                factor = SpectralFactor(found, *means, self.prior, "one for all alphas")
+                centre = stream.running.finish(np.diag(stream.gram))
+                factor = SpectralFactor(
+                    found, centre, self.prior, "one for all alphas", lambda prior: 0.0
+                )
                 # Means that were subtracted from the moments may be so from products as well.
                 return SpectralHat(rows, factor, small_mean=stream.loss != 1)
         exact = TSQRAccumulator(rows.n_features, rows.n_rhs).add(rows)

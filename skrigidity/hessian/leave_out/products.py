@@ -154,7 +154,7 @@ class SpectralHat(ProductHat):
         empty = np.zeros((len(spectrum.vectors), self.n_fixed))
         self._vectors = np.hstack([spectrum.vectors, empty])
         self._start = -times(centre.mean[None], self._vectors) if small_mean else None
-        self._rhs = rows.rhs - rows.intercept[:, None] * factor.rhs_mean
+        self._rhs = rows.rhs - rows.intercept[:, None] * centre.rhs
         self._rhs *= np.sqrt(self.weight)[:, None]
         self.size = np.abs(self._rhs).max(axis=0, initial=0.0)
 
