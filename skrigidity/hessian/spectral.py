@@ -56,11 +56,6 @@ class Spectrum:
     tolerance: float
     turned: float = EPS
 
-    @property
-    def complete(self) -> bool:
-        """Whether the vectors span all penalized parameters."""
-        return len(self.s) == self.form.n_penalized
-
     def denominators(self, alphas: Array) -> Array:
         """Return ``s_k^2 + alpha`` of shape (rank, n_alphas); inf where alpha = 0 sees nothing."""
         unseen = (self.s <= self.tolerance)[:, None] & (alphas == 0)
@@ -146,7 +141,7 @@ class SpectralFactor(Factor):
         self._shrink = np.where(self._lost, 1.0, alpha / self._values)
         values = self._values[~self._lost]
         pinned = form.n_penalized if alpha > 0 else len(values)
-        if alpha > 0 and not spectrum.complete:
+        if len(spectrum.s) < pinned:  # alpha > 0, and the vectors do not span all parameters
             values = np.append(values, alpha)
         condition = float(values.max() / values.min()) if len(values) else 1.0
         rank = form.n_free + int(self.has_intercept) + pinned
@@ -186,7 +181,7 @@ class SpectralFactor(Factor):
         """Return the coordinates of rows in the row space, and their parts outside of it."""
         vectors = self.spectrum.vectors
         inside = block @ vectors
-        if self.spectrum.complete:
+        if vectors.shape[0] == vectors.shape[1]:
             return inside, block[:, :0]
         outside = block - inside @ vectors.T
         near = row_squares(outside) < 0.49 * row_squares(block)
