@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .factor import Accumulator, Factor
+from .factor import PROMISED, Accumulator, Factor
 from .gram import GramAccumulator, gram_of
 from .prior import Prior
 from .rows import EPS, LazyRows, Rows, as_rows
-from .triangular import TSQRAccumulator
+from .triangular import SINGULAR_BEYOND, TSQRAccumulator
 
 METHODS = ("auto", "cholesky", "qr", "spectral", "extended")
-# What a factorization must promise for a rigidity, to be used when there is a more accurate one.
-_PROMISED = 1e-8
 # The estimate of normal equations is a bound: with this one, batches give the same to 1e-10.
 _PROMISED_GRAM = 2e-9
 # What normal equations that grow must promise: what they have lost does not come back.
@@ -28,7 +25,6 @@ _REACHED_BELOW = 5e16
 _SECONDS = 2e9
 # Residuals times the condition of H spoil coefficients, not rigidities: mended where it is quick.
 _QUICK = 1e6
-_SINGULAR_BEYOND = 1e18
 # Twice the precision works on matrices of features: its cost, in thin singular value
 # decompositions of the rows, grows with the number of features per row.
 _FEATURES_PER_ROW, _EXTENDED_FEATURES, _EXTENDED_STREAM_FEATURES = 2, 1500, 256
@@ -83,8 +79,7 @@ def choose(rows: Any, prior: Prior | None = None, *, method: str = "auto") -> Fa
     source = AutoAccumulator(rows.n_features, rows.n_rhs, method, prior)
     if method == "auto" and not isinstance(rows, LazyRows):
         factor = _automatic(rows, prior)
-        stream = factor.source
-        source = source.add(rows) if stream is None else source.continued(stream)
+        source = source.add(rows) if factor.source is None else source.continued(factor.source)
     else:
         # Lazy rows in one pass: making them again may cost more than everything else.
         factor = source.add(rows).factor(prior)
@@ -97,8 +92,7 @@ def choose(rows: Any, prior: Prior | None = None, *, method: str = "auto") -> Fa
 def _with_rss(factor: Factor, rows: Rows) -> Factor:
     """Take residual sums of squares that moments do not give from the rows, but lazy ones."""
     solution, stream = factor.solution, factor.source
-    lazy = isinstance(rows, LazyRows)
-    if lazy or solution is None or not isinstance(stream, GramAccumulator):
+    if solution is None or not isinstance(stream, GramAccumulator) or isinstance(rows, LazyRows):
         return factor
     if (solution.rss < _FIRM_ENOUGH * stream.square).any():
         error = rows.rhs - rows.times(solution.coef, solution.intercept)
@@ -126,7 +120,7 @@ def _automatic(rows: Rows, prior: Prior) -> Factor:
     if factor is None or factor.info.method != "extended":
         # What a Cholesky QR decomposition makes of dependent columns is rounding.
         if plain is not None and (
-            plain.info.method != "qr" or plain.info.condition <= _SINGULAR_BEYOND
+            plain.info.method != "qr" or plain.info.condition <= SINGULAR_BEYOND**2
         ):
             return plain
         stream = TSQRAccumulator(d, rows.n_rhs).add(rows)
@@ -138,9 +132,9 @@ def _automatic(rows: Rows, prior: Prior) -> Factor:
 def _good_enough(factor: Factor, slow: bool, firm: bool) -> bool:
     if slow and factor.info.condition <= _REACHED_BELOW:
         return True
-    if not firm and factor.info.method == "qr" and EPS * factor.info.condition > _PROMISED:
+    if not firm and factor.info.method == "qr" and EPS * factor.info.condition > PROMISED:
         return False
-    return factor.info.accuracy <= _PROMISED
+    return factor.info.accuracy <= PROMISED
 
 
 def _from_gram(rows: Rows, prior: Prior) -> Factor | None:
@@ -153,7 +147,7 @@ def _from_gram(rows: Rows, prior: Prior) -> Factor | None:
         return attempt.factor(f"well conditioned ({condition})")
     for _ in range(_PASSES - 1):
         attempt = gram_of(rows, attempt.preconditioner()).attempt(prior)
-        if attempt.accuracy <= _PROMISED / 10:
+        if attempt.accuracy <= PROMISED / 10:
             reason = f"normal equations too ill-conditioned ({condition}): Cholesky QR of the rows"
             return attempt.factor(reason)
     return None
@@ -202,6 +196,7 @@ class AutoAccumulator(Accumulator):
 
     method: str = "auto"
     prior: Prior | None = None
+    block_entries = 2**62  # all rows that are in memory at once
 
     def __post_init__(self) -> None:
         d, t, auto = self.n_features, self.n_rhs, self.method == "auto"
@@ -214,9 +209,6 @@ class AutoAccumulator(Accumulator):
         """Return this accumulator, empty before, after all that another one has seen."""
         self.stream = stream
         return self.counting(stream)
-
-    def _batches(self, rows: Rows) -> Iterable[Rows]:
-        return rows.blocks() if isinstance(rows, LazyRows) else [rows]
 
     def _add_rows(self, rows: Rows) -> None:
         parts = [rows]

@@ -190,8 +190,7 @@ def _penalized_and_free(gamma: Array | None, d: int) -> tuple[Array | None, Arra
         return None, np.zeros((d, 0)), 0.0
     if gamma.ndim == 1:
         free = np.flatnonzero(gamma == 0)
-        null = np.zeros((d, len(free)))
-        null[free, np.arange(len(free))] = 1.0
+        null = np.equal.outer(np.arange(d), free).astype(float)
         return np.where(gamma > 0, 1 / np.sqrt(np.where(gamma > 0, gamma, 1.0)), 0.0), null, 0.0
     values, vectors, null = _eigenpairs(gamma)
     error = EPS * float(values[-1] / values[0]) if len(values) else 0.0
@@ -208,16 +207,14 @@ def _checked_gamma(gamma: Any) -> Array:
         raise ValueError(f"regularizer must be {shapes}, got shape {gamma.shape}")
     if not np.isfinite(gamma).all():
         raise ValueError("regularizer must be finite")
-    if gamma.ndim == 1:
-        if (gamma < 0).any():
-            raise ValueError("regularizer must have no negative entry")
-        return gamma
     if not np.allclose(gamma, gamma.T, rtol=1e-12, atol=0.0):
         raise ValueError("regularizer must be a symmetric matrix")
-    gamma = (gamma + gamma.T) / 2
-    lowest, highest = sl.eigvalsh(gamma)[[0, -1]]
-    if lowest < -len(gamma) * 1e-14 * abs(highest):
+    gamma = gamma / 2 + gamma.T / 2
+    values = gamma if gamma.ndim == 1 else sl.eigvalsh(gamma)
+    rounding = 0.0 if gamma.ndim == 1 else len(gamma) * 1e-14 * abs(values[-1])
+    if (values < -rounding).any():
         raise ValueError(
-            f"regularizer must be positive semi-definite, its lowest eigenvalue is {lowest:.3g}"
+            "regularizer must have no negative entry or, as a matrix, be positive semi-definite: "
+            f"the lowest entry or eigenvalue is {values.min():.3g}"
         )
     return gamma

@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 import scipy.linalg as sl
 
-from .factor import UNPINNED, Centre, Factor, FactorInfo, Solution, UnpinnedError
+from .factor import PROMISED, UNPINNED, Centre, Factor, FactorInfo, Solution, UnpinnedError
 from .prior import Prior, StandardForm, standard_form
 from .rows import EPS, Array, check_squares, row_squares
 
 # What singular vectors from a Gram matrix must promise.
 _PROMISED_GRAM = 1e-11
-_PROMISED = 1e-8
 _SMALLEST = 1e-150
 
 
@@ -159,7 +158,7 @@ class SpectralFactor(Factor):
         """Return the factor of the same rows at another regularization strength."""
         out = replace(self, prior=self.prior.with_alpha(alpha))
         out.source = self.source
-        if out.info.accuracy > max(_PROMISED, self.info.accuracy) and self.source is not None:
+        if out.info.accuracy > max(PROMISED, self.info.accuracy) and self.source is not None:
             # A Gram matrix of the rows was enough for the former alpha only.
             return self.source.finish(out.prior)
         return out

@@ -23,7 +23,7 @@ _INVERT_BELOW = 1e4
 _INVERT_FOR = 2
 _PANEL = 32
 # Beyond this condition of the augmented rows the singular values decide, alpha added exactly.
-_SINGULAR_BEYOND = 1e9
+SINGULAR_BEYOND = 1e9
 _POWER_STEPS = 4
 
 
@@ -99,8 +99,7 @@ class TriangularFactor(Factor):
     def update(self, rows: Any) -> TriangularFactor:
         """Return the factor after adding weighted rows: a rank-k update by QR, O(k d^2)."""
         rows = self._as_rows(rows)
-        running, centre = RunningCentre(self.n_features), self.centre
-        running.shift, running.mean, running.weight = centre.mean, centre.low, centre.weight
+        running = RunningCentre(self.centre.mean, self.centre.low, self.centre.weight)
         root = self.root.copy(order="F")
         for block in rows.blocks():
             root = add_rows(root, running.centred(block.seen()))
@@ -167,7 +166,7 @@ class TSQRAccumulator(CentredAccumulator):
         d, (data, rhs) = self.n_features, self.rows()
         check_squares(row_squares(self._rows.T), d)
         triangle, condition = self._augmented(prior)
-        if not condition < _SINGULAR_BEYOND:
+        if not condition < SINGULAR_BEYOND:
             few = self.max_rank < d
             return self.spectral(prior, "fewer rows than features" if few else "singular rows")
         root, centre, reason = triangle[:d, :d], self._centre(), "QR of the rows"
