@@ -109,9 +109,13 @@ def _automatic(rows: Rows, prior: Prior) -> Factor:
         thin = TSQRAccumulator(d, rows.n_rhs)
         thin._add_rows(thin._counted(rows))  # whole: they are kept as they are
         plain = thin.spectral(prior, "fewer rows than features")
-    firm = not rows.n_rhs or n * d**2 > _QUICK
-    if plain is not None and _good_enough(plain, n * d**2 > _SECONDS, firm):
-        return plain
+    if plain is not None:
+        info, work = plain.info, n * d**2
+        spoilt = info.method == "qr" and EPS * info.condition > PROMISED
+        if info.accuracy <= PROMISED and not (spoilt and rows.n_rhs and work <= _QUICK):
+            return plain
+        if info.condition <= _REACHED_BELOW and work > _SECONDS:
+            return plain
     if "extended" in ROUTES and d <= min(_EXTENDED_FEATURES, 16 + _FEATURES_PER_ROW * n):
         known = "not decided" if plain is None else f"{plain.info.condition:.0e}"
         reason = f"condition {known} in plain precision: twice the working precision"
@@ -127,14 +131,6 @@ def _automatic(rows: Rows, prior: Prior) -> Factor:
         factor = stream.factor(prior)
     factor.source = stream
     return factor
-
-
-def _good_enough(factor: Factor, slow: bool, firm: bool) -> bool:
-    if slow and factor.info.condition <= _REACHED_BELOW:
-        return True
-    if not firm and factor.info.method == "qr" and EPS * factor.info.condition > PROMISED:
-        return False
-    return factor.info.accuracy <= PROMISED
 
 
 def _from_gram(rows: Rows, prior: Prior) -> Factor | None:
@@ -153,10 +149,13 @@ def _from_gram(rows: Rows, prior: Prior) -> Factor | None:
     return None
 
 
-def accumulator(
-    n_features: int, n_rhs: int = 0, *, method: str = "auto", prior: Prior | None = None
-) -> AutoAccumulator:
-    """Return the accumulator for rows that arrive in blocks.
+@dataclass(eq=False)
+class AutoAccumulator(Accumulator):
+    """Rows in batches: as they are while there are few, then what is accurate enough for them.
+
+    That is the Gram matrix, as long as its condition promises nearly all digits. A batch that
+    would end this goes, like all that follow, into twice the working precision (up to 256
+    features) or into a sequential QR: nothing is lost before.
 
     Parameters
     ----------
@@ -170,28 +169,13 @@ def accumulator(
         The regularizer that `finish` will be asked for, where it is known already: with it,
         normal equations suffice for rows that do not determine every direction.
 
-    Returns
-    -------
-    AutoAccumulator
-
     Examples
     --------
     >>> import numpy as np
-    >>> from skrigidity.hessian import Prior, accumulator
-    >>> stream = accumulator(n_features=2).add(np.eye(2)).add(np.ones((3, 2)))
+    >>> from skrigidity.hessian import AutoAccumulator, Prior
+    >>> stream = AutoAccumulator(n_features=2).add(np.eye(2)).add(np.ones((3, 2)))
     >>> stream.finish(Prior(1.0)).quad(np.eye(2)).round(2)
     array([0.31, 0.31])
-    """
-    return AutoAccumulator(n_features, n_rhs, method, prior)
-
-
-@dataclass(eq=False)
-class AutoAccumulator(Accumulator):
-    """Rows in batches: as they are while there are few, then what is accurate enough for them.
-
-    That is the Gram matrix, as long as its condition promises nearly all digits. A batch that
-    would end this goes, like all that follow, into twice the working precision (up to 256
-    features) or into a sequential QR: nothing is lost before.
     """
 
     method: str = "auto"
@@ -232,11 +216,9 @@ class AutoAccumulator(Accumulator):
         trial = self.stream.copy()
         for part in moments:
             trial.merge(part)
-        attempt = trial.attempt(self.prior or Prior(0.0))
-        if attempt.accuracy > _PROMISED_STREAM:
-            return False
+        attempt, least = trial.attempt(self.prior or Prior(0.0)), _FIRM * trial.square
         # Nor may the residuals be lost in the squares of the right-hand sides.
-        if (attempt.solved()[1] < _FIRM * trial.square).any():
+        if attempt.accuracy > _PROMISED_STREAM or (attempt.solved()[1] < least).any():
             return False
         self.stream = trial
         return True

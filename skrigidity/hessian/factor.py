@@ -278,8 +278,9 @@ class Accumulator:
     Examples
     --------
     >>> import numpy as np
-    >>> from skrigidity.hessian import accumulator
-    >>> accumulator(2).add(np.eye(2)).merge(accumulator(2).add(np.ones((3, 2)))).n_rows
+    >>> from skrigidity.hessian import AutoAccumulator
+    >>> other = AutoAccumulator(2).add(np.ones((3, 2)))
+    >>> AutoAccumulator(2).add(np.eye(2)).merge(other).n_rows
     5
     """
 

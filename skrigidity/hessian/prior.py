@@ -110,11 +110,6 @@ class StandardForm(NamedTuple):
     scale: float = 0.0
     error: float = 0.0
 
-    @property
-    def n_free(self) -> int:
-        """Number of unpenalized directions that the rows have seen."""
-        return self.free.shape[1]
-
     def before(self, block: Array) -> Array:
         """Return ``block @ B``."""
         if self.basis is None:
@@ -124,13 +119,13 @@ class StandardForm(NamedTuple):
     def apply(self, block: Array) -> Array:
         """Return ``block @ T``."""
         out = self.before(block)
-        return out - (block @ self.free) @ self.coupling if self.n_free else out
+        return out - (block @ self.free) @ self.coupling if self.free.size else out
 
     def back(self, w: Array) -> Array:
         """Return ``T @ w``."""
         matrix = self.basis is not None and self.basis.ndim == 2
         out = self.basis @ w if matrix else self.before(w.T).T
-        return out - self.free @ (self.coupling @ w) if self.n_free else out
+        return out - self.free @ (self.coupling @ w) if self.free.size else out
 
     def outside(self, block: Array) -> Array:
         """Return which rows have a part along an unseen, unpenalized direction."""

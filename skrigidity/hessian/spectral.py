@@ -68,7 +68,7 @@ def spectrum_of(rows: Array, rhs: Array, prior: Prior, *, n_rows: int, max_rank:
     """
     check_squares(np.append(row_squares(rows.T), row_squares(rhs.T)), rows.shape[1])
     form, rows, rhs, projected = standard_form(rows, rhs, prior)
-    left = max_rank - form.n_free
+    left = max_rank - form.free.shape[1]
     rank = min(len(rows), form.n_penalized, max(0, left))
     u, s, vectors, turned = _decomposed(rows, rank, prior.alpha)
     if form.n_penalized < rows.shape[1]:
@@ -143,7 +143,7 @@ class SpectralFactor(Factor):
         if len(spectrum.s) < pinned:  # alpha > 0, and the vectors do not span all parameters
             values = np.append(values, alpha)
         condition = float(values.max() / values.min()) if len(values) else 1.0
-        rank = form.n_free + int(self.has_intercept) + pinned
+        rank = form.free.shape[1] + int(self.has_intercept) + pinned
         accuracy = self._accuracy(condition, float(values.min(initial=np.inf)))
         self.info = FactorInfo("spectral", condition, rank, accuracy, self.reason)
         if len(self.centre.rhs):
@@ -233,7 +233,7 @@ class SpectralFactor(Factor):
 
     def residual_dof(self, n: float) -> float:
         """Return n minus the effective degrees of freedom, as a sum."""
-        rest = n - int(self.has_intercept) - self.spectrum.form.n_free
+        rest = n - int(self.has_intercept) - self.spectrum.form.free.shape[1]
         return float(rest - len(self._shrink) + self._shrink.sum())
 
 
