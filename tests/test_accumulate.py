@@ -12,12 +12,12 @@ from sweep import relative_error
 
 from skrigidity.hessian import (
     METHODS,
+    AutoAccumulator,
     ExtendedGramAccumulator,
     GramAccumulator,
     Prior,
     Rows,
     TSQRAccumulator,
-    accumulator,
     choose,
 )
 
@@ -184,21 +184,21 @@ def test_extended_sums_are_exact_to_two_doubles():
 def test_what_comes_decides():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 5))
-    stream = accumulator(5).add(X[:3])
+    stream = AutoAccumulator(5).add(X[:3])
     assert stream.stream is None
     stream.add(X)
     assert isinstance(stream.stream, GramAccumulator)
     dependent = X @ np.diag([1, 1, 1, 1, 0]) + 1e-7 * X[:, :1]
-    early = accumulator(5).add(dependent)
+    early = AutoAccumulator(5).add(dependent)
     assert isinstance(early.stream, ExtendedGramAccumulator)
-    assert isinstance(accumulator(5, prior=Prior(1.0)).add(dependent).stream, GramAccumulator)
+    assert isinstance(AutoAccumulator(5, prior=Prior(1.0)).add(dependent).stream, GramAccumulator)
     stream.add(1e9 * X[:, :1] * np.ones(5))
     assert isinstance(stream.stream, ExtendedGramAccumulator)
 
 
 def test_a_small_batch_far_from_the_origin_does_not_spoil_the_estimate():
     X = np.random.default_rng(0).normal(size=(200, 4)) + 2.0
-    stream = accumulator(4).add(Rows(X, intercept=True))
+    stream = AutoAccumulator(4).add(Rows(X, intercept=True))
     before = stream.finish(Prior(1.0)).info.accuracy
     # Two rows with a mean far beyond their spread, which is small against that of all.
     stream.add(Rows(X[:2] * [[1.0], [1.0]] * 0.1 + 1.9, intercept=True))
@@ -239,7 +239,7 @@ def test_batches_equal_the_whole(kappa, known, intercept):
     U, V = (np.linalg.qr(rng.normal(size=(k, d)))[0] for k in (n, d))
     rows = Rows(10 * U * np.geomspace(1, kappa**-0.5, d) @ V.T + 5 * intercept, intercept=intercept)
     prior = Prior(10 / kappa)
-    stream = accumulator(d, prior=prior if known else None)
+    stream = AutoAccumulator(d, prior=prior if known else None)
     for part in np.array_split(np.arange(n), 7):
         stream.add(rows[part])
     q, expected = stream.finish(prior).quad(rows), choose(rows, prior).quad(rows)
@@ -252,7 +252,7 @@ def test_residuals_of_batches(noise):
     rng = np.random.default_rng(8)
     X = rng.normal(size=(500, 4))
     rows = Rows(X, intercept=True, rhs=X @ np.ones((4, 2)) + noise * rng.normal(size=(500, 2)))
-    stream = accumulator(4, 2, prior=Prior(1e-3))
+    stream = AutoAccumulator(4, 2, prior=Prior(1e-3))
     for part in np.array_split(np.arange(500), 5):
         stream.add(rows[part])
     rss = stream.finish(Prior(1e-3)).solution.rss
@@ -277,7 +277,7 @@ def test_merging_whatever_the_streams_have_become(methods, sizes, hard):
         for part, narrow in zip(parts, hard, strict=True):
             if narrow:
                 part.matrix[:, 1:] = part.matrix[:, :1] + 1e-5 * part.matrix[:, 1:]
-    streams = [accumulator(5, 2, method=m).add(p) for m, p in zip(methods, parts, strict=True)]
+    streams = [AutoAccumulator(5, 2, method=m).add(p) for m, p in zip(methods, parts, strict=True)]
     merged = streams[0].merge(streams[1]).finish(Prior(0.1))
     whole = choose(Rows.joined(parts), Prior(0.1))
     G = np.random.default_rng(1).normal(size=(5, 5))

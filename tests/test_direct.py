@@ -32,7 +32,7 @@ def direct(p, xp=np, convert=np.asarray):
         convert(p["X"]),
         convert(p["prior"].root(p["X"].shape[1])),
         weight=convert(p["weight"]),
-        intercept=convert(p["flags"]),
+        flags=convert(p["flags"]),
         rhs=convert(p["y"]),
         xp=xp,
     )

@@ -19,12 +19,12 @@ from scipy.linalg import LinAlgWarning
 from sweep import BANDS, TARGETS, reference, relative_error, sweep
 
 from skrigidity.hessian import (
+    AutoAccumulator,
     DualFactor,
     KernelRows,
     Prior,
     Rows,
     UnpinnedError,
-    accumulator,
     choose,
 )
 from skrigidity.hessian.triangular import equilibrate, scaled_condition
@@ -49,7 +49,7 @@ def streamed(rows, prior, seed=0):
     """Rows in random order, in uneven blocks, through two accumulators that are merged."""
     rng = np.random.default_rng(seed)
     cuts = np.sort(rng.integers(0, len(rows) + 1, rng.integers(2, 7)))
-    streams = [accumulator(rows.n_features, rows.n_rhs) for _ in range(2)]
+    streams = [AutoAccumulator(rows.n_features, rows.n_rhs) for _ in range(2)]
     for i, part in enumerate(np.split(rng.permutation(len(rows)), cuts)):
         streams[i % 2].add(rows[part])
     return streams[0].merge(streams[1]).finish(prior)

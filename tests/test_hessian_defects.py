@@ -17,11 +17,11 @@ from sklearn.base import clone
 from skrigidity.hessian import (
     METHODS,
     AlphaPath,
+    AutoAccumulator,
     DualFactor,
     KernelRows,
     Prior,
     Rows,
-    accumulator,
     choose,
     leave_out,
 )
@@ -246,7 +246,7 @@ def test_squares_that_overflow(shape, intercept, scale, method):
             warnings.simplefilter("error")
             with pytest.raises(ValueError, match=f"{name} holds values"):
                 choose(rows, Prior(1.0), method=method)
-            stream = accumulator(shape[1], rows.n_rhs, method=method)
+            stream = AutoAccumulator(shape[1], rows.n_rhs, method=method)
             with pytest.raises(ValueError, match=f"{name} holds values"):
                 stream.add(rows).add(rows).finish(Prior(1.0))
 
@@ -331,11 +331,11 @@ class Without:
         if name.startswith("skrigidity.hessian.extended"):
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Without())
-from skrigidity.hessian import Prior, Rows, accumulator, choose, leave_out
+from skrigidity.hessian import AutoAccumulator, Prior, Rows, choose, leave_out
 X = np.vander(np.linspace(0, 1, 30), 12)
 rows = Rows(X, intercept=True, rhs=X[:, 1])
 assert choose(rows, Prior(1e-18)).info.method in ("qr", "spectral")
-assert accumulator(12, 1).add(rows).finish(Prior(1e-18)).info.method in ("qr", "spectral")
+assert AutoAccumulator(12, 1).add(rows).finish(Prior(1e-18)).info.method in ("qr", "spectral")
 assert np.isfinite(leave_out(rows, Prior(1e-18)).residual).all()
 try:
     choose(rows, Prior(1.0), method="extended")

@@ -11,12 +11,12 @@ from oracle import exact_group_loo
 from skrigidity.hessian import (
     METHODS,
     AlphaPath,
+    AutoAccumulator,
     DualFactor,
     KernelRows,
     LazyRows,
     Prior,
     Rows,
-    accumulator,
     choose,
     leave_out,
 )
@@ -121,7 +121,7 @@ def test_lazy_rows_are_stacked_rows(method, shape):
     assert_allclose(other.quad(asked), factor.quad(asked), rtol=1e-11)
     assert_allclose(other.solution.coef, factor.solution.coef, atol=1e-11)
     assert_allclose(other.solution.intercept, factor.solution.intercept, atol=1e-11)
-    stream = accumulator(rows.n_features, 2, method=method).add(late).finish(Prior(0.3))
+    stream = AutoAccumulator(rows.n_features, 2, method=method).add(late).finish(Prior(0.3))
     assert_allclose(stream.quad(asked), factor.quad(asked), rtol=1e-11)
     assert_allclose(factor.quad(late), factor.quad(rows), rtol=1e-12)
     assert_allclose(factor.whiten(late), factor.whiten(rows), atol=1e-12)
@@ -234,7 +234,7 @@ def test_kernel_rows():
         (lambda: Rows(np.eye(2), groups=[0]), "groups must have shape"),
         (lambda: Rows(np.eye(2, dtype=complex)), "real numbers"),
         (lambda: Rows(np.eye(2), weight=[1.0, np.inf]), "finite"),
-        (lambda: accumulator(2, method="lu"), "method must be one of"),
+        (lambda: AutoAccumulator(2, method="lu"), "method must be one of"),
     ],
 )
 def test_errors_name_their_cause(call, message):

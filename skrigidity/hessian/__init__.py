@@ -6,7 +6,7 @@ scikit-learn, torch or atoms.
 
 from contextlib import suppress
 
-from .choose import METHODS, accumulator, choose
+from .choose import METHODS, AutoAccumulator, choose
 from .dual import DualFactor, KernelRows
 from .factor import Accumulator, Factor, FactorInfo, Solution, UnpinnedError
 from .gram import GramAccumulator
@@ -16,10 +16,10 @@ from .rows import EPS, LazyRows, Rows, block_rows
 from .spectral import SpectralFactor
 from .triangular import TriangularFactor, TSQRAccumulator
 
-__all__ = ["EPS", "METHODS", "Accumulator", "AlphaPath", "DualFactor", "Factor", "FactorInfo"]
-__all__ += ["GramAccumulator", "KernelRows", "LazyRows", "LeftBatch", "LeftOut"]
-__all__ += ["OtherRows", "Prior", "Rows", "Solution", "SpectralFactor", "TSQRAccumulator"]
-__all__ += ["TriangularFactor", "UnpinnedError", "accumulator", "block_rows", "choose"]
+__all__ = ["EPS", "METHODS", "Accumulator", "AlphaPath", "AutoAccumulator", "DualFactor"]
+__all__ += ["Factor", "FactorInfo", "GramAccumulator", "KernelRows", "LazyRows", "LeftBatch"]
+__all__ += ["LeftOut", "OtherRows", "Prior", "Rows", "Solution", "SpectralFactor"]
+__all__ += ["TSQRAccumulator", "TriangularFactor", "UnpinnedError", "block_rows", "choose"]
 __all__ += ["leave_out", "residuals"]
 
 with suppress(ModuleNotFoundError):  # an optional part

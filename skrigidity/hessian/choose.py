@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .factor import Accumulator, Factor
+from .factor import PROMISED, Accumulator, Factor
 from .gram import GramAccumulator, gram_of
 from .prior import Prior
 from .rows import EPS, LazyRows, Rows, as_rows
-from .triangular import TSQRAccumulator
+from .triangular import SINGULAR_BEYOND, TSQRAccumulator
 
 METHODS = ("auto", "cholesky", "qr", "spectral", "extended")
-# What a factorization must promise for a rigidity, to be used when there is a more accurate one.
-_PROMISED = 1e-8
 # The estimate of normal equations is a bound: with this one, batches give the same to 1e-10.
 _PROMISED_GRAM = 2e-9
 # What normal equations that grow must promise: what they have lost does not come back.
@@ -28,7 +25,6 @@ _REACHED_BELOW = 5e16
 _SECONDS = 2e9
 # Residuals times the condition of H spoil coefficients, not rigidities: mended where it is quick.
 _QUICK = 1e6
-_SINGULAR_BEYOND = 1e18
 # Twice the precision works on matrices of features: its cost, in thin singular value
 # decompositions of the rows, grows with the number of features per row.
 _FEATURES_PER_ROW, _EXTENDED_FEATURES, _EXTENDED_STREAM_FEATURES = 2, 1500, 256
@@ -83,8 +79,7 @@ def choose(rows: Any, prior: Prior | None = None, *, method: str = "auto") -> Fa
     source = AutoAccumulator(rows.n_features, rows.n_rhs, method, prior)
     if method == "auto" and not isinstance(rows, LazyRows):
         factor = _automatic(rows, prior)
-        stream = factor.source
-        source = source.add(rows) if stream is None else source.continued(stream)
+        source = source.add(rows) if factor.source is None else source.continued(factor.source)
     else:
         # Lazy rows in one pass: making them again may cost more than everything else.
         factor = source.add(rows).factor(prior)
@@ -97,8 +92,7 @@ def choose(rows: Any, prior: Prior | None = None, *, method: str = "auto") -> Fa
 def _with_rss(factor: Factor, rows: Rows) -> Factor:
     """Take residual sums of squares that moments do not give from the rows, but lazy ones."""
     solution, stream = factor.solution, factor.source
-    lazy = isinstance(rows, LazyRows)
-    if lazy or solution is None or not isinstance(stream, GramAccumulator):
+    if solution is None or not isinstance(stream, GramAccumulator) or isinstance(rows, LazyRows):
         return factor
     if (solution.rss < _FIRM_ENOUGH * stream.square).any():
         error = rows.rhs - rows.times(solution.coef, solution.intercept)
@@ -115,9 +109,13 @@ def _automatic(rows: Rows, prior: Prior) -> Factor:
         thin = TSQRAccumulator(d, rows.n_rhs)
         thin._add_rows(thin._counted(rows))  # whole: they are kept as they are
         plain = thin.spectral(prior, "fewer rows than features")
-    firm = not rows.n_rhs or n * d**2 > _QUICK
-    if plain is not None and _good_enough(plain, n * d**2 > _SECONDS, firm):
-        return plain
+    if plain is not None:
+        info, work = plain.info, n * d**2
+        spoilt = info.method == "qr" and EPS * info.condition > PROMISED
+        if info.accuracy <= PROMISED and not (spoilt and rows.n_rhs and work <= _QUICK):
+            return plain
+        if info.condition <= _REACHED_BELOW and work > _SECONDS:
+            return plain
     if "extended" in ROUTES and d <= min(_EXTENDED_FEATURES, 16 + _FEATURES_PER_ROW * n):
         known = "not decided" if plain is None else f"{plain.info.condition:.0e}"
         reason = f"condition {known} in plain precision: twice the working precision"
@@ -126,21 +124,13 @@ def _automatic(rows: Rows, prior: Prior) -> Factor:
     if factor is None or factor.info.method != "extended":
         # What a Cholesky QR decomposition makes of dependent columns is rounding.
         if plain is not None and (
-            plain.info.method != "qr" or plain.info.condition <= _SINGULAR_BEYOND
+            plain.info.method != "qr" or plain.info.condition <= SINGULAR_BEYOND**2
         ):
             return plain
         stream = TSQRAccumulator(d, rows.n_rhs).add(rows)
         factor = stream.factor(prior)
     factor.source = stream
     return factor
-
-
-def _good_enough(factor: Factor, slow: bool, firm: bool) -> bool:
-    if slow and factor.info.condition <= _REACHED_BELOW:
-        return True
-    if not firm and factor.info.method == "qr" and EPS * factor.info.condition > _PROMISED:
-        return False
-    return factor.info.accuracy <= _PROMISED
 
 
 def _from_gram(rows: Rows, prior: Prior) -> Factor | None:
@@ -153,16 +143,19 @@ def _from_gram(rows: Rows, prior: Prior) -> Factor | None:
         return attempt.factor(f"well conditioned ({condition})")
     for _ in range(_PASSES - 1):
         attempt = gram_of(rows, attempt.preconditioner()).attempt(prior)
-        if attempt.accuracy <= _PROMISED / 10:
+        if attempt.accuracy <= PROMISED / 10:
             reason = f"normal equations too ill-conditioned ({condition}): Cholesky QR of the rows"
             return attempt.factor(reason)
     return None
 
 
-def accumulator(
-    n_features: int, n_rhs: int = 0, *, method: str = "auto", prior: Prior | None = None
-) -> AutoAccumulator:
-    """Return the accumulator for rows that arrive in blocks.
+@dataclass(eq=False)
+class AutoAccumulator(Accumulator):
+    """Rows in batches: as they are while there are few, then what is accurate enough for them.
+
+    That is the Gram matrix, as long as its condition promises nearly all digits. A batch that
+    would end this goes, like all that follow, into twice the working precision (up to 256
+    features) or into a sequential QR: nothing is lost before.
 
     Parameters
     ----------
@@ -176,32 +169,18 @@ def accumulator(
         The regularizer that `finish` will be asked for, where it is known already: with it,
         normal equations suffice for rows that do not determine every direction.
 
-    Returns
-    -------
-    AutoAccumulator
-
     Examples
     --------
     >>> import numpy as np
-    >>> from skrigidity.hessian import Prior, accumulator
-    >>> stream = accumulator(n_features=2).add(np.eye(2)).add(np.ones((3, 2)))
+    >>> from skrigidity.hessian import AutoAccumulator, Prior
+    >>> stream = AutoAccumulator(n_features=2).add(np.eye(2)).add(np.ones((3, 2)))
     >>> stream.finish(Prior(1.0)).quad(np.eye(2)).round(2)
     array([0.31, 0.31])
-    """
-    return AutoAccumulator(n_features, n_rhs, method, prior)
-
-
-@dataclass(eq=False)
-class AutoAccumulator(Accumulator):
-    """Rows in batches: as they are while there are few, then what is accurate enough for them.
-
-    That is the Gram matrix, as long as its condition promises nearly all digits. A batch that
-    would end this goes, like all that follow, into twice the working precision (up to 256
-    features) or into a sequential QR: nothing is lost before.
     """
 
     method: str = "auto"
     prior: Prior | None = None
+    block_entries = 2**62  # all rows that are in memory at once
 
     def __post_init__(self) -> None:
         d, t, auto = self.n_features, self.n_rhs, self.method == "auto"
@@ -214,9 +193,6 @@ class AutoAccumulator(Accumulator):
         """Return this accumulator, empty before, after all that another one has seen."""
         self.stream = stream
         return self.counting(stream)
-
-    def _batches(self, rows: Rows) -> Iterable[Rows]:
-        return rows.blocks() if isinstance(rows, LazyRows) else [rows]
 
     def _add_rows(self, rows: Rows) -> None:
         parts = [rows]
@@ -240,11 +216,9 @@ class AutoAccumulator(Accumulator):
         trial = self.stream.copy()
         for part in moments:
             trial.merge(part)
-        attempt = trial.attempt(self.prior or Prior(0.0))
-        if attempt.accuracy > _PROMISED_STREAM:
-            return False
+        attempt, least = trial.attempt(self.prior or Prior(0.0)), _FIRM * trial.square
         # Nor may the residuals be lost in the squares of the right-hand sides.
-        if (attempt.solved()[1] < _FIRM * trial.square).any():
+        if attempt.accuracy > _PROMISED_STREAM or (attempt.solved()[1] < least).any():
             return False
         self.stream = trial
         return True

@@ -26,11 +26,11 @@ class DirectFactor:
         Derivatives with respect to the features.
     penalty : array of shape (k, n_features)
         L, see `Prior.root`.
-    weight : array of shape (n_rows,), default=None
-        Weights; None is 1.
-    intercept : array of shape (n_rows,), default=None
-        1 for rows that have an intercept, 0 for others; None is 0.
-    rhs : array of shape (n_rows, n_rhs), default=None
+    weight : array of shape (n_rows,)
+        Weights.
+    flags : array of shape (n_rows,)
+        1 for rows that have an intercept, 0 for others.
+    rhs : array of shape (n_rows, n_rhs)
         Right-hand sides.
     xp : module
         Array namespace of all of them.
@@ -39,26 +39,16 @@ class DirectFactor:
     --------
     >>> import numpy as np
     >>> from skrigidity.hessian.direct import DirectFactor
-    >>> X = np.array([[1.0], [3.0]])
-    >>> factor = DirectFactor(X, np.ones((1, 1)), intercept=np.ones(2), rhs=X, xp=np)
-    >>> factor.quad(X, np.ones(2)).round(6), factor.coef.round(6), factor.intercept.round(6)
+    >>> X, one = np.array([[1.0], [3.0]]), np.ones(2)
+    >>> factor = DirectFactor(X, np.ones((1, 1)), weight=one, flags=one, rhs=X, xp=np)
+    >>> factor.quad(X, one).round(6), factor.coef.round(6), factor.intercept.round(6)
     (array([0.833333, 0.833333]), array([[0.666667]]), array([0.666667]))
     """
 
     def __init__(
-        self,
-        matrix: Any,
-        penalty: Any,
-        *,
-        weight: Any = None,
-        intercept: Any = None,
-        rhs: Any = None,
-        xp: Any,
+        self, matrix: Any, penalty: Any, *, weight: Any, flags: Any, rhs: Any, xp: Any
     ) -> None:
         self.xp, d = xp, matrix.shape[1]
-        flags = xp.zeros_like(matrix[:, 0]) if intercept is None else intercept
-        weight = xp.ones_like(flags) if weight is None else weight
-        rhs = matrix[:, :0] if rhs is None else rhs
         self.total = xp.sum(weight * flags)
         self.has_intercept = bool(self.total > 0)
         share = weight * flags / self.total if self.has_intercept else 0 * flags
@@ -73,17 +63,16 @@ class DirectFactor:
         self.coef = solve_triangular(self.root, triangle[:d, d:], xp, lower=False)
         self.intercept = rhs_mean - self.mean @ self.coef
 
-    def whiten(self, matrix: Any, intercept: Any = None) -> Any:
-        """Return Z with ``Z @ Z.T = G @ inv(H) @ G.T``."""
-        flags = self.xp.zeros_like(matrix[:, 0]) if intercept is None else intercept
+    def whiten(self, matrix: Any, flags: Any) -> Any:
+        """Return Z with ``Z @ Z.T = G @ inv(H) @ G.T``; `flags` go with the intercept."""
         z = self._half((matrix - flags[:, None] * self.mean).T).T
         if not self.has_intercept:
             return z
         return concat([z, flags[:, None] / self.xp.sqrt(self.total)], 1, self.xp)
 
-    def quad(self, matrix: Any, intercept: Any = None) -> Any:
+    def quad(self, matrix: Any, flags: Any) -> Any:
         """Return ``g.T @ inv(H) @ g``, the inverse of the rigidity, per row."""
-        return self.xp.sum(self.whiten(matrix, intercept) ** 2, axis=1)
+        return self.xp.sum(self.whiten(matrix, flags) ** 2, axis=1)
 
     def residual_dof(self, n: float) -> Any:
         """Return n minus the effective degrees of freedom: ``trace(inv(H) @ L.T @ L)`` is left."""

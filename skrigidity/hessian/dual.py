@@ -52,9 +52,7 @@ class KernelRows:
         n = len(self.train)
         if self.train.ndim != 2 or self.diagonal.shape != (n,):
             found = f"{self.train.shape} and {self.diagonal.shape}"
-            raise ValueError(
-                f"train and diagonal must have shapes (n, n_train) and (n,), got {found}"
-            )
+            raise ValueError(f"train and diagonal have shapes {found}, not (n, n_train) and (n,)")
         self.weight = per_row(1.0 if weight is None else weight, n)
 
     def __len__(self) -> int:
@@ -143,20 +141,15 @@ class DualFactor:
             )
         lost = np.flatnonzero(rest <= bound / 10)
         if len(lost):
-            rest[lost] = np.maximum(rest[lost], self._least(half[:, lost]))
+            # With b = inv(A) k, a variance is b.T N b and the square of what the training rows do
+            # not explain, which is at least (N b).T inv(A) (N b): sums of squares.
+            b = sl.solve_triangular(self.root, half[:, lost], check_finite=False)
+            image = self.noise[:, None] * b
+            least = np.einsum("ij,ij->j", b, image) + row_squares(self.half(image).T)
+            rest[lost] = np.maximum(rest[lost], least)
         worst = float(_accuracy(rows.diagonal, rest).max(initial=0.0))
         warn_of_error("a difference of kernels cancels", worst, stacklevel=5)
         return rest / self.alpha
-
-    def _least(self, half: Array) -> Array:
-        """Return what a variance is at least, in sums of squares: a query that all but cancels.
-
-        With ``b = inv(A) k``, the variance is ``b.T N b`` and the square of what the training
-        rows do not explain, which is at least ``(N b).T inv(A) (N b)``.
-        """
-        b = sl.solve_triangular(self.root, half, check_finite=False)
-        image = self.noise[:, None] * b
-        return np.asarray(np.einsum("ij,ij->j", b, image)) + row_squares(self.half(image).T)
 
     def whiten(self, rows: KernelRows) -> Array:
         """Return Z with Z @ Z.T the covariance of the rows, which need their `among`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -18,6 +18,8 @@ from .prior import Prior
 from .rows import Array, Rows, as_rows, row_squares
 
 _ACCURACY_WARNING = 1e-6
+# What a factorization must promise for a rigidity, to be used when there is a more accurate one.
+PROMISED = 1e-8
 UNPINNED = (
     "some predictions are not pinned by the data (rigidity 0, infinite variance), so their "
     "covariances are not defined: use alpha > 0, or leave these rows out"
@@ -99,6 +101,7 @@ class Centre(NamedTuple):
                 block -= part if factor is None else factor * part
 
 
+@dataclass
 class RunningCentre:
     """Centring of rows and right-hand sides that arrive in blocks (Chan, Golub, LeVeque, 1983).
 
@@ -108,10 +111,9 @@ class RunningCentre:
     relative to a fixed shift near the data.
     """
 
-    def __init__(self, n_columns: int) -> None:
-        self.shift = np.zeros(n_columns)
-        self.mean = np.zeros(n_columns)
-        self.weight = 0.0
+    shift: Array
+    mean: Array
+    weight: float = 0.0
 
     def centred(self, rows: Rows) -> Array:
         """Return the weighted, centred rows in float64, right-hand sides behind the features."""
@@ -276,8 +278,9 @@ class Accumulator:
     Examples
     --------
     >>> import numpy as np
-    >>> from skrigidity.hessian import accumulator
-    >>> accumulator(2).add(np.eye(2)).merge(accumulator(2).add(np.ones((3, 2)))).n_rows
+    >>> from skrigidity.hessian import AutoAccumulator
+    >>> other = AutoAccumulator(2).add(np.ones((3, 2)))
+    >>> AutoAccumulator(2).add(np.eye(2)).merge(other).n_rows
     5
     """
 
@@ -285,6 +288,7 @@ class Accumulator:
     n_rhs: int = 0
     n_rows: int = field(init=False, default=0)
     has_intercept: bool = field(init=False, default=False)
+    block_entries = 2**21
     # What a subclass has: the factor without a warning and its source, and its sums.
     factor: ClassVar[Callable[..., Factor]]
     _add_rows: ClassVar[Callable[..., None]]
@@ -298,12 +302,9 @@ class Accumulator:
                 f"rows must have {self.n_features} features and {self.n_rhs} right-hand sides, "
                 f"got {rows.n_features} and {rows.n_rhs}"
             )
-        for batch in self._batches(rows):
+        for batch in rows.blocks(self.block_entries):
             self._add_rows(self._counted(batch.seen()))
         return self
-
-    def _batches(self, rows: Rows) -> Iterable[Rows]:
-        return rows.blocks()
 
     def _counted(self, rows: Rows) -> Rows:
         flags = rows.intercept
@@ -356,7 +357,7 @@ class CentredAccumulator(Accumulator):
 
     def __init__(self, n_features: int, n_rhs: int = 0) -> None:
         super().__init__(n_features, n_rhs)
-        self.running = RunningCentre(n_features + n_rhs)
+        self.running = RunningCentre(*np.zeros((2, n_features + n_rhs)))
 
     def _add_rows(self, rows: Rows) -> None:
         self.add_centred(self.running.centred(rows))

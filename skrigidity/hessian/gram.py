@@ -171,19 +171,17 @@ class CholeskyAttempt:
         """Return the factor, with the solution for the right-hand sides."""
         if np.isinf(self.condition):
             raise np.linalg.LinAlgError("the normal equations are singular: use method='auto'")
-        stream, root, solution = self.stream, self.root, None
+        stream, root, prior = self.stream, self.root, self.prior
         method, condition = "cholesky", self.condition
         if stream.precondition is not None:
             root = root @ stream.precondition
             method, condition = "qr", scaled_condition(root)
         centre = stream.running.finish(row_squares(root.T))
+        factor = TriangularFactor(root, centre, prior, method, reason, condition, self.accuracy)
+        factor.source = stream
         if stream.n_rhs:
             coef, rss = self.solved()
-            solution = Solution(coef, centre.intercept(coef), rss)
-        factor = TriangularFactor(
-            root, centre, self.prior, method, reason, condition, self.accuracy, solution
-        )
-        factor.source = stream
+            factor.solution = Solution(coef, centre.intercept(coef), rss)
         return factor
 
     def solved(self) -> tuple[Array, Array]:

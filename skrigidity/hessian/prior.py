@@ -110,11 +110,6 @@ class StandardForm(NamedTuple):
     scale: float = 0.0
     error: float = 0.0
 
-    @property
-    def n_free(self) -> int:
-        """Number of unpenalized directions that the rows have seen."""
-        return self.free.shape[1]
-
     def before(self, block: Array) -> Array:
         """Return ``block @ B``."""
         if self.basis is None:
@@ -124,13 +119,13 @@ class StandardForm(NamedTuple):
     def apply(self, block: Array) -> Array:
         """Return ``block @ T``."""
         out = self.before(block)
-        return out - (block @ self.free) @ self.coupling if self.n_free else out
+        return out - (block @ self.free) @ self.coupling if self.free.size else out
 
     def back(self, w: Array) -> Array:
         """Return ``T @ w``."""
         matrix = self.basis is not None and self.basis.ndim == 2
         out = self.basis @ w if matrix else self.before(w.T).T
-        return out - self.free @ (self.coupling @ w) if self.n_free else out
+        return out - self.free @ (self.coupling @ w) if self.free.size else out
 
     def outside(self, block: Array) -> Array:
         """Return which rows have a part along an unseen, unpenalized direction."""
@@ -190,8 +185,7 @@ def _penalized_and_free(gamma: Array | None, d: int) -> tuple[Array | None, Arra
         return None, np.zeros((d, 0)), 0.0
     if gamma.ndim == 1:
         free = np.flatnonzero(gamma == 0)
-        null = np.zeros((d, len(free)))
-        null[free, np.arange(len(free))] = 1.0
+        null = np.equal.outer(np.arange(d), free).astype(float)
         return np.where(gamma > 0, 1 / np.sqrt(np.where(gamma > 0, gamma, 1.0)), 0.0), null, 0.0
     values, vectors, null = _eigenpairs(gamma)
     error = EPS * float(values[-1] / values[0]) if len(values) else 0.0
@@ -208,16 +202,14 @@ def _checked_gamma(gamma: Any) -> Array:
         raise ValueError(f"regularizer must be {shapes}, got shape {gamma.shape}")
     if not np.isfinite(gamma).all():
         raise ValueError("regularizer must be finite")
-    if gamma.ndim == 1:
-        if (gamma < 0).any():
-            raise ValueError("regularizer must have no negative entry")
-        return gamma
     if not np.allclose(gamma, gamma.T, rtol=1e-12, atol=0.0):
         raise ValueError("regularizer must be a symmetric matrix")
-    gamma = (gamma + gamma.T) / 2
-    lowest, highest = sl.eigvalsh(gamma)[[0, -1]]
-    if lowest < -len(gamma) * 1e-14 * abs(highest):
+    gamma = gamma / 2 + gamma.T / 2
+    values = gamma if gamma.ndim == 1 else sl.eigvalsh(gamma)
+    rounding = 0.0 if gamma.ndim == 1 else len(gamma) * 1e-14 * abs(values[-1])
+    if (values < -rounding).any():
         raise ValueError(
-            f"regularizer must be positive semi-definite, its lowest eigenvalue is {lowest:.3g}"
+            "regularizer must have no negative entry or, as a matrix, be positive semi-definite: "
+            f"the lowest entry or eigenvalue is {values.min():.3g}"
         )
     return gamma

@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 import scipy.linalg as sl
 
-from .factor import UNPINNED, Centre, Factor, FactorInfo, Solution, UnpinnedError
+from .factor import PROMISED, UNPINNED, Centre, Factor, FactorInfo, Solution, UnpinnedError
 from .prior import Prior, StandardForm, standard_form
 from .rows import EPS, Array, check_squares, row_squares
 
 # What singular vectors from a Gram matrix must promise.
 _PROMISED_GRAM = 1e-11
-_PROMISED = 1e-8
 _SMALLEST = 1e-150
 
 
@@ -56,11 +55,6 @@ class Spectrum:
     tolerance: float
     turned: float = EPS
 
-    @property
-    def complete(self) -> bool:
-        """Whether the vectors span all penalized parameters."""
-        return len(self.s) == self.form.n_penalized
-
     def denominators(self, alphas: Array) -> Array:
         """Return ``s_k^2 + alpha`` of shape (rank, n_alphas); inf where alpha = 0 sees nothing."""
         unseen = (self.s <= self.tolerance)[:, None] & (alphas == 0)
@@ -74,7 +68,7 @@ def spectrum_of(rows: Array, rhs: Array, prior: Prior, *, n_rows: int, max_rank:
     """
     check_squares(np.append(row_squares(rows.T), row_squares(rhs.T)), rows.shape[1])
     form, rows, rhs, projected = standard_form(rows, rhs, prior)
-    left = max_rank - form.n_free
+    left = max_rank - form.free.shape[1]
     rank = min(len(rows), form.n_penalized, max(0, left))
     u, s, vectors, turned = _decomposed(rows, rank, prior.alpha)
     if form.n_penalized < rows.shape[1]:
@@ -146,10 +140,10 @@ class SpectralFactor(Factor):
         self._shrink = np.where(self._lost, 1.0, alpha / self._values)
         values = self._values[~self._lost]
         pinned = form.n_penalized if alpha > 0 else len(values)
-        if alpha > 0 and not spectrum.complete:
+        if len(spectrum.s) < pinned:  # alpha > 0, and the vectors do not span all parameters
             values = np.append(values, alpha)
         condition = float(values.max() / values.min()) if len(values) else 1.0
-        rank = form.n_free + int(self.has_intercept) + pinned
+        rank = form.free.shape[1] + int(self.has_intercept) + pinned
         accuracy = self._accuracy(condition, float(values.min(initial=np.inf)))
         self.info = FactorInfo("spectral", condition, rank, accuracy, self.reason)
         if len(self.centre.rhs):
@@ -164,7 +158,7 @@ class SpectralFactor(Factor):
         """Return the factor of the same rows at another regularization strength."""
         out = replace(self, prior=self.prior.with_alpha(alpha))
         out.source = self.source
-        if out.info.accuracy > max(_PROMISED, self.info.accuracy) and self.source is not None:
+        if out.info.accuracy > max(PROMISED, self.info.accuracy) and self.source is not None:
             # A Gram matrix of the rows was enough for the former alpha only.
             return self.source.finish(out.prior)
         return out
@@ -186,7 +180,7 @@ class SpectralFactor(Factor):
         """Return the coordinates of rows in the row space, and their parts outside of it."""
         vectors = self.spectrum.vectors
         inside = block @ vectors
-        if self.spectrum.complete:
+        if vectors.shape[0] == vectors.shape[1]:
             return inside, block[:, :0]
         outside = block - inside @ vectors.T
         near = row_squares(outside) < 0.49 * row_squares(block)
@@ -239,7 +233,7 @@ class SpectralFactor(Factor):
 
     def residual_dof(self, n: float) -> float:
         """Return n minus the effective degrees of freedom, as a sum."""
-        rest = n - int(self.has_intercept) - self.spectrum.form.n_free
+        rest = n - int(self.has_intercept) - self.spectrum.form.free.shape[1]
         return float(rest - len(self._shrink) + self._shrink.sum())
 
 

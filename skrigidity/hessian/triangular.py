@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import InitVar, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,7 @@ from scipy.linalg.lapack import dtpqrt, dtrtri
 from .factor import Centre, CentredAccumulator, Factor, FactorInfo, RunningCentre, Solution
 from .prior import Prior
 from .rows import EPS, Array, Rows, check_squares, row_squares
-from .spectral import SpectralFactor, Spectrum, spectrum_of
+from .spectral import SpectralFactor, spectrum_of
 
 # The inverse of R loses kappa(R) * eps: harmless below this, and a product is faster than a solve.
 _INVERT_BELOW = 1e4
@@ -23,7 +23,7 @@ _INVERT_BELOW = 1e4
 _INVERT_FOR = 2
 _PANEL = 32
 # Beyond this condition of the augmented rows the singular values decide, alpha added exactly.
-_SINGULAR_BEYOND = 1e9
+SINGULAR_BEYOND = 1e9
 _POWER_STEPS = 4
 
 
@@ -50,8 +50,6 @@ class TriangularFactor(Factor):
         Condition of R, its columns scaled to equal norm.
     gram_accuracy : float, default=0
         Relative error that went into R through normal equations.
-    solution : Solution, default=None
-        Solution for the right-hand sides that came with the rows.
 
     Examples
     --------
@@ -65,21 +63,18 @@ class TriangularFactor(Factor):
     root: Array
     centre: Centre
     prior: Prior
-    method: InitVar[str]
-    reason: InitVar[str]
-    condition: InitVar[float]
-    gram_accuracy: InitVar[float] = 0.0
-    solution: Solution | None = None
+    method: str
+    reason: str
+    condition: float
+    gram_accuracy: float = 0.0
 
-    def __post_init__(
-        self, method: str, reason: str, condition: float, gram_accuracy: float
-    ) -> None:
+    def __post_init__(self) -> None:
         self.root = np.asfortranarray(self.root)
         self.n_features = len(self.root)
-        self.invertible = method == "cholesky" and condition < _INVERT_BELOW
+        self.invertible = self.method == "cholesky" and self.condition < _INVERT_BELOW
         rank = self.n_features + int(self.has_intercept)
-        accuracy = gram_accuracy + min(1.0, EPS * (16 + condition))
-        self.info = FactorInfo(method, condition**2, rank, accuracy, reason)
+        accuracy = self.gram_accuracy + min(1.0, EPS * (16 + self.condition))
+        self.info = FactorInfo(self.method, self.condition**2, rank, accuracy, self.reason)
 
     @cached_property
     def inverse(self) -> Array:
@@ -104,8 +99,7 @@ class TriangularFactor(Factor):
     def update(self, rows: Any) -> TriangularFactor:
         """Return the factor after adding weighted rows: a rank-k update by QR, O(k d^2)."""
         rows = self._as_rows(rows)
-        running, centre = RunningCentre(self.n_features), self.centre
-        running.shift, running.mean, running.weight = centre.mean, centre.low, centre.weight
+        running = RunningCentre(self.centre.mean, self.centre.low, self.centre.weight)
         root = self.root.copy(order="F")
         for block in rows.blocks():
             root = add_rows(root, running.centred(block.seen()))
@@ -167,26 +161,21 @@ class TSQRAccumulator(CentredAccumulator):
         """Return the reduced rows: features (k, n_features) and right-hand sides (k, n_rhs)."""
         return self._rows[:, : self.n_features], self._rows[:, self.n_features :]
 
-    def spectrum(self, prior: Prior) -> Spectrum:
-        """Return the singular values and vectors of the rows, in standard form."""
-        max_rank = min(self.max_rank, len(self._rows))
-        return spectrum_of(*self.rows(), prior, n_rows=self.n_rows, max_rank=max_rank)
-
     def factor(self, prior: Prior) -> Factor:
         """Return the QR factor, or the spectral one for few rows or a singular Hessian."""
         d, (data, rhs) = self.n_features, self.rows()
         check_squares(row_squares(self._rows.T), d)
         triangle, condition = self._augmented(prior)
-        if not condition < _SINGULAR_BEYOND:
+        if not condition < SINGULAR_BEYOND:
             few = self.max_rank < d
             return self.spectral(prior, "fewer rows than features" if few else "singular rows")
-        root, centre, solution = triangle[:d, :d], self._centre(), None
+        root, centre, reason = triangle[:d, :d], self._centre(), "QR of the rows"
+        factor = TriangularFactor(root, centre, prior, "qr", reason, condition, self.inherited)
         if self.n_rhs:
             coef = sl.solve_triangular(root, triangle[:d, d:], check_finite=False)
             rss = row_squares((rhs - data @ coef).T)
-            solution = Solution(coef, centre.intercept(coef), rss)
-        reason, before = "QR of the rows", self.inherited
-        return TriangularFactor(root, centre, prior, "qr", reason, condition, before, solution)
+            factor.solution = Solution(coef, centre.intercept(coef), rss)
+        return factor
 
     def _augmented(self, prior: Prior) -> tuple[Array, float]:
         """Return the triangular factor of reduced rows and regularizer, and its condition.
@@ -210,7 +199,9 @@ class TSQRAccumulator(CentredAccumulator):
 
     def spectral(self, prior: Prior, reason: str) -> SpectralFactor:
         """Return the spectral factor."""
-        return SpectralFactor(self.spectrum(prior), self._centre(), prior, reason, self.rounding)
+        max_rank = min(self.max_rank, len(self._rows))
+        spectrum = spectrum_of(*self.rows(), prior, n_rows=self.n_rows, max_rank=max_rank)
+        return SpectralFactor(spectrum, self._centre(), prior, reason, self.rounding)
 
 
 def add_rows(root: Array, block: Array, trapezoidal: int = 0) -> Array:

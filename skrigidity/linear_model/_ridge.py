@@ -16,7 +16,7 @@ from ..gradients import (
     check_targets,
     check_weights,
 )
-from ..hessian import METHODS, Prior, Rows, accumulator, choose, residuals
+from ..hessian import METHODS, AutoAccumulator, Prior, Rows, choose, residuals
 
 
 def _takes_batches(estimator: Any) -> bool:
@@ -282,7 +282,7 @@ class RigidRidge(RigidRidgeBase):
         first = not hasattr(self, "hessian_")
         rows, shape = self._training_rows(X, y, sample_weight, reset=first)
         if first:
-            stream = accumulator(rows.n_features, rows.n_rhs, method=self.solver)
+            stream = AutoAccumulator(rows.n_features, rows.n_rhs, method=self.solver)
             self._n_total, self._fitted_to = 0.0, 0.0
         elif self.coef_.shape[:-1] != shape:
             raise ValueError(

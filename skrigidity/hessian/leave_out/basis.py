@@ -34,7 +34,7 @@ class BasisHat(Hat):
 
     def __init__(self, rows: Rows, prior: Prior, lowest: float = 0.0) -> None:
         super().__init__(rows, prior)
-        running = RunningCentre(rows.n_features + rows.n_rhs)
+        running = RunningCentre(*np.zeros((2, rows.n_features + rows.n_rhs)))
         features, rhs = np.hsplit(running.centred(rows), [rows.n_features])
         form, penalized, _, _ = standard_form(features, rhs, prior)
         self.fixed, self.total = features @ form.free, running.weight

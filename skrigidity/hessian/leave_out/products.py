@@ -144,7 +144,7 @@ class SpectralHat(ProductHat):
         super().__init__(rows, factor.prior)
         spectrum, centre = factor.spectrum, factor.centre
         self.spectrum, self.centre, self.total = spectrum, centre, centre.weight
-        self.left_over, n_free = spectrum.left_over, spectrum.form.n_free
+        self.left_over, n_free = spectrum.left_over, len(spectrum.free_rhs)
         self.n_fixed, rank = n_free + int(self.total > 0), len(spectrum.s)
         self.n_beyond, self.free = len(rows) - rank - self.n_fixed, slice(rank, rank + n_free)
         # With room for what is not penalized.
