@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from scipy.linalg.blas import dgemm
@@ -98,7 +98,6 @@ class FactorHat(ProductHat):
 
     def __init__(self, rows: Rows, factor: Factor) -> None:
         super().__init__(rows, factor.prior)
-        self.alphas, self.out = np.array([factor.prior.alpha]), self.weight
         self.coordinates = factor.whiten
         self.doubtful_below = (factor.info.accuracy / DOUBTFUL) ** 2
         # And a row of zeros, of which there always is one.
@@ -138,7 +137,6 @@ class SpectralHat(ProductHat):
     """
 
     doubtful_below = 1e-8
-    filtered: Array
 
     def __init__(self, rows: Rows, factor: SpectralFactor, *, small_mean: bool = False) -> None:
         super().__init__(rows, factor.prior)
@@ -158,18 +156,16 @@ class SpectralHat(ProductHat):
         self._rhs *= np.sqrt(self.weight)[:, None]
         self.size = np.abs(self._rhs).max(axis=0, initial=0.0)
 
-    def at(self, alphas: Array, out: Array | None = None) -> Self:
-        """Return this at some alphas, leaving out a weight of each row, None all of it."""
-        hat = super().at(alphas, out)
-        hat.width = len(self.s) * len(alphas)
+    def filter(self, alphas: Array) -> None:
+        """Set what depends on the alphas."""
+        self.width = len(self.s) * len(alphas)
         whole = self.spectrum.denominators(alphas)
         shrink = np.where(np.isinf(whole), 1.0, alphas / whole)
         fixed = np.ones((self.n_fixed, len(alphas)))
-        hat.inverse, hat.shrink = np.vstack([1 / whole, fixed]), np.vstack([shrink, 0 * fixed])
-        hat.filtered = hat.inverse[:, :, None] * (self.s[:, None] * self.rotated)[:, None]
-        norms = np.linalg.norm(hat.filtered[: len(whole)], axis=0)
-        hat.error = 4 * EPS * self.spectrum.s.max(initial=0.0) * norms
-        return hat
+        self.inverse, self.shrink = np.vstack([1 / whole, fixed]), np.vstack([shrink, 0 * fixed])
+        self.filtered = self.inverse[:, :, None] * (self.s[:, None] * self.rotated)[:, None]
+        norms = np.linalg.norm(self.filtered[: len(whole)], axis=0)
+        self.error = 4 * EPS * self.spectrum.s.max(initial=0.0) * norms
 
     def coordinates(self, rows: Rows) -> Array:
         """Return unweighted rows along singular vectors and along what is not penalized."""
