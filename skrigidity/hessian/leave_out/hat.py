@@ -159,14 +159,10 @@ class Hat:
         remains = remainder + p * (1 - out / weight)[:, None]
         lost = remains <= self.negligible
         inverse = np.where(lost, 0.0, 1 / np.where(lost, 1.0, remains))
-        residual, quad, touched = inverse[..., None] * turned, p * inverse, lost
-        if members.shape[1] == 1:
-            residual = vectors * residual
-        else:
-            squares = vectors**2
-            residual = vectors @ residual
-            quad = np.einsum("maij,maj->mai", squares, quad)
-            touched = np.einsum("maij,maj->mai", squares, lost) > self.negligible
+        residual, squares = inverse[..., None] * turned, vectors**2
+        residual = vectors * residual if members.shape[1] == 1 else vectors @ residual
+        quad = np.einsum("maij,maj->mai", squares, p * inverse)
+        touched = np.einsum("maij,maj->mai", squares, lost) > self.negligible
         grown = inverse.max(axis=2)
         doubtful = grown * self.doubtful_below > 1
         near = grown > 1 / (1 - CLOSE_TO_ONE)

@@ -29,25 +29,23 @@ class ProductHat(Hat):
     residual: Callable[[Array, Any], Array]
     regularized: Callable[[Array, Array], Array]
 
-    def blocks(self) -> Iterator[tuple[slice, Array]]:
-        """Iterate over Z."""
-        for piece, rows in self.rows.numbered():
-            yield piece, self.weighted(self.coordinates(rows), piece)
+    def weighted(self, rows: Rows) -> Array:
+        """Return rows of Z."""
+        z = self.coordinates(rows)
+        if rows.weight is not None:
+            z *= np.sqrt(rows.weight)[:, None]
+        return z
 
     def some(self, members: Array) -> Array:
-        """Return some rows of Z."""
-        return self.weighted(self.coordinates(self.rows[members]), members)
-
-    def weighted(self, z: Array, where: Any) -> Array:
-        """Multiply coordinates in place by the roots of the weights."""
-        if self.rows.weight is not None:
-            z *= np.sqrt(self.weight[where, None])
-        return z
+        """Return some rows of Z, in any order: lazy rows come in ascending order only."""
+        numbers, place = np.unique(members, return_inverse=True)
+        return self.weighted(self.rows[numbers])[place]
 
     def rows_alone(self) -> Iterator[LeftBatch]:
         """Leave out all rows one by one, those of high leverage last."""
         high = []
-        for piece, z in self.blocks():
+        for piece, rows in self.rows.numbered():
+            z = self.weighted(rows)
             residual, h = self.residual(z, piece), times(np.square(z, out=z), self.inverse)
             near = (h > CLOSE_TO_ONE).any(axis=1)
             members = np.arange(piece.start, piece.stop)
@@ -85,7 +83,8 @@ class ProductHat(Hat):
         """Return triangular factors of what other rows and the regularizer have of directions."""
         triangle = self.regularized(inside, a)
         flat = np.hstack(list(inside * np.sqrt(self.inverse.T)[a][:, :, None]))
-        for piece, z in self.blocks():
+        for piece, rows in self.rows.numbered():
+            z = self.weighted(rows)
             part = times(z, flat).reshape(len(z), len(members), -1).swapaxes(0, 1)
             group, place = np.nonzero((members >= piece.start) & (members < piece.stop))
             part[group, members[group, place] - piece.start] = 0.0
