@@ -220,14 +220,12 @@ class SpectralHat(ProductHat):
         return left.remainder - image, np.maximum(rss, 0.0)
 
 
-def times(a: Array, b: Array, out: Array | None = None) -> Array:
-    """Return ``a @ b``, or that added to `out`, for C-contiguous matrices.
+def times(a: Array, b: Array) -> Array:
+    """Return ``a @ b`` for C-contiguous matrices.
 
     By the library that factorizes as well: where calls of two libraries alternate, the idle threads
     of one get in the way of the other.
     """
     if 0 in (*a.shape, *b.shape):
-        return np.zeros((a.shape[0], b.shape[1])) if out is None else out
-    if out is None:
-        return np.asarray(dgemm(1.0, b.T, a.T).T)
-    return np.asarray(dgemm(1.0, b.T, a.T, beta=1.0, c=out.T, overwrite_c=1).T)
+        return np.zeros((a.shape[0], b.shape[1]))
+    return np.asarray(dgemm(1.0, b.T, a.T).T)
