@@ -252,6 +252,20 @@ def test_labels_of_any_kind():
     assert_allclose(apart.quad, leave_out(rows, Prior(0.1)).quad)
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+@pytest.mark.parametrize("intercept", [False, True])
+def test_one_group_of_everything_with_a_row_of_weight_zero(alpha, intercept):
+    rng = np.random.default_rng(31)
+    X, y, weight = rng.standard_normal((6, 3)), rng.standard_normal((6, 1)), np.ones(6)
+    weight[2] = 0.0
+    rows = Rows(X, weight=weight, intercept=intercept, rhs=y)
+    left = leave_out(rows, Prior(alpha), np.zeros(6))
+    # Only the regularizer is left.
+    pinned = alpha > 0 and not intercept
+    assert_allclose(left.quad, (X**2).sum(axis=1) / alpha if pinned else np.inf, rtol=1e-12)
+    assert_array_equal(left.residual, y)
+
+
 def test_one_group_of_everything():
     """Only the prior is left: q = |x|^2 / alpha; nothing is left with an intercept."""
     rng = np.random.default_rng(10)
@@ -451,3 +465,11 @@ def test_groups_of_all_sizes_on_a_path(shape, heavy, regularizer):
             expected = rest.weight @ error**2
             assert_allclose(rss[own, a], np.tile(expected, (own.sum(), 1)), rtol=1e-7)
             assert_allclose(dof[own, a], factor.residual_dof(len(rest)), rtol=1e-7)
+
+
+@pytest.mark.parametrize("alpha", [1e10, 1e14, 1e20])
+def test_groups_of_few_rows_under_strong_regularization(alpha):
+    rng = np.random.default_rng(0)
+    X, groups = rng.standard_normal((8, 20)), np.repeat([0, 1], 4)
+    left = leave_out(Rows(X, rhs=rng.standard_normal((8, 1))), Prior(alpha), groups)
+    assert_allclose(left.quad, (X**2).sum(axis=1) / alpha, rtol=1e-8)

@@ -152,6 +152,20 @@ def test_paths_of_lazy_rows(shape):
     assert_allclose(left.residual, expected.residual, atol=1e-10)
 
 
+def test_interleaved_groups_of_lazy_rows():
+    """Lazy rows come in ascending order, whatever the order they are asked for in."""
+    rows, labels, alphas = stacked(5, groups=False).seen(), np.arange(60) % 7, np.array([0.1, 10.0])
+    labels = labels[: len(rows)]
+    found = [leave_out(r, Prior(0.3), labels) for r in (lazy(rows)[0], rows)]
+    found += [
+        AlphaPath(r, None, 0.1).leave_out(alphas, labels, units=False)
+        for r in (lazy(rows)[0], rows)
+    ]
+    for left, expected in (found[:2], found[2:]):
+        assert_allclose(left.quad, expected.quad, rtol=1e-10)
+        assert_allclose(left.residual, expected.residual, atol=1e-10)
+
+
 def test_lazy_rows_know_what_is_small_and_masks():
     rows = stacked(4)
     late, calls = lazy(rows)

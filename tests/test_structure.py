@@ -22,13 +22,13 @@ def test_counter_of_lines():
 
 
 def test_size():
-    """Where the rebuilding has come to; its goals are 1300, 900 and 14 000. Limits only fall."""
+    """Limits of lines of code."""
     numbers = count(PACKAGE)
     hessian = {p: n for p, n in numbers.items() if p.is_relative_to(PACKAGE / "hessian")}
     optional = ("extended", "leave_out")
     beside = sum(n for p, n in hessian.items() if p.parent.name in optional)
     assert sum(hessian.values()) - beside <= 1300
-    assert beside <= 933
+    assert beside <= 900
     assert sum(numbers.values()) <= 14_000
     assert [p.name for p in SOURCES if p.read_text("utf-8").count("\n") > 400] == []
     direct = PACKAGE / "hessian" / "direct.py"

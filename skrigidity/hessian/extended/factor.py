@@ -66,10 +66,8 @@ class ExtendedFactor(Factor):
         pre = self.preconditioned
         self.n_features = len(self.row_map.shift)
         self.root = pre.root
-        self.singular = pre.null.shape[1] > 0
-        if self.singular:
-            null = self.row_map.feature_scale[:, None] * pre.null[int(self.has_intercept) :]
-            self.null_basis = np.linalg.qr(null / np.abs(null).max(axis=0))[0]
+        null = self.row_map.feature_scale[:, None] * pre.null[int(self.has_intercept) :]
+        self.null_basis = np.linalg.qr(null / np.abs(null).max(axis=0, initial=0.0))[0]
         accuracy = min(1.0, EPS * (16 + pre.condition) + pre.error)
         condition, rank = pre.hessian_condition(), len(self.root)
         self.info = FactorInfo("extended", condition, rank, accuracy, self.reason)
@@ -77,13 +75,12 @@ class ExtendedFactor(Factor):
     @property
     def trusted(self) -> bool:
         """Whether H was sharp enough in two doubles, and only what is unpenalized is missing."""
-        if self.preconditioned.error > _TRUSTED:
-            return False
-        if not self.singular or self.prior.alpha == 0:
-            return True
+        sharp = self.preconditioned.error <= _TRUSTED
+        if not self.null_basis.shape[1] or self.prior.alpha == 0:
+            return sharp
         penalty = self.prior.root(self.n_features) / np.sqrt(self.prior.alpha)
         unseen = np.linalg.norm(penalty @ self.null_basis)
-        return bool(unseen <= 1e-8 * np.linalg.norm(penalty))
+        return sharp and bool(unseen <= 1e-8 * np.linalg.norm(penalty))
 
     def _half(self, z: Array) -> Array:
         """Return rows in coordinates in which H is the identity."""
@@ -91,14 +88,11 @@ class ExtendedFactor(Factor):
             return z
         return sl.solve_triangular(self.root, z.T, trans="T", check_finite=False).T
 
-    def _whitened(self, block: Array, flags: Array) -> tuple[Array, Any]:
+    def _whitened(self, block: Array, flags: Array) -> tuple[Array, Array]:
         """Return whitened rows, and which of them have a part along a dependence."""
         mapped, pre = self.row_map.of(block, flags), self.preconditioned
-        lost: Any = False
-        if self.singular:
-            rows = mapped.rounded
-            tolerance = 100 * max(pre.n_rows, self.n_features) * EPS
-            lost = row_squares(rows @ pre.null) > tolerance**2 * row_squares(rows)
+        rows, tolerance = mapped.rounded, 100 * max(pre.n_rows, self.n_features) * EPS
+        lost = row_squares(rows @ pre.null) > tolerance**2 * row_squares(rows)
         return self._half(pre.sliced.after(mapped, 2).rounded), lost
 
     def _quad_rows(self, block: Array, flags: Array) -> Array:
@@ -108,7 +102,7 @@ class ExtendedFactor(Factor):
     def whiten_block(self, block: Array, flags: Array) -> Array:
         """Return whitened rows; may overwrite the rows."""
         z, lost = self._whitened(block, flags)
-        if np.any(lost):
+        if lost.any():
             raise UnpinnedError(UNPINNED)
         return z
 
@@ -118,15 +112,14 @@ class ExtendedFactor(Factor):
         z = pre.sliced.after(cross.scaled(pre.scale[:, None]).mT, 2).rounded.T
         u = sl.cho_solve((self.root, False), z, check_finite=False)
         u = pre.scale[:, None] * (pre.sliced.matrix @ u)
-        if self.singular:
-            scale = (self.row_map.feature_scale / pre.scale[first:])[:, None]
-            coef = scale * u[first:]
-            least = (coef - self.null_basis @ (self.null_basis.T @ coef)) / scale
-            if first:
-                # The same predictions on average: the intercept takes up what was taken away.
-                mean = (self.centre.mean - self.row_map.shift) * scale[:, 0]
-                u[0] += mean @ (u[first:] - least)
-            u[first:] = least
+        scale = (self.row_map.feature_scale / pre.scale[first:])[:, None]
+        coef = scale * u[first:]
+        least = (coef - self.null_basis @ (self.null_basis.T @ coef)) / scale
+        if first:
+            # The same predictions on average: the intercept takes up what was taken away.
+            mean = (self.centre.mean - self.row_map.shift) * scale[:, 0]
+            u[0] += mean @ (u[first:] - least)
+        u[first:] = least
         return u
 
     def residual_dof(self, n: float) -> float:

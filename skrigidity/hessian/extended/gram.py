@@ -101,16 +101,11 @@ class ExtendedGramAccumulator(Accumulator):
         """Return which columns there are: the intercept or not, right-hand sides or not."""
         return slice(1 - int(self.has_intercept), None if rhs else 1 + self.n_features)
 
-    def means(self) -> Pair:
-        """Return the mean of the features and the right-hand sides."""
-        if self.weight == 0:
-            return exact(np.zeros(len(self.shift)))
-        return two_sum(self.shift, self.gram.rounded[0, 1:] / (self.weight * self.scale))
-
     def factor(self, prior: Prior, reason: str = "twice the working precision") -> Factor:
         """Return the factor without a warning."""
         d, own = self.n_features, self._columns(rhs=False)
-        units, means = np.append(1.0, self.scale[:d])[own], self.means()
+        units = np.append(1.0, self.scale[:d])[own]
+        means = two_sum(self.shift, self.gram.rounded[0, 1:] / ((self.weight or 1.0) * self.scale))
         rows = RowMap(self.shift[:d], units, self.has_intercept)
         hessian = rows.add_prior(self.gram.part((own, own)), prior)
         inner = Preconditioned(hessian, self.n_rows)

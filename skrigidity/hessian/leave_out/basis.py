@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Self
 
 import numpy as np
 
@@ -30,7 +29,6 @@ class BasisHat(Hat):
     """
 
     n_beyond, left_over = 0, 0.0
-    kept: Array
 
     def __init__(self, rows: Rows, prior: Prior, lowest: float = 0.0) -> None:
         super().__init__(rows, prior)
@@ -50,18 +48,16 @@ class BasisHat(Hat):
         self.rotated = self.root.T @ rhs
         self.tolerance = max(features.shape) * EPS * float(self.s.max(initial=form.scale))
 
-    def at(self, alphas: Array, out: Array | None = None) -> Self:
-        """Return this at some alphas, leaving out a weight of each row, None all of it."""
-        hat = super().at(alphas, out)
-        hat.width = self.root.shape[1] * len(alphas)
+    def filter(self, alphas: Array) -> None:
+        """Set what depends on the alphas."""
+        self.width = self.root.shape[1] * len(alphas)
         # s^2 where the rows determine anything.
         square = np.zeros((len(self.rotated), len(alphas)))
         unseen = (self.s <= self.tolerance)[:, None] & (alphas == 0)
         square[: len(self.s)] = np.where(unseen, 0.0, self.s[:, None] ** 2)
         whole = np.where(square > 0, square + alphas, 1.0)
-        hat.shrink, hat.kept = np.where(square > 0, alphas / whole, 1.0), square / whole
-        hat.error = 4 * EPS * (hat.shrink.T @ np.abs(self.rotated))
-        return hat
+        self.shrink, self.kept = np.where(square > 0, alphas / whole, 1.0), square / whole
+        self.error = 4 * EPS * (self.shrink.T @ np.abs(self.rotated))
 
     def rows_alone(self) -> Iterator[LeftBatch]:
         """Leave out all rows one by one."""
@@ -84,8 +80,14 @@ class BasisHat(Hat):
         rhs = shrink[..., None] * self.rotated
         turned[..., :rank, :] = s[..., None] * (vt[..., :rank, :] @ rhs)
         back = vectors.swapaxes(2, 3)
-        p = np.einsum("majc,ca->maj", (back @ own) ** 2, self.kept)
-        p += ((back @ fixed) ** 2).sum(axis=3)
+        p = np.einsum("majc,ca->maj", (back @ own) ** 2, self.kept) + ((back @ fixed) ** 2).sum(3)
+        # Where 1 remains to rounding, P_GG alone tells its eigenvectors.
+        weak = (p < 0.5).all(axis=2)
+        gram = (own * self.kept.T[:, None]) @ own.swapaxes(2, 3) + fixed @ fixed.swapaxes(2, 3)
+        p[weak], vectors[weak] = np.linalg.eigh(gram[weak])
+        remainder[weak] = 1 - p[weak]
+        residual = own @ (self.shrink.T[..., None] * self.rotated)
+        turned[weak] = vectors[weak].swapaxes(1, 2) @ residual[weak]
         return self.left(members, p, vectors, remainder, turned, self.still[members])
 
     def others(self, left: LeftBatch, share: Array) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ import numpy as np
 from ..choose import choose
 from ..factor import Factor
 from ..prior import Prior
-from ..rows import Array, Rows
+from ..rows import Rows
 from .basis import BasisHat
 from .hat import Hat, LeftOut, fit_without, predicted
 from .products import FactorHat
@@ -49,12 +49,16 @@ def leave_out(
     >>> leave_out(rows, Prior(0.0)).residual[[0, 2]].ravel()
     array([-4.5,  4.5])
     """
-    labels = checked_labels(rows, groups)
+    labels = rows.groups if groups is None else np.asarray(groups)
+    labels = np.arange(len(rows)) if labels is None else labels
+    if labels.dtype.kind == "f" and np.isnan(labels).any():
+        raise ValueError("groups must not be nan")
+    labels = np.unique(labels, return_inverse=True)[1]
     seen = np.ones(len(rows), bool) if rows.weight is None else rows.weight > 0
     used = rows if seen.all() else rows[np.flatnonzero(seen)]
     if factor is None:
         factor = choose(used, prior)
-    out = LeftOut(np.empty(rows.rhs.shape), np.empty(len(rows)))
+    out = LeftOut(np.zeros(rows.rhs.shape), np.zeros(len(rows)))
     if seen.any():
         # Rows that the parameters can follow exactly leave nothing but the regularizer.
         few = len(used) - int(used.has_intercept) <= used.n_features
@@ -71,9 +75,6 @@ def leave_out(
     for label in np.unique(labels[lost | (~seen & ~alone)]):
         members = labels == label
         chosen = rows[np.flatnonzero(members)]
-        if not (seen & ~members).any():
-            out.residual[members], out.quad[members] = chosen.rhs, np.inf
-            continue
         again = fit_without(rows, prior, members, np.inf)
         out.residual[members], quad = predicted(again, chosen)
         # What a group alone determines stays lost (minimum norm, R = 0): without a regularizer,
@@ -81,13 +82,3 @@ def leave_out(
         pinned = np.isfinite(out.quad[members]) | (prior.alpha > 0)
         out.quad[members] = np.where(pinned, quad, np.inf)
     return out
-
-
-def checked_labels(rows: Rows, groups: Any) -> Array:
-    """Return the number of every row's group, from 0."""
-    groups = rows.groups if groups is None else np.asarray(groups)
-    if groups is None:
-        return np.arange(len(rows))
-    if groups.dtype.kind == "f" and np.isnan(groups).any():
-        raise ValueError("groups must not be nan")
-    return np.unique(groups, return_inverse=True)[1]

@@ -22,7 +22,7 @@ from ..prior import Prior
 from ..rows import EPS, Array, Rows
 
 # Entries of an array of a batch, and groups in it.
-_ENTRIES, _GROUPS = 2**21, 512
+ENTRIES, _GROUPS = 2**21, 512
 # Leave-out residuals whose estimated errors are larger than this, relatively, are doubtful.
 DOUBTFUL = 1e-9
 # An eigenvalue of P_GG above this is subtracted from 1 by way of squares.
@@ -86,8 +86,6 @@ class Hat:
     doubtful_below = 0.0
     # Errors of residuals count relative to this at least.
     size: Any = 0.0
-    alphas: Array
-    out: Array  # the weight of each row that is left out
     width: int  # entries per row that a batch of groups takes
     error: Array  # what to expect in weighted residuals, (n_alphas, n_rhs)
     shrink: Array  # alpha / (s_k^2 + alpha) on a path, (n_coordinates, n_alphas)
@@ -99,23 +97,28 @@ class Hat:
     # groups of equal size.
     rows_alone: Callable[[], Iterable[LeftBatch]]
     batch: Callable[[Array], LeftBatch]
+    # And on a path of alphas, what depends on them.
+    filter: Callable[[Array], None]
 
     def __init__(self, rows: Rows, prior: Prior) -> None:
         self.rows, self.prior = rows, prior
         self.weight = np.ones(len(rows)) if rows.weight is None else rows.weight
+        # The weight of each row that is left out.
+        self.alphas, self.out = np.array([prior.alpha]), self.weight
         self.negligible = (10 * max(len(rows), rows.n_features) * EPS) ** 2
 
-    def leave_out(self, labels: Array) -> LeftOut:
-        """Leave out every group of rows of the same label, a number from 0."""
+    def leave_out(self, labels: Array | None) -> LeftOut:
+        """Leave out every group of rows of the same label, a number from 0; None: every row."""
         batches = list(self.left_out(labels))
-        residual = np.empty((len(labels), *batches[0].residual.shape[2:]))
+        residual = np.empty((len(self.weight), *batches[0].residual.shape[2:]))
         quad = np.empty(residual.shape[:2])
         for batch in batches:
             residual[batch.members], quad[batch.members] = batch.residual, batch.quad
         return LeftOut(residual, quad, batches)
 
-    def left_out(self, labels: Array) -> Iterator[LeftBatch]:
+    def left_out(self, labels: Array | None) -> Iterator[LeftBatch]:
         """Iterate over all groups, those of one size together."""
+        labels = np.arange(len(self.weight)) if labels is None else labels
         sizes = np.bincount(labels)
         if (sizes == 1).all():
             yield from self.rows_alone()
@@ -126,7 +129,7 @@ class Hat:
 
     def batches(self, members: Array) -> Iterator[LeftBatch]:
         """Iterate over groups of equal size, of shape (n_groups, k)."""
-        step = min(_GROUPS, max(1, _ENTRIES // max(1, members.shape[1] * self.width)))
+        step = min(_GROUPS, max(1, ENTRIES // max(1, members.shape[1] * self.width)))
         for start in range(0, len(members), step):
             yield self.batch(members[start : start + step])
 
@@ -156,14 +159,10 @@ class Hat:
         remains = remainder + p * (1 - out / weight)[:, None]
         lost = remains <= self.negligible
         inverse = np.where(lost, 0.0, 1 / np.where(lost, 1.0, remains))
-        residual, quad, touched = inverse[..., None] * turned, p * inverse, lost
-        if members.shape[1] == 1:
-            residual = vectors * residual
-        else:
-            squares = vectors**2
-            residual = vectors @ residual
-            quad = np.einsum("maij,maj->mai", squares, quad)
-            touched = np.einsum("maij,maj->mai", squares, lost) > self.negligible
+        residual, squares = inverse[..., None] * turned, vectors**2
+        residual = vectors * residual if members.shape[1] == 1 else vectors @ residual
+        quad = np.einsum("maij,maj->mai", squares, np.maximum(p, 0.0) * inverse)
+        touched = np.einsum("maij,maj->mai", squares, lost) > self.negligible
         grown = inverse.max(axis=2)
         doubtful = grown * self.doubtful_below > 1
         near = grown > 1 / (1 - CLOSE_TO_ONE)
@@ -188,10 +187,11 @@ class Hat:
         """What is minimized, at every alpha of a path."""
         return np.einsum("ka,kt->at", self.shrink, self.rotated**2) + self.left_over
 
-    def at(self, alphas: Array, out: Array | None) -> Self:
-        """Return this at some alphas, leaving out a weight of each row, None all of it."""
+    def at(self, alphas: Array, *, units: bool = False) -> Self:
+        """Return this at some alphas, leaving out one unit of the weight of each row, or all."""
         hat = copy(self)
-        hat.alphas, hat.out = alphas, self.weight if out is None else out
+        hat.alphas, hat.out = alphas, np.minimum(self.weight, 1.0) if units else self.weight
+        hat.filter(alphas)
         return hat
 
     def fitted_without(self, asked: list[tuple[Array, Array, int]]) -> Iterator[Factor]:

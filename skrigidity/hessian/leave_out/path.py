@@ -14,7 +14,7 @@ from ..rows import EPS, Array, Rows
 from ..spectral import SpectralFactor, spectrum_of_gram
 from ..triangular import TSQRAccumulator
 from .basis import BasisHat
-from .hat import Hat, LeftBatch, LeftOut, form_of
+from .hat import ENTRIES, LeftBatch, LeftOut, form_of
 from .products import SpectralHat
 
 # Eigenvalues of the normal equations, and what they say of the data, are good to this.
@@ -25,8 +25,6 @@ _FIRM = 1e-9
 _NOTHING = 1e-20
 # One over what a fit leaves of a row: above this its products with other rows have lost digits.
 _LARGE = 1e6
-# Entries of an array of products of rows with groups.
-_ENTRIES = 2**21
 
 
 class AlphaPath:
@@ -56,7 +54,6 @@ class AlphaPath:
         self.rows = rows
         self.prior = Prior(1.0)
         self.prior.gamma = gamma
-        self.weight = np.ones(len(rows)) if rows.weight is None else rows.weight
         self.stream: GramAccumulator | None = None
         # An explicit basis of all rows costs about as much as the features.
         few = len(rows) <= 2 * rows.n_features + 2
@@ -109,14 +106,7 @@ class AlphaPath:
         self, alphas: Array, groups: Array | None = None, *, units: bool
     ) -> Iterator[LeftBatch]:
         """Iterate over batches of what `leave_out` returns."""
-        hat, labels = self._grouped(alphas, groups, units)
-        return hat.left_out(labels)
-
-    def _grouped(self, alphas: Array, groups: Array | None, units: bool) -> tuple[Hat, Array]:
-        if groups is not None:
-            return self.hat.at(alphas), groups
-        out = np.minimum(self.weight, 1.0) if units else self.weight
-        return self.hat.at(alphas, out), np.arange(len(self.rows))
+        return self.hat.at(alphas, units=units and groups is None).left_out(groups)
 
     def leave_out(self, alphas: Array, groups: Array | None = None, *, units: bool) -> LeftOut:
         """Leave out every row, one unit of its weight or its group, at every alpha.
@@ -145,8 +135,7 @@ class AlphaPath:
         >>> left.residual[[0, 2], 0, 0], left.quad[:, 0]
         (array([-4.5,  4.5]), array([0.5, 0.5, 0.5]))
         """
-        hat, labels = self._grouped(alphas, groups, units)
-        return hat.leave_out(labels)
+        return self.hat.at(alphas, units=units and groups is None).leave_out(groups)
 
     def variance(self, alphas: Array, left: LeftOut, *, units: bool) -> tuple[Array, Array]:
         """Return how well every model that has not seen a row, or its group, fits all others.
@@ -186,10 +175,10 @@ class AlphaPath:
         hat = self.hat.at(alphas)
         dof = hat.n_beyond + hat.shrink.sum(axis=0)
         if units:
-            dof = dof + self.weight.sum() - len(self.rows)
+            dof = dof + hat.weight.sum() - len(self.rows)
         all_rss, all_dof = np.empty_like(left.residual), np.empty_like(left.quad)
         for batch in left.batches:
-            share = batch.out / self.weight[batch.members]
+            share = batch.out / hat.weight[batch.members]
             square, rss = hat.others(batch, share)
             # What stays of a row that is left out in part has its leave-one-out residual.
             rss += np.einsum("mk,mkat->mat", batch.out * (1 - share), batch.residual**2)
@@ -253,16 +242,14 @@ class OtherRows:
         ndarray of shape (n_others, n_alphas)
             ``g.T @ inv(H) @ g``; inf where nothing else pins the prediction.
         """
-        place = np.empty((2, len(self.inside)), dtype=int)
-        for b, batch in enumerate(left.batches):
-            place[0, batch.members] = b
-            place[1, batch.members] = np.arange(len(batch.members))[:, None]
-        number, group = place[:, sample]
         out = np.empty((len(others), len(self.factors)))
         asked, chosen = [], []
-        for b, batch in enumerate(left.batches):
-            mine = np.flatnonzero(number == b)
-            step = max(1, _ENTRIES // (batch.members.shape[1] * max(1, self.inside.shape[1])))
+        for batch in left.batches:
+            place = np.full(len(self.inside), -1)
+            place[batch.members] = np.arange(len(batch.members))[:, None]
+            group = place[sample]
+            mine = np.flatnonzero(group >= 0)
+            step = max(1, ENTRIES // (batch.members.shape[1] * max(1, self.inside.shape[1])))
             for start in range(0, len(mine), step):
                 part = mine[start : start + step]
                 out[part] = self._grown(others[part], batch, group[part])

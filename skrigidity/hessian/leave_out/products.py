@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from scipy.linalg.blas import dgemm
@@ -29,25 +29,23 @@ class ProductHat(Hat):
     residual: Callable[[Array, Any], Array]
     regularized: Callable[[Array, Array], Array]
 
-    def blocks(self) -> Iterator[tuple[slice, Array]]:
-        """Iterate over Z."""
-        for piece, rows in self.rows.numbered():
-            yield piece, self.weighted(self.coordinates(rows), piece)
+    def weighted(self, rows: Rows) -> Array:
+        """Return rows of Z."""
+        z = self.coordinates(rows)
+        if rows.weight is not None:
+            z *= np.sqrt(rows.weight)[:, None]
+        return z
 
     def some(self, members: Array) -> Array:
-        """Return some rows of Z."""
-        return self.weighted(self.coordinates(self.rows[members]), members)
-
-    def weighted(self, z: Array, where: Any) -> Array:
-        """Multiply coordinates in place by the roots of the weights."""
-        if self.rows.weight is not None:
-            z *= np.sqrt(self.weight[where, None])
-        return z
+        """Return some rows of Z, in any order: lazy rows come in ascending order only."""
+        numbers, place = np.unique(members, return_inverse=True)
+        return self.weighted(self.rows[numbers])[place]
 
     def rows_alone(self) -> Iterator[LeftBatch]:
         """Leave out all rows one by one, those of high leverage last."""
         high = []
-        for piece, z in self.blocks():
+        for piece, rows in self.rows.numbered():
+            z = self.weighted(rows)
             residual, h = self.residual(z, piece), times(np.square(z, out=z), self.inverse)
             near = (h > CLOSE_TO_ONE).any(axis=1)
             members = np.arange(piece.start, piece.stop)
@@ -85,7 +83,8 @@ class ProductHat(Hat):
         """Return triangular factors of what other rows and the regularizer have of directions."""
         triangle = self.regularized(inside, a)
         flat = np.hstack(list(inside * np.sqrt(self.inverse.T)[a][:, :, None]))
-        for piece, z in self.blocks():
+        for piece, rows in self.rows.numbered():
+            z = self.weighted(rows)
             part = times(z, flat).reshape(len(z), len(members), -1).swapaxes(0, 1)
             group, place = np.nonzero((members >= piece.start) & (members < piece.stop))
             part[group, members[group, place] - piece.start] = 0.0
@@ -98,7 +97,6 @@ class FactorHat(ProductHat):
 
     def __init__(self, rows: Rows, factor: Factor) -> None:
         super().__init__(rows, factor.prior)
-        self.alphas, self.out = np.array([factor.prior.alpha]), self.weight
         self.coordinates = factor.whiten
         self.doubtful_below = (factor.info.accuracy / DOUBTFUL) ** 2
         # And a row of zeros, of which there always is one.
@@ -138,7 +136,6 @@ class SpectralHat(ProductHat):
     """
 
     doubtful_below = 1e-8
-    filtered: Array
 
     def __init__(self, rows: Rows, factor: SpectralFactor, *, small_mean: bool = False) -> None:
         super().__init__(rows, factor.prior)
@@ -158,18 +155,16 @@ class SpectralHat(ProductHat):
         self._rhs *= np.sqrt(self.weight)[:, None]
         self.size = np.abs(self._rhs).max(axis=0, initial=0.0)
 
-    def at(self, alphas: Array, out: Array | None = None) -> Self:
-        """Return this at some alphas, leaving out a weight of each row, None all of it."""
-        hat = super().at(alphas, out)
-        hat.width = len(self.s) * len(alphas)
+    def filter(self, alphas: Array) -> None:
+        """Set what depends on the alphas."""
+        self.width = len(self.s) * len(alphas)
         whole = self.spectrum.denominators(alphas)
         shrink = np.where(np.isinf(whole), 1.0, alphas / whole)
         fixed = np.ones((self.n_fixed, len(alphas)))
-        hat.inverse, hat.shrink = np.vstack([1 / whole, fixed]), np.vstack([shrink, 0 * fixed])
-        hat.filtered = hat.inverse[:, :, None] * (self.s[:, None] * self.rotated)[:, None]
-        norms = np.linalg.norm(hat.filtered[: len(whole)], axis=0)
-        hat.error = 4 * EPS * self.spectrum.s.max(initial=0.0) * norms
-        return hat
+        self.inverse, self.shrink = np.vstack([1 / whole, fixed]), np.vstack([shrink, 0 * fixed])
+        self.filtered = self.inverse[:, :, None] * (self.s[:, None] * self.rotated)[:, None]
+        norms = np.linalg.norm(self.filtered[: len(whole)], axis=0)
+        self.error = 4 * EPS * self.spectrum.s.max(initial=0.0) * norms
 
     def coordinates(self, rows: Rows) -> Array:
         """Return unweighted rows along singular vectors and along what is not penalized."""
@@ -225,14 +220,12 @@ class SpectralHat(ProductHat):
         return left.remainder - image, np.maximum(rss, 0.0)
 
 
-def times(a: Array, b: Array, out: Array | None = None) -> Array:
-    """Return ``a @ b``, or that added to `out`, for C-contiguous matrices.
+def times(a: Array, b: Array) -> Array:
+    """Return ``a @ b`` for C-contiguous matrices.
 
     By the library that factorizes as well: where calls of two libraries alternate, the idle threads
     of one get in the way of the other.
     """
     if 0 in (*a.shape, *b.shape):
-        return np.zeros((a.shape[0], b.shape[1])) if out is None else out
-    if out is None:
-        return np.asarray(dgemm(1.0, b.T, a.T).T)
-    return np.asarray(dgemm(1.0, b.T, a.T, beta=1.0, c=out.T, overwrite_c=1).T)
+        return np.zeros((a.shape[0], b.shape[1]))
+    return np.asarray(dgemm(1.0, b.T, a.T).T)
