@@ -11,6 +11,12 @@ from skrigidity.atomistic._featomic import FeatomicDescriptor
 from skrigidity.atomistic._frames import as_system, check_frames
 from skrigidity.atomistic._range_separated import RangeSeparatedDescriptor
 from skrigidity.atomistic._union import DescriptorUnion, make_descriptor_union
+from skrigidity.atomistic.potential import (
+    RigidPotential,
+    RigidPotentialCV,
+    neg_mae_energy,
+    neg_mae_forces,
+)
 
 __all__ = [
     "ACEDescriptor",
@@ -18,8 +24,12 @@ __all__ = [
     "DescriptorUnion",
     "FeatomicDescriptor",
     "RangeSeparatedDescriptor",
+    "RigidPotential",
+    "RigidPotentialCV",
     "as_system",
     "check_frames",
     "clear_cache",
     "make_descriptor_union",
+    "neg_mae_energy",
+    "neg_mae_forces",
 ]
