@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from skrigidity.atomistic import ACEDescriptor, CompositionDescriptor
+from skrigidity.atomistic import (
+    ACEDescriptor,
+    CompositionDescriptor,
+    DescriptorUnion,
+    FeatomicDescriptor,
+    RangeSeparatedDescriptor,
+)
 
 KINDS = ["self-interacting", "purified"]
 
@@ -45,7 +51,7 @@ def ace(kind="self-interacting", **parameters):
 
 def summed(descriptor, frame):
     """Features summed over atoms."""
-    return np.asarray(descriptor.derivatives(frame).features).sum(axis=0)
+    return np.asarray(descriptor.transform([frame])[0]).sum(axis=0)
 
 
 def differences(descriptor, frame, moved, h, points):
@@ -264,3 +270,120 @@ def test_what_is_no_frame_and_no_weights():
     for weights in (np.ones(3), np.ones((1, descriptor.n_features_out_)), 1.0):
         with pytest.raises(ValueError, match="weights: expected shape"):
             descriptor.backward(frame, weights)
+
+
+# --- featomic ------------------------------------------------------------------------------------
+
+SMALL = {"cutoff": 3.5, "max_radial": 2, "max_angular": 2}
+FEATOMIC = {
+    "power spectrum": {},
+    "duplicates": {"merge_duplicates": False},
+    "center blocks": {"center_types": "blocks"},
+    "Laplacian eigenstates": {"radial_basis": "laplacian_eigenstate", "max_angular": None},
+    "radial spectrum": {"calculator": "SoapRadialSpectrum"},
+    "expansion": {"calculator": "SphericalExpansion", "max_radial": 1},
+}
+
+
+def soap(**parameters):
+    return FeatomicDescriptor(**{**SMALL, **parameters})
+
+
+@pytest.mark.parametrize("parameters", FEATOMIC.values(), ids=FEATOMIC)
+@pytest.mark.parametrize("name", ["two species", "crystal of two species", "slab"])
+def test_featomic_equals_differences(parameters, name):
+    frame = FRAMES[name]()
+    descriptor = soap(**parameters).fit([frame, cluster("H")])
+    assert_differences(descriptor, frame, h=1e-4, points=4)
+    assert_backward(descriptor, frame)
+
+
+def test_featomic_of_what_does_not_depend_on_positions():
+    frame = crystal("SiO")
+    descriptor = soap(calculator="AtomicComposition", center_types="blocks").fit([frame])
+    result = descriptor.derivatives(frame)
+    assert result.features.tolist() == [[0, 1], [1, 0]]
+    assert not result.positions.any()
+    assert not result.strain.any()
+
+
+def test_features_of_featomic_are_rows_of_atoms():
+    frame = crystal("SiO")
+    descriptor = soap(center_types="blocks").fit([frame, cluster("H")])
+    expected = descriptor.transform([frame])[0]
+    result = descriptor.set_params(output="mean", dtype="float32").derivatives(frame)
+    np.testing.assert_allclose(result.features, expected, rtol=0, atol=1e-13)
+    assert abs(result.positions.sum(axis=0)).max() <= 1e-12 * largest(result)
+
+
+def test_chunks_of_centers_change_nothing(monkeypatch):
+    frame = crystal("SiOH")
+    descriptor = soap().fit([frame])
+    whole = descriptor.derivatives(frame)
+    monkeypatch.setattr("skrigidity.atomistic._featomic._CENTERS", 2)
+    for part, expected in zip(descriptor.derivatives(frame), whole, strict=True):
+        np.testing.assert_allclose(part, expected, rtol=0, atol=1e-14 * abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    "calculator", ["LodeSphericalExpansion", "SortedDistances", "DensityCorrelations"]
+)
+def test_calculators_without_derivatives(calculator):
+    frame = crystal("SiO")
+    descriptor = soap(calculator=calculator, max_radial=1, max_angular=1).fit([frame])
+    with pytest.raises(NotImplementedError, match=f"calculator: {calculator} has no derivatives"):
+        descriptor.derivatives(frame)
+    with pytest.raises(NotImplementedError, match="those that do: SoapPowerSpectrum"):
+        descriptor.backward(frame, np.ones(descriptor.n_features_out_))
+
+
+def test_a_calculator_of_ones_own_has_no_derivatives():
+    import featomic
+
+    frame = crystal("SiO")
+
+    def calculator():
+        return featomic.AtomicComposition(per_system=False)
+
+    descriptor = FeatomicDescriptor(calculator).fit([frame])
+    with pytest.raises(NotImplementedError, match=r"calculator.* has no derivatives"):
+        descriptor.derivatives(frame)
+
+
+def test_range_separated_has_no_derivatives():
+    frame = crystal("Si2")
+    descriptor = RangeSeparatedDescriptor(max_radial=1, max_angular=0).fit([frame])
+    with pytest.raises(NotImplementedError, match="none of LODE by strain"):
+        descriptor.derivatives(frame)
+
+
+# --- unions --------------------------------------------------------------------------------------
+
+
+def union(**parameters):
+    parts = [("atoms", CompositionDescriptor()), ("ace", ace(max_degree=(4, 4))), ("soap", soap())]
+    return DescriptorUnion(parts, **parameters)
+
+
+@pytest.mark.parametrize("output", [None, "mean"])
+def test_union_is_side_by_side(output):
+    frame = crystal("SiO")
+    together = union(output=output).fit([frame])
+    alone = [d.derivatives(frame) for _, d in together.descriptors_]
+    result = together.derivatives(frame)
+    for name, part in result._asdict().items():
+        expected = np.concatenate([getattr(a, name) for a in alone], axis=-1)
+        np.testing.assert_array_equal(part, expected)
+    assert_backward(together, frame)
+
+
+def test_union_names_who_has_no_derivatives():
+    from sklearn.pipeline import make_pipeline
+
+    frame = crystal("SiO")
+    pipeline = make_pipeline(CompositionDescriptor())
+    together = DescriptorUnion([("ace", ace(max_degree=(4,))), ("other", pipeline)]).fit([frame])
+    with pytest.raises(NotImplementedError, match="'other', Pipeline, has no derivatives"):
+        together.derivatives(frame)
+    with pytest.raises(NotImplementedError, match="'other', Pipeline, has no derivatives"):
+        together.backward(frame, np.ones(together.n_features_out_))

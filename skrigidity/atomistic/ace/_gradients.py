@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from skrigidity.atomistic._frames import voigt
 from skrigidity.atomistic.ace._densities import DensityTable
 from skrigidity.atomistic.ace._polynomial import Polynomials
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.intp]
-# Pairs of axes of the strain in Voigt order.
-_FIRST, _SECOND = np.array([0, 1, 2, 1, 0, 0]), np.array([0, 1, 2, 2, 2, 1])
 
 
 class Batch(NamedTuple):
@@ -114,8 +113,7 @@ def _pair_gradients(table: DensityTable, batch: Batch, i: int) -> tuple[Ints, Ar
     values = slopes[table.radial] * batch.harmonics[pairs].T[table.harmonic, None]
     values += batch.radial[table.radial, None, pairs] * gradients[table.harmonic]
     values *= (table.species[:, None] == batch.species[pairs])[:, None]
-    stress = values @ vectors
-    by_strain = (stress[:, _FIRST, _SECOND] + stress[:, _SECOND, _FIRST]) / 2
+    by_strain = voigt((values @ vectors).transpose(1, 2, 0)).T
     # An atom's own images move with it.
     other = atoms != batch.centers[i]
     values, atoms = values[:, :, other], atoms[other]
