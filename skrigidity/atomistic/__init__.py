@@ -5,6 +5,7 @@ without it: what needs ASE, featomic or sphericart says so when it is used.
 """
 
 from skrigidity.atomistic._ace import ACEDescriptor
+from skrigidity.atomistic._base import FrameBackward, FrameDerivatives
 from skrigidity.atomistic._cache import clear_cache
 from skrigidity.atomistic._composition import CompositionDescriptor
 from skrigidity.atomistic._featomic import FeatomicDescriptor
@@ -23,6 +24,8 @@ __all__ = [
     "CompositionDescriptor",
     "DescriptorUnion",
     "FeatomicDescriptor",
+    "FrameBackward",
+    "FrameDerivatives",
     "RangeSeparatedDescriptor",
     "RigidPotential",
     "RigidPotentialCV",
