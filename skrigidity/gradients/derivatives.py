@@ -64,8 +64,10 @@ class DerivativeGradients(Gradients):
     >>> from skrigidity.gradients import DerivativeGradients
     >>> class Harmonic:
     ...     n_features = 1
+    ...
     ...     def features(self, frames):
     ...         return Environments.from_arrays([(r**2).sum(axis=1)[:, None] for r in frames])
+    ...
     ...     def derivatives(self, r):
     ...         return self.features([r]).values, 2 * r[:, :, None], np.zeros((6, 1))
     >>> errors = {"energy": 0.1, "forces": 1.0, "stress": 1.0}

@@ -45,6 +45,7 @@ from skrigidity.hessian import METHODS
 
 Array = NDArray[np.float64]
 
+
 class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
     """What `RigidPotential` and `RigidPotentialCV` share: everything but what is tried in fit."""
 
@@ -169,7 +170,8 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         if len(solved) > 1 or self.calibration is not None:
             left = leave_frames_out(rows, labels, solved)
         if len(solved) > 1:
-            scores = [mean_nll(part := self._by_property(l), self._scales_of(part)) for l in left]
+            parts = [self._by_property(one) for one in left]
+            scores = [mean_nll(part, self._scales_of(part)) for part in parts]
             best = int(np.argmin(scores))
             self.cv_results_ = {
                 "errors": [s.errors for s in solved],
@@ -188,6 +190,7 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         self.coef_ = solved.coef
         self._problem = problem
         self._set_hessians(solved.factor, np.array(0.0))
+        self._set_dof(float(self.gradients_.n_features))
 
     def _by_property(self, left: LeftRows) -> dict[str, tuple[Array, Array, Array]]:
         return {name: left.of(name) for name in self.gradients_.fitted}
@@ -266,7 +269,8 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         if state["class"] != cls.__name__:
             raise ValueError(f"{path} has a {state['class']}: use {state['class']}.load")
         potential = cls(**state["params"])
-        vars(potential).update(state["attributes"])
+        for name, value in state["attributes"].items():
+            setattr(potential, name, value)
         potential._set_descriptor(refitted(state["descriptor"], potential.species_))
         potential._set_gradients(state["fitted"], potential.errors_)
         potential.support_ = Support(**state["support"])
