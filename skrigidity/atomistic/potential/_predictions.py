@@ -309,7 +309,7 @@ or ndarray of shape (n_frames, 6)
             volume, each = volume_of(frame), self._deviation(STRESS, self._quad_of(rows[STRESS]))
             out["stress_std"] = each * len(frame) / volume if volume else np.full(6, np.nan)
         if "local" in std:
-            quad = self._quad_of(rows.features)
+            quad = self._quad_of(self._columns.local(rows.features))
             out["energies_std"] = np.sqrt(self._scales.known(ENERGY)[0] * quad)
             out["local_rigidity"] = self.errors_[ENERGY] ** 2 * inverse(quad)
             out["support"] = self.support_.of(rows.features)
