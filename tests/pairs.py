@@ -87,7 +87,7 @@ def truth(frame):
 
 
 def frames_with_references(n=12, symbols=("Si4C2", "Si3C3"), seed=0, noise=0.01, stress=True):
-    """Random frames in small periodic cells with references, as `SinglePointCalculator` has them."""
+    """Random frames in small periodic cells, with a `SinglePointCalculator` of references."""
     rng = np.random.default_rng(seed)
     frames = []
     while len(frames) < n:

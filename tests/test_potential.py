@@ -11,12 +11,14 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, GroupKFold
 
+import skrigidity
 from skrigidity.atomistic import (
     RigidPotential,
     RigidPotentialCV,
     neg_mae_energy,
     neg_mae_forces,
 )
+from skrigidity.metrics import get_scorers
 
 ERRORS = {"energy": 0.01, "forces": 0.1, "stress": 0.05}
 
@@ -61,11 +63,8 @@ def dense_hessian(frames, model, weight=None):
     d = model.coef_.size
     H, b = np.zeros((d, d)), np.zeros(d)
     for frame, s in zip(frames, weight, strict=True):
-        rows, results, n = (
-            dense_rows(frame, model.descriptor_, model.species_),
-            frame.calc.results,
-            len(frame),
-        )
+        rows = dense_rows(frame, model.descriptor_, model.species_)
+        results, n = frame.calc.results, len(frame)
         values = {
             "energy": [results["energy"] / n],
             "forces": results["forces"].ravel(),
@@ -122,7 +121,7 @@ def test_a_row_more_raises_its_rigidity_by_one(frames, model):
 def test_rigidity_with_adds_all_rows_of_a_frame(frames, model):
     added = frames_with_references(2, seed=5)
     # alpha stays what it was
-    H, _, alpha = dense_hessian(frames, model)
+    H, _, _ = dense_hessian(frames, model)
     for frame in added:
         for name, g in dense_rows(frame, model.descriptor_, model.species_).items():
             H += g.T @ g / ERRORS[name] ** 2
@@ -207,7 +206,7 @@ def test_other_frames_cannot_be_left_out(frames, model):
 def test_weights_of_frames(frames):
     weight = np.linspace(0, 2, len(frames))
     weighted = potential().fit(frames, sample_weight=weight)
-    H, b, _ = dense_hessian(frames, weighted, weight)
+    H, _, _ = dense_hessian(frames, weighted, weight)
     root = weighted.hessian_.root
     np.testing.assert_allclose(np.triu(root).T @ np.triu(root), H, atol=1e-12 * np.abs(H).max())
     for frame, s in zip(frames, weight, strict=True):
@@ -238,7 +237,7 @@ def test_forces_and_stress_are_derivatives_of_the_energy(frames, core):
     frame.positions[1] = frame.positions[0] + [0.9, 0.5, -0.3]  # near enough for a core
     found = model.single_point(frame)
 
-    def energy(positions, strain=np.eye(3)):
+    def energy(positions, strain):
         moved = frame.copy()
         moved.positions = positions
         moved.set_cell(moved.cell.array @ strain, scale_atoms=False)
@@ -252,7 +251,7 @@ def test_forces_and_stress_are_derivatives_of_the_energy(frames, core):
     for atom, k in ((0, 0), (1, 1), (3, 2)):
         step = np.zeros_like(x)
         step[atom, k] = h
-        slope = (energy(x + step) - energy(x - step)) / (2 * h)
+        slope = (energy(x + step, np.eye(3)) - energy(x - step, np.eye(3))) / (2 * h)
         assert slope == pytest.approx(-found["forces"][atom, k], rel=1e-6, abs=1e-7)
     for number, (a, b) in enumerate(((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))):
         step = np.zeros((3, 3))
@@ -388,11 +387,8 @@ def test_combinations_against_brute_force(frames, model):
     H, _, _ = dense_hessian(frames, model)
     gradient, reference, parts = 0, 0.0, dict.fromkeys(weights, 0)
     for i, frame in enumerate(some):
-        rows, n, volume = (
-            dense_rows(frame, model.descriptor_, model.species_),
-            6,
-            frame.get_volume(),
-        )
+        rows = dense_rows(frame, model.descriptor_, model.species_)
+        n, volume = len(frame), frame.get_volume()
         for name, unit in (("energy", n), ("forces", 1), ("stress", n / volume)):
             c = np.ravel(weights[name][i])
             gradient = gradient + unit * c @ rows[name]
@@ -495,6 +491,7 @@ def test_what_cannot_be_saved_or_loaded(model, tmp_path):
 
 
 def test_clone_and_pickle(frames, model):
+    assert skrigidity.RigidPotential is RigidPotential
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.predict(frames), model.predict(frames))
     with pytest.raises(NotFittedError):
@@ -512,6 +509,8 @@ def test_searches(frames):
     ).fit(frames, groups=groups)
     assert search.best_params_["descriptor__cutoff"] == 4.0
     assert (search.cv_results_["mean_test_energy"] < 0).all()
+    named = get_scorers(["neg_mae_energy", "neg_mae_forces"])
+    assert named == {"neg_mae_energy": neg_mae_energy, "neg_mae_forces": neg_mae_forces}
     default = GridSearchCV(potential(calibration=None), grid, cv=GroupKFold(3))
     assert default.fit(frames, groups=groups).best_score_ > 0.9
 

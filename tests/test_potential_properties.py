@@ -231,8 +231,8 @@ def test_duplicates_across_groups_warn(frames):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         potential().fit([*frames, frames[0]], groups=[*range(8), 0])
+    frames[0].info["batch"] = frames[1].info["batch"] = 0
     with pytest.raises(ValueError, match=r"X\[2\] has no 'batch' in its info"):
-        frames[0].info["batch"] = frames[1].info["batch"] = 0
         potential().fit(frames, groups="batch")
 
 
@@ -322,7 +322,7 @@ def test_odd_frames(frames):
     np.testing.assert_allclose(two["forces"].sum(axis=0), 0, atol=1e-12)
     assert two["forces_std"][0, 2] > two["forces_std"][0, 0]
     thin = Atoms("Si", cell=[1.9, 2.0, 2.1], pbc=True)  # thinner than the cutoff
-    energy, forces, stress = truth(thin)
+    _, forces, _ = truth(thin)
     found = model.single_point(thin, everything)
     wide = model.single_point(thin.repeat((2, 1, 1)))
     assert wide["energy"] == pytest.approx(2 * found["energy"])

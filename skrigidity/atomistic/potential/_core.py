@@ -50,7 +50,7 @@ def core_repulsion(frame: Atoms) -> tuple[Array, Array, Array]:
     >>> from skrigidity.atomistic.potential._core import core_repulsion
     >>> energies, forces, _ = core_repulsion(Atoms("Si2", [[0, 0, 0], [0, 0, 1.0]]))
     >>> energies.round(2), bool(forces[0, 2] < 0)
-    (array([37.28, 37.28]), True)
+    (array([25.49, 25.49]), True)
     """
     radii = require("ase.data").covalent_radii
     reach = 2 * _OUTER * float(radii[frame.numbers].max())
