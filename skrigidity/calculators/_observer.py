@@ -131,14 +131,14 @@ class RigidityObserver:
     >>> dynamics.run(100)
     True
     >>> observer.stopped, dynamics.nsteps, len(observer.frames)
-    (True, 17, 1)
+    (True, 18, 1)
     >>> observer.frames[0].info["tripped"]
     'force_std'
     >>> import pandas as pd
     >>> pd.read_csv("watch.csv")[["step", "force_std"]].tail(2).round(4)
         step  force_std
-    16    16     0.0292
-    17    17     0.0307
+    17    17     0.0292
+    18    18     0.0303
     """
 
     def __init__(
