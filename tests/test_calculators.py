@@ -129,6 +129,21 @@ def test_uncertainty_on_demand(model, atoms):
     assert len(model.calls) == 3
 
 
+def test_asking_changes_nothing(model, atoms):
+    """Not by rounding either: dynamics under watch stay what they are."""
+    atoms = watched(atoms, model)
+    before = atoms.get_forces()
+    single_point = model.single_point
+
+    def rounded_otherwise(frame, uncertainty=()):
+        found = single_point(frame, uncertainty)
+        return {**found, "forces": found["forces"] * (1 + 1e-15)}
+
+    model.single_point = rounded_otherwise
+    atoms.calc.uncertainty(atoms)
+    np.testing.assert_array_equal(atoms.get_forces(), before)
+
+
 def test_uncertainty_of_other_atoms(model, atoms):
     """They become those of the last calculation, with all that calculations bring along."""
     calc = watched(atoms, model, ["local"]).calc
@@ -223,6 +238,7 @@ def test_other_models(atoms):
     atoms = watched(atoms, network, ALL)
     assert atoms.get_potential_energy() == -1.0
     assert atoms.calc.uncertainty(atoms, "energy") == {"energy_std": 0.1}
+    assert atoms.calc.uncertainty(atoms) == {"energy_std": 0.1}
     with pytest.raises(
         PropertyNotImplementedError, match=r"Network has no uncertainty of .*'local'"
     ):

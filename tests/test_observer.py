@@ -195,20 +195,13 @@ def test_collects_to_a_file(atoms, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "key"),
-    [
-        ("energy_std", "energy_std"),
-        ("force_std", "force_std"),
-        ("local_std", "local_std"),
-        ("stress_std", "stress_std"),
-        ("min_rigidity", "min_rigidity"),
-    ],
+    "name", ["energy_std", "force_std", "local_std", "stress_std", "min_rigidity", "min_support"]
 )
-def test_each_threshold(atoms, name, key):
+def test_each_threshold(atoms, name):
     look = RigidityObserver(atoms, properties=ALL)
     look()
-    value = look.latest[key]
-    beyond = 0.999 if name != "min_rigidity" else 1.001
+    value = look.latest[name]
+    beyond = 1.001 if name.startswith("min") else 0.999
     within = RigidityObserver(atoms, **{name: value})
     assert not within()
     assert within.latest["tripped"] == ""
@@ -265,6 +258,21 @@ def test_what_is_no_number_trips(model, atoms):
 def test_bad_options(atoms, options, message):
     with pytest.raises(ValueError, match=message):
         RigidityObserver(atoms, **options)
+
+
+def test_threshold_for_what_the_model_lacks(model, atoms):
+    single_point = model.single_point
+
+    def unsupported(frame, uncertainty=()):
+        found = single_point(frame, uncertainty)
+        return {key: value for key, value in found.items() if key != "support"}
+
+    model.single_point = unsupported
+    with pytest.raises(ValueError, match="min_support: the model gives no support"):
+        RigidityObserver(atoms, min_support=0.1)()
+    observer = RigidityObserver(atoms)
+    observer()
+    assert observer.latest["min_support"] is None
 
 
 def test_bad_subjects(atoms):

@@ -159,8 +159,8 @@ class RigidityCalculator(_ase.Calculator):
         atoms : ase.Atoms, default=None
             The structure; that of the last calculation where None.
         properties : some of {"energy", "forces", "stress", "local"}, default=None
-            What to give; None is all that makes sense, which leaves out the stress of a cell
-            without volume.
+            What to give; None is all that there is, which leaves out the stress of a cell
+            without volume and what the model does not have.
 
         Returns
         -------
@@ -189,9 +189,7 @@ class RigidityCalculator(_ase.Calculator):
         """
         structure = self.get_atoms() if atoms is None else atoms
         names = check_uncertainty(UNCERTAINTIES if properties is None else properties)
-        if properties is None:
-            names = _meaningful(names, structure)
-        elif "stress" in names:
+        if properties is not None and "stress" in names:
             _check_volume(structure)
         carried: tuple[str, ...] = ()
         if self.check_state(structure):
@@ -199,7 +197,7 @@ class RigidityCalculator(_ase.Calculator):
             carried = self.parameters["uncertainty"]
         self._add((*names, *carried))
         for name in names:
-            if not self._knows(name):
+            if properties is not None and not self._knows(name):
                 raise _ase.PropertyNotImplementedError(
                     f"{type(self.model).__name__} has no uncertainty of the property {name!r}"
                 )
@@ -258,7 +256,8 @@ class RigidityCalculator(_ase.Calculator):
         meaningful = _meaningful(dict.fromkeys(names), self.atoms)
         missing = tuple(name for name in meaningful if not self._knows(name))
         if missing or not self.results:
-            self.results = {**self.results, **self.model.single_point(self.atoms, missing)}
+            # What is known stays as it is, to the last bit: asking does not change the dynamics.
+            self.results = {**self.model.single_point(self.atoms, missing), **self.results}
 
 
 def _has_volume(atoms: Atoms) -> bool:

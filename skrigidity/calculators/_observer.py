@@ -45,6 +45,9 @@ class RigidityObserver:
         Threshold for the largest error bar of an atom's energy, in eV.
     min_rigidity : float or str, default=None
         Threshold for the least local prediction rigidity, which trips below it.
+    min_support : float or str, default=None
+        Threshold for the least support of an atom, which trips below it. Rigidities alone miss
+        atoms that leave the reach of the others.
     stress_std : float or str, default=None
         Threshold for the largest error bar of a component of the stress, in eV/Å³.
     action : {"log", "collect", "stop"}, default="log"
@@ -151,6 +154,7 @@ class RigidityObserver:
         force_std: float | str | None = None,
         local_std: float | str | None = None,
         min_rigidity: float | str | None = None,
+        min_support: float | str | None = None,
         stress_std: float | str | None = None,
         action: Literal["log", "collect", "stop"] = "log",
         consecutive: int = 1,
@@ -166,6 +170,7 @@ class RigidityObserver:
                 "force_std": force_std,
                 "local_std": local_std,
                 "min_rigidity": min_rigidity,
+                "min_support": min_support,
                 "stress_std": stress_std,
             },
             self.calculator,

@@ -29,7 +29,8 @@ class SinglePoint(Protocol):
     For thresholds that are quantiles of the training set, `RigidityObserver` also needs a method
     ``training_quantile(name, q)``: the quantile ``q`` of the result ``name`` over the training
     set: per atom for "energy_std" (eV per atom), of single components for "forces_std" (eV/Å) and
-    "stress_std" (eV/Å³), of single atoms for "energies_std" (eV) and "local_rigidity".
+    "stress_std" (eV/Å³), of single atoms for "energies_std" (eV), "local_rigidity" and
+    "support".
 
     Examples
     --------

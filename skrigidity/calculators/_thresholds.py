@@ -67,8 +67,10 @@ class Thresholds:
         """Give the names of the thresholds that are passed; what is no number passes any."""
         return [q.name for q in self._quantities if not self._within(q, row[q.name])]
 
-    def _within(self, quantity: Quantity, value: float) -> bool:
+    def _within(self, quantity: Quantity, value: float | None) -> bool:
         limit = self.limits[quantity.name]
+        if value is None:
+            raise ValueError(f"{quantity.name}: the model gives no {quantity.key}")
         return value >= limit if quantity.least else value <= limit
 
 
