@@ -359,9 +359,10 @@ def test_consecutive(model, atoms):
     rising(model, 2)
     dynamics, observer = verlet(atoms, force_std=1.0, action="stop", consecutive=3)
     dynamics.attach(observer)
-    dynamics.run(50)
-    assert dynamics.nsteps == 4
-    assert len(observer.frames) == 1
+    for last in (4, 7):
+        dynamics.run(50)
+        assert dynamics.nsteps == last
+    assert len(observer.frames) == 2
 
 
 def test_interrupted_row_of_trips(atoms, tmp_path):
@@ -441,3 +442,16 @@ def test_cluster(model):
     dynamics.run(2)
     assert observer.latest["stress_std"] is None
     assert observer.latest["force_std"] > 0
+
+
+def test_dynamics_take_the_same_steps(model):
+    ends = []
+    for attached in (False, True):
+        atoms = crystal(rattle=0.05, seed=5)
+        atoms.calc = RigidityCalculator(model, uncertainty=())
+        dynamics, observer = verlet(atoms)
+        if attached:
+            dynamics.attach(observer)
+        dynamics.run(5)
+        ends.append(atoms.positions)
+    np.testing.assert_array_equal(*ends)

@@ -22,9 +22,9 @@ class SimulationStopped(Exception):
 class RigidityObserver:
     """Watch the uncertainties of dynamics: log them, collect structures, stop.
 
-    Attach it, ``dynamics.attach(observer, interval=10)``: every ten steps it asks for
-    uncertainties, which need no part in the steps between. It trips where one of them passes its
-    threshold or is not a number.
+    Attach it with ``dynamics.attach(observer, interval=10)``: it asks for uncertainties every ten
+    steps, and the steps between cost what they cost without it if the calculator has
+    ``uncertainty=()``. It trips where one of them passes its threshold or is not a number.
 
     Parameters
     ----------
@@ -92,8 +92,9 @@ class RigidityObserver:
     Notes
     -----
     A threshold that is a string such as "99%" is a quantile of the model's own training set
-    (``model.training_quantile``). The largest error bar of many atoms lies above the 99 %
-    quantile of single ones as a rule: take 100 % or more than it.
+    (``model.training_quantile``), over single atoms or components. Among many of them the largest
+    error bar lies above their 99 % quantile as a rule; "100%", the largest of the training set,
+    is a better start.
 
     The observer stops a run by setting ``dynamics.max_steps`` to the step that was made, the
     counter that ``run`` and ``irun`` of ASE look at after each step: other observers still see the
@@ -104,7 +105,8 @@ class RigidityObserver:
     action was taken, so that a loop of yours can end by itself.
 
     A line of the log and a frame of the trajectory are one write to the end of the file each: a run
-    that is killed leaves complete lines, and a new one appends to them.
+    that is killed leaves complete lines, and a new one appends to them. The observer looks at the
+    atoms and changes nothing: dynamics take the same steps with and without it.
 
     Examples
     --------
