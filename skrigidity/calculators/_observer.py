@@ -12,6 +12,9 @@ from ._files import append_line, append_text, start_table
 from ._protocol import Atoms, check_uncertainty
 from ._thresholds import QUANTITIES, Thresholds
 
+_ase: Any = import_extra("ase", extra="atomistic", needed_by="RigidityObserver")
+_ase_io: Any = import_extra("ase.io", extra="atomistic", needed_by="RigidityObserver")
+
 COLUMNS = ("step", "time", "energy", *(c for q in QUANTITIES for c in q.columns), "tripped")
 
 
@@ -227,8 +230,7 @@ class RigidityObserver:
         dynamics, row = self.dynamics, dict.fromkeys(COLUMNS)
         row["step"] = getattr(dynamics, "nsteps", self._calls)
         if hasattr(dynamics, "get_time"):
-            units = import_extra("ase.units", extra="atomistic", needed_by="RigidityObserver")
-            row["time"] = float(dynamics.get_time() / units.fs)
+            row["time"] = float(dynamics.get_time() / _ase.units.fs)
         row["energy"] = float(self.calculator.get_property("energy", self.atoms))
         for quantity in QUANTITIES:
             if quantity.key in results:
@@ -244,9 +246,8 @@ class RigidityObserver:
         if self.trajectory is None:
             self.frames.append(frame)
             return
-        ase_io = import_extra("ase.io", extra="atomistic", needed_by="RigidityObserver")
         text = io.StringIO()
-        ase_io.write(text, frame, format="extxyz")
+        _ase_io.write(text, frame, format="extxyz")
         append_text(self.trajectory, text.getvalue())
 
     def _stop(self) -> None:
@@ -267,9 +268,8 @@ class RigidityObserver:
 
 
 def _atoms_of(dynamics: Any) -> Atoms:
-    atoms_class = import_extra("ase", extra="atomistic", needed_by="RigidityObserver").Atoms
     found = dynamics
-    while not isinstance(found, atoms_class):
+    while not isinstance(found, _ase.Atoms):
         if not hasattr(found, "atoms"):
             raise TypeError(
                 "dynamics: expected dynamics or an optimizer of ASE, or ase.Atoms; got "
