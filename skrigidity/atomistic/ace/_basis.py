@@ -20,8 +20,9 @@ from skrigidity.environments import consecutive
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.intp]
-# Environments, neighbors and bytes of monomials at a time: what fits into the cache.
-_BATCH, _BATCH_NEIGHBORS, _BATCH_BYTES = 64, 2048, 1 << 25
+# Environments, neighbors, bytes of monomials and values of radial functions at a time: what fits
+# into the cache.
+_BATCH, _BATCH_NEIGHBORS, _BATCH_BYTES, _BATCH_RADIAL = 64, 2048, 1 << 25, 1 << 17
 
 
 class Function(NamedTuple):
@@ -169,7 +170,8 @@ class ACEBasis:
 
     def _batches(self, ends: Ints) -> Iterator[tuple[int, int]]:
         size = min(_BATCH, _BATCH_BYTES // (8 * max(self._polynomials.n_monomials, 1)))
-        return consecutive(ends, _BATCH_NEIGHBORS, max(size, 1))
+        n_radial = int(self._polynomials.table.radial.max()) + 1
+        return consecutive(ends, min(_BATCH_NEIGHBORS, _BATCH_RADIAL // n_radial), max(size, 1))
 
     def _radial(self, r: Array, r0: Array) -> Array:
         table = self._polynomials.table
