@@ -1,5 +1,6 @@
 """Derivatives of descriptors by positions and strain, against differences and symmetries."""
 
+import pickle
 import subprocess
 import sys
 
@@ -253,6 +254,25 @@ def test_lone_atoms(kind, composition):
         assert not result.strain.any()
         assert result.features.sum() == (len(frame) if composition else 0)
         assert_backward(descriptor, frame)
+
+
+@pytest.mark.usefixtures("loops")
+def test_batches_of_environments_change_nothing(monkeypatch):
+    frame = cluster("SiO2Si3OH2")
+    descriptor = ace("purified").fit([frame])
+    whole = descriptor.derivatives(frame)
+    monkeypatch.setattr("skrigidity.atomistic.ace._basis._BATCH", 2)
+    for part, expected in zip(descriptor.derivatives(frame), whole, strict=True):
+        np.testing.assert_allclose(part, expected, rtol=0, atol=1e-14 * abs(expected).max())
+    assert_backward(descriptor, frame)
+
+
+def test_pickled_after_differentiating():
+    frame = crystal("SiO")
+    descriptor = ace().fit([frame])
+    expected = descriptor.derivatives(frame)
+    restored = pickle.loads(pickle.dumps(descriptor))
+    np.testing.assert_array_equal(restored.derivatives(frame).positions, expected.positions)
 
 
 def test_features_are_rows_of_atoms():

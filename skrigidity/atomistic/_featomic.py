@@ -120,6 +120,9 @@ class FeatomicDescriptor(ComputedDescriptor):
     :class:`~skrigidity.environments.Environments` always. A progress bar, threads and the cache
     never change a number.
 
+    `derivatives` and `backward` know the calculators of which featomic has gradients by positions
+    and strain: power and radial spectra, in any radial basis, and the spherical expansion.
+
     Examples
     --------
     >>> from ase.build import molecule

@@ -20,8 +20,9 @@ from skrigidity.environments import consecutive
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.intp]
-# Environments, neighbors and bytes of monomials at a time: what fits into the cache.
-_BATCH, _BATCH_NEIGHBORS, _BATCH_BYTES = 64, 2048, 1 << 25
+# Environments, neighbors, bytes of monomials and, to differentiate, values of radial functions at a
+# time: what fits into the cache.
+_BATCH, _BATCH_NEIGHBORS, _BATCH_BYTES, _BATCH_RADIAL = 64, 2048, 1 << 25, 1 << 17
 
 
 class Function(NamedTuple):
@@ -154,7 +155,7 @@ class ACEBasis:
         ends = np.concatenate([[0], np.cumsum(counts)])
         out = np.empty((len(counts), len(self.functions)))
         table = self._polynomials.table
-        for start, stop in self._batches(ends):
+        for start, stop in self._batches(ends, _BATCH_NEIGHBORS):
             pairs = slice(ends[start], ends[stop])
             environment = np.repeat(np.arange(stop - start), counts[start:stop])
             r = np.linalg.norm(vectors[pairs], axis=1)
@@ -167,9 +168,9 @@ class ACEBasis:
             out[start:stop] = features.T
         return out
 
-    def _batches(self, ends: Ints) -> Iterator[tuple[int, int]]:
+    def _batches(self, ends: Ints, n_pairs: int) -> Iterator[tuple[int, int]]:
         size = min(_BATCH, _BATCH_BYTES // (8 * max(self._polynomials.n_monomials, 1)))
-        return consecutive(ends, _BATCH_NEIGHBORS, max(size, 1))
+        return consecutive(ends, n_pairs, max(size, 1))
 
     def _radial(self, r: Array, r0: Array) -> Array:
         table = self._polynomials.table
@@ -283,7 +284,8 @@ class ACEBasis:
         centers = np.repeat(np.arange(len(species)), neighbors.counts)
         order = np.lexsort((neighbors.atoms, centers))
         ends = np.concatenate([[0], np.cumsum(neighbors.counts)])
-        for start, stop in self._batches(ends):
+        n_pairs = min(_BATCH_NEIGHBORS, _BATCH_RADIAL // (int(table.radial.max()) + 1))
+        for start, stop in self._batches(ends, n_pairs):
             pairs = order[ends[start] : ends[stop]]
             vectors, atoms = neighbors.vectors[pairs], neighbors.atoms[pairs]
             environment, kinds = centers[pairs] - start, species[atoms]

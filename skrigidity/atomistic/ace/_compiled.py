@@ -19,7 +19,7 @@ Ints = NDArray[np.intp]
 
 def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
     # Sums may be reordered, which lets them use wide registers.
-    options = {"nogil": True, "fastmath": {"reassoc", "contract"}}
+    options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract"}}
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # no place for files that may be written to

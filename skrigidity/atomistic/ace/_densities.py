@@ -114,7 +114,7 @@ class DensityTable:
         for z, members in groupby(self._groups, key=itemgetter(0)):
             chosen, groups = np.flatnonzero(species == z), list(members)
             for environments, neighbors in equal_counts(counts[z]):
-                products = radial[:, chosen[neighbors]].transpose(1, 0, 2)
+                products = radial.take(chosen[neighbors], axis=1).transpose(1, 0, 2)
                 y = harmonics[chosen[neighbors]]
                 for _, degree, start, functions in groups:
                     sums = products[:, functions] @ y[:, :, degree**2 : (degree + 1) ** 2]
