@@ -18,6 +18,7 @@ from skrigidity.atomistic import (
     neg_mae_energy,
     neg_mae_forces,
 )
+from skrigidity.atomistic.potential._leave_out import left_out
 from skrigidity.metrics import get_scorers
 
 ERRORS = {"energy": 0.01, "forces": 0.1, "stress": 0.05}
@@ -168,6 +169,21 @@ def test_leave_one_out_equals_refits(frames, model, groups):
     np.testing.assert_allclose(
         left.prediction + left.residual, [r["energy"] for r in results], rtol=1e-12
     )
+
+
+@pytest.mark.parametrize("k", [3, 20])
+def test_whitened_rows_left_out(k):
+    """By whichever product is smaller, of more or of fewer rows than columns."""
+    rng = np.random.default_rng(k)
+    z = rng.standard_normal((k, 8)) / 10
+    error = rng.standard_normal(k)
+    P = z @ z.T
+    residual, quad = left_out(z, error)
+    np.testing.assert_allclose(residual, np.linalg.solve(np.eye(k) - P, error), rtol=1e-12)
+    np.testing.assert_allclose(quad, np.diag(np.linalg.solve(np.eye(k) - P, P)), rtol=1e-12)
+    # A group that determines a direction all alone has no answer here.
+    alone = np.linalg.qr(z if k > 8 else z.T)[0]
+    assert left_out(alone if k > 8 else alone.T, error) is None
 
 
 def test_leave_one_out_refits_what_a_frame_determines_alone(frames):
@@ -482,6 +498,26 @@ def test_save_and_load(tmp_path):
         other = RigidPotentialCV if type(model) is RigidPotential else RigidPotential
         with pytest.raises(ValueError, match=f"use {type(model).__name__}.load"):
             other.load(path)
+
+
+def test_save_and_load_other_descriptors(tmp_path):
+    pytest.importorskip("featomic")
+    from skrigidity.atomistic import (
+        CompositionDescriptor,
+        FeatomicDescriptor,
+        make_descriptor_union,
+    )
+
+    frames = frames_with_references(4, seed=1)
+    soap = FeatomicDescriptor(cutoff=3.5, max_radial=2, max_angular=1)
+    for descriptor in (soap, make_descriptor_union(CompositionDescriptor(), soap)):
+        model = RigidPotential(descriptor, baseline=None).fit(frames)
+        model.save(tmp_path / "model.npz")
+        again = RigidPotential.load(tmp_path / "model.npz")
+        everything = ("energy", "forces", "stress", "local")
+        first, second = (m.single_point(frames[0], everything) for m in (model, again))
+        for key, value in first.items():
+            np.testing.assert_allclose(second[key], value, rtol=1e-10, atol=1e-13, err_msg=key)
 
 
 def test_what_cannot_be_saved_or_loaded(model, tmp_path):
