@@ -101,13 +101,15 @@ def text_of(frames, tmp_path):
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        pytest.param(lambda text: text[:-300], "atoms, expected", id="cut between lines"),
+        pytest.param(
+            lambda text: text[:-300], "frame 1: the file ends after 3", id="cut between lines"
+        ),
         pytest.param(lambda text: text[:-5], "incomplete", id="cut within the last number"),
-        pytest.param(lambda text: "", "mpty file", id="empty"),
+        pytest.param(lambda text: "", "is empty", id="empty"),
         pytest.param(lambda text: "hello\n", "cannot read it", id="no structures"),
         pytest.param(lambda text: text.replace("0.89", "x.89"), "x.89", id="not a number"),
         pytest.param(lambda text: text.replace("0.89", "nan "), "NaN", id="not finite"),
-        pytest.param(lambda text: text.replace("C  ", "N  "), "[0]: contains N", id="element"),
+        pytest.param(lambda text: text.replace("C  ", "N  "), "frame 0: contains N", id="element"),
         pytest.param(lambda text: text.replace("3.57", "0.0"), "no volume", id="cell"),
     ],
 )

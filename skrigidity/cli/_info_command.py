@@ -1,0 +1,24 @@
+"""The command ``skrigidity info``."""
+
+from __future__ import annotations
+
+import typer
+
+from skrigidity.cli._common import Talk, errors_in_one_line, require
+from skrigidity.cli._options import Json, Model, Quiet
+
+_SHORT_HELP = "What a potential is: descriptor, training set, errors, calibration."
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the application."""
+
+    @app.command(short_help=_SHORT_HELP, help=_SHORT_HELP)
+    def info(model: Model, quiet: Quiet = False, as_json: Json = False) -> None:
+        with errors_in_one_line():
+            require("ase")
+            from skrigidity.cli._info import describe, description
+            from skrigidity.cli._potential import load_potential
+
+            facts = describe(load_potential(model))
+            Talk(quiet, as_json).report(description(facts), facts)
