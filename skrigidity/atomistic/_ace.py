@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skrigidity.atomistic._base import FrameBackward, FrameDerivatives
 from skrigidity.atomistic._computed import ComputedDescriptor
 from skrigidity.atomistic._frames import Atoms, require, symbol
 from skrigidity.atomistic._neighbors import find_neighbors
@@ -226,6 +227,23 @@ class ACEDescriptor(ComputedDescriptor):
             centers,
         )
         return self._layout.place(features, centers, dtype)
+
+    def _derivatives(self, frame: Atoms) -> FrameDerivatives:
+        species, layout = np.searchsorted(self.species_, frame.numbers), self._layout
+        neighbors = find_neighbors(frame, self.basis_.cutoff)
+        features, positions, strain = self.basis_.derivatives(
+            neighbors, species, layout.of, layout.n_columns
+        )
+        rows = layout.place(features, species, features.dtype)
+        return FrameDerivatives(rows, positions, strain)
+
+    def _backward(self, frame: Atoms, weights: NDArray[np.float64]) -> FrameBackward:
+        species, layout = np.searchsorted(self.species_, frame.numbers), self._layout
+        neighbors = find_neighbors(frame, self.basis_.cutoff)
+        result = FrameBackward(*self.basis_.backward(neighbors, species, weights[layout.of]))
+        if layout.n_composition:
+            result.local[:] += weights[species]
+        return result
 
     def _settings(self) -> tuple[Any, ...]:
         # Those of fit, not today's parameters, which may have been set since.

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 
-from skrigidity.atomistic.ace._densities import equal_counts, spherical_harmonics
+from skrigidity.atomistic._neighbors import Neighbors
+from skrigidity.atomistic.ace._densities import harmonics_with_gradients, spherical_harmonics
 from skrigidity.atomistic.ace._enumerate import Family, Product, enumerate_families, without
+from skrigidity.atomistic.ace._gradients import Batch, add_forces, add_rows
 from skrigidity.atomistic.ace._polynomial import Polynomials
-from skrigidity.atomistic.ace._radial import many_body_functions, pair_functions
+from skrigidity.atomistic.ace._radial import many_body_functions, pair_functions, with_slopes
 from skrigidity.environments import consecutive
 
 Array = NDArray[np.float64]
@@ -121,7 +125,7 @@ class ACEBasis:
         if not self.functions:
             raise ValueError(f"max_degree: expected an order of at least 1, got {bounds}")
         self._needed = _needed_neighbors(self.functions, n_species)
-        self._polynomials = Polynomials(families, purified)
+        self._polynomials = Polynomials(families, purified, self.n_pair, n_species)
 
     def evaluate(
         self, counts: ArrayLike, vectors: Array, species: ArrayLike, centers: ArrayLike
@@ -149,40 +153,148 @@ class ACEBasis:
         )
         ends = np.concatenate([[0], np.cumsum(counts)])
         out = np.empty((len(counts), len(self.functions)))
-        size = min(_BATCH, _BATCH_BYTES // (8 * max(self._polynomials.n_monomials, 1)))
-        for start, stop in consecutive(ends, _BATCH_NEIGHBORS, max(size, 1)):
+        table = self._polynomials.table
+        for start, stop in self._batches(ends):
             pairs = slice(ends[start], ends[stop])
-            batch = np.repeat(np.arange(stop - start), counts[start:stop])
-            out[start:stop] = self._evaluate(
-                batch, vectors[pairs], species[pairs], centers[start:stop]
-            ).T
+            environment = np.repeat(np.arange(stop - start), counts[start:stop])
+            r = np.linalg.norm(vectors[pairs], axis=1)
+            r0 = self.r0[centers[start:stop][environment], species[pairs]]
+            numbers = self._numbers(environment, species[pairs], stop - start)
+            harmonics = spherical_harmonics(vectors[pairs], table.max_degree)
+            sums = table.sums(self._radial(r, r0), harmonics, species[pairs], numbers)
+            features = self._polynomials(sums)
+            features[self._missing(numbers)] = 0.0
+            out[start:stop] = features.T
         return out
 
-    def _evaluate(self, environment: Ints, vectors: Array, species: Ints, centers: Ints) -> Array:
-        table, n_species = self._polynomials.table, len(self.r0)
-        densities = np.zeros((table.n_rows, len(centers)))
-        pairs = np.zeros((n_species, self.n_pair, len(centers)))
-        counts = np.zeros((n_species, len(centers)), dtype=np.intp)
-        for z in np.unique(species):
-            chosen = species == z
-            where = environment[chosen]
-            counts[z] = np.bincount(where, minlength=len(centers))
-            r = np.linalg.norm(vectors[chosen], axis=1)
-            scale = r, self.r0[centers[where], z], self.cutoff
-            harmonics = spherical_harmonics(vectors[chosen], table.max_degree)
-            radial = many_body_functions(*scale, table.n_radial, self.agnesi)
-            table.add(densities, int(z), radial, harmonics, counts[z])
-            if self.n_pair:
-                values = pair_functions(*scale, self.n_pair, self.pair_agnesi)
-                for which, neighbors in equal_counts(counts[z]):
-                    pairs[z][:, which] = values[:, neighbors].sum(axis=2)
-        features = np.concatenate([pairs.reshape(-1, len(centers)), self._polynomials(densities)])
-        if self.purified:
-            # Exactly 0, not up to rounding, where there are not enough neighbors.
-            patterns, which = self._needed
-            missing = np.any(patterns[:, :, None] > counts, axis=1)
-            features[missing[which]] = 0.0
-        return features
+    def _batches(self, ends: Ints) -> Iterator[tuple[int, int]]:
+        size = min(_BATCH, _BATCH_BYTES // (8 * max(self._polynomials.n_monomials, 1)))
+        return consecutive(ends, _BATCH_NEIGHBORS, max(size, 1))
+
+    def _radial(self, r: Array, r0: Array) -> Array:
+        table = self._polynomials.table
+        pair = pair_functions(r, r0, self.cutoff, self.n_pair, self.pair_agnesi)
+        many = many_body_functions(r, r0, self.cutoff, table.n_radial, self.agnesi)
+        return table.radial_functions(pair, many)
+
+    def _numbers(self, environment: Ints, species: Ints, n_environments: int) -> Ints:
+        """Count the neighbors of each species (first axis) of each environment."""
+        shape = len(self.r0), n_environments
+        flat = np.bincount(species * n_environments + environment, minlength=shape[0] * shape[1])
+        return flat.reshape(shape)
+
+    def _missing(self, numbers: Ints) -> NDArray[np.bool_]:
+        """Return which functions are exactly 0, not up to rounding: too few neighbors."""
+        if not self.purified:
+            return np.zeros((len(self.functions), numbers.shape[1]), dtype=bool)
+        patterns, which = self._needed
+        return np.any(patterns[:, :, None] > numbers, axis=1)[which]
+
+    def derivatives(
+        self, neighbors: Neighbors, species: Ints, columns: Ints, n_columns: int
+    ) -> tuple[Array, Array, Array]:
+        """Differentiate the functions, summed over the atoms of a frame.
+
+        Parameters
+        ----------
+        neighbors : Neighbors
+            Of all atoms of a frame.
+        species : ndarray of int of shape (n_atoms,)
+            Numbers of the species of the atoms.
+        columns : ndarray of int of shape (n_species, n_functions)
+            Where the functions go, by the species of the center.
+        n_columns : int
+
+        Returns
+        -------
+        features : ndarray of shape (n_atoms, n_functions)
+        positions : ndarray of shape (n_atoms, 3, n_columns)
+        strain : ndarray of shape (6, n_columns)
+        """
+        features = np.empty((len(species), len(self.functions)))
+        positions, strain = np.zeros((len(species), 3, n_columns)), np.zeros((6, n_columns))
+        for batch, values in self._differentiated(neighbors, species):
+            features[batch.centers] = values.T
+            add_rows(self._polynomials, batch, columns[species[batch.centers]], positions, strain)
+        return features, positions, strain
+
+    def backward(
+        self, neighbors: Neighbors, species: Ints, weights: Array
+    ) -> tuple[Array, Array, Array]:
+        """Evaluate and differentiate linear functions of the features.
+
+        Parameters
+        ----------
+        neighbors : Neighbors
+            Of all atoms of a frame.
+        species : ndarray of int of shape (n_atoms,)
+            Numbers of the species of the atoms.
+        weights : ndarray of shape (n_species, n_functions, n_outputs)
+            By the species of the center.
+
+        Returns
+        -------
+        local : ndarray of shape (n_atoms, n_outputs)
+        positions : ndarray of shape (n_atoms, 3, n_outputs)
+        strain : ndarray of shape (6, n_outputs)
+        """
+        n_outputs = weights.shape[2]
+        local = np.empty((len(species), n_outputs))
+        positions, strain = np.zeros((len(species), 3, n_outputs)), np.zeros((6, n_outputs))
+        for batch, values in self._differentiated(neighbors, species):
+            adjoint = np.empty((len(batch.centers), self._polynomials.table.n_rows, n_outputs))
+            for z in np.unique(species[batch.centers]):
+                which = np.flatnonzero(species[batch.centers] == z)
+                local[batch.centers[which]] = values[:, which].T @ weights[z]
+                for k in range(n_outputs):
+                    adjoint[which, :, k] = self._adjoint(batch.jacobian[:, which], weights[z, :, k])
+            add_forces(self._polynomials, batch, adjoint, positions, strain)
+        return local, positions, strain
+
+    def _adjoint(self, values: Array, weights: Array) -> Array:
+        """Return the derivatives of a linear function by the densities, per environment."""
+        jacobian = self._polynomials.jacobian
+        entries = np.arange(len(jacobian.functions))
+        shape = self._polynomials.table.n_rows, len(entries)
+        matrix = sparse.csr_matrix(
+            (weights[jacobian.functions], (jacobian.densities, entries)), shape=shape
+        )
+        return np.asarray(matrix @ values).T
+
+    def _differentiated(self, neighbors: Neighbors, species: Ints) -> Iterator[tuple[Batch, Array]]:
+        """Yield batches of environments, and the functions (n_functions, n_environments)."""
+        table, jacobian = self._polynomials.table, self._polynomials.jacobian
+        centers = np.repeat(np.arange(len(species)), neighbors.counts)
+        order = np.lexsort((neighbors.atoms, species[neighbors.atoms], centers))
+        ends = np.concatenate([[0], np.cumsum(neighbors.counts)])
+        for start, stop in self._batches(ends):
+            pairs = order[ends[start] : ends[stop]]
+            vectors, atoms = neighbors.vectors[pairs], neighbors.atoms[pairs]
+            environment, kinds = centers[pairs] - start, species[atoms]
+            radial, slopes = with_slopes(
+                partial(self._radial, r0=self.r0[species[centers[pairs]], kinds]),
+                np.linalg.norm(vectors, axis=1),
+            )
+            harmonics, gradients = harmonics_with_gradients(vectors, table.max_degree)
+            numbers = self._numbers(environment, kinds, stop - start)
+            densities = table.sums(radial, harmonics, kinds, numbers)
+            features, derivatives = self._polynomials(densities), jacobian(densities)
+            missing = self._missing(numbers)
+            features[missing] = 0.0
+            derivatives[missing[jacobian.functions]] = 0.0
+            batch = Batch(
+                np.arange(start, stop),
+                ends[start : stop + 1] - ends[start],
+                atoms,
+                kinds,
+                vectors,
+                radial,
+                slopes,
+                harmonics,
+                gradients,
+                derivatives,
+            )
+            yield batch, features
 
 
 def _functions(families: list[Family]) -> Iterator[Function]:

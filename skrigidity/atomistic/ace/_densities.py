@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import groupby
-from typing import NamedTuple
+from math import pi, sqrt
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +30,19 @@ class DensityTable:
     Parameters
     ----------
     densities : iterable of Density
+    n_pair : int, default=0
+        Number of functions of pairs alone; their sums over the neighbors of each species are the
+        first rows.
+    n_species : int, default=1
 
     Attributes
     ----------
     start : dict of Density to int
         Row of m = -l.
     n_rows : int
+    species, radial, harmonic : ndarrays of int of shape (n_rows,)
+        The neighbor species of each row, and the radial function and the spherical harmonic whose
+        products it is the sum of.
 
     Examples
     --------
@@ -43,50 +52,75 @@ class DensityTable:
     {Density(species=0, degree=0, radial=(1,)): 0, Density(species=0, degree=1, radial=(1, 2)): 1}
     """
 
-    def __init__(self, densities: Iterable[Density]) -> None:
+    def __init__(self, densities: Iterable[Density], n_pair: int = 0, n_species: int = 1) -> None:
         ordered = sorted(set(densities), key=lambda d: (d.species, d.degree, len(d.radial), d))
-        widths = [2 * density.degree + 1 for density in ordered]
-        starts = np.cumsum([0, *widths])
+        self.n_pair, n_first = n_pair, n_pair * n_species
+        starts = n_first + np.cumsum([0, *(2 * density.degree + 1 for density in ordered)])
         self.start = dict(zip(ordered, starts.tolist(), strict=False))
         self.n_rows = int(starts[-1])
         self.max_degree = max((density.degree for density in ordered), default=0)
         self.n_radial = max((d.radial[-1] for d in ordered), default=0)
-        self._products = {
-            z: _RadialProducts(d.radial for d in ordered if d.species == z)
-            for z in {d.species for d in ordered}
-        }
-        self._groups: dict[int, list[tuple[int, int, NDArray[np.intp]]]] = {}
+        self._products = _RadialProducts(d.radial for d in ordered)
+        # Groups of rows (species, degree, first row, radial functions); m runs fastest in each.
+        self._groups = [
+            (z, 0, z * n_pair, np.arange(n_pair)) for z in range(n_species if n_pair else 0)
+        ]
         for (z, degree), group in groupby(ordered, key=lambda d: (d.species, d.degree)):
             members = list(group)
-            rows = self._products[z].rows(d.radial for d in members)
-            self._groups.setdefault(z, []).append((degree, self.start[members[0]], rows))
+            radial = n_pair + self._products.rows(d.radial for d in members)
+            self._groups.append((z, degree, self.start[members[0]], radial))
+        self.species, self.radial, self.harmonic = np.empty((3, self.n_rows), dtype=np.intp)
+        for z, degree, start, radial in self._groups:
+            width = 2 * degree + 1
+            rows = slice(start, start + width * len(radial))
+            self.species[rows] = z
+            self.radial[rows] = np.repeat(radial, width)
+            self.harmonic[rows] = degree**2 + np.tile(np.arange(width), len(radial))
 
-    def add(
-        self, out: Array, species: int, radial: Array, harmonics: Array, counts: NDArray[np.intp]
-    ) -> None:
-        """Fill in the densities of one neighbor species.
+    def radial_functions(self, pair: Array, many_body: Array) -> Array:
+        """Return all radial functions that the densities are made of.
 
         Parameters
         ----------
-        out : ndarray of shape (n_rows, n_environments)
-        species : int
-        radial : ndarray of shape (n_radial, n_neighbors)
-            Radial functions of the neighbors of this species, environment after environment.
-        harmonics : ndarray of shape (n_neighbors, (l_max + 1)²)
-        counts : ndarray of int of shape (n_environments,)
-            Number of neighbors of each environment.
+        pair : ndarray of shape (n_pair, n_neighbors)
+        many_body : ndarray of shape (n_radial, n_neighbors)
+
+        Returns
+        -------
+        ndarray of shape (n_pair + n_products, n_neighbors)
         """
-        if species not in self._products:
-            return
-        for environments, neighbors in equal_counts(counts):
-            shape = (-1, *neighbors.shape)
-            products = self._products[species](radial[:, neighbors.ravel()]).reshape(shape)
-            products = products.transpose(1, 0, 2)
-            y = harmonics[neighbors]
-            for degree, start, chosen in self._groups[species]:
-                sums = products[:, chosen] @ y[:, :, degree**2 : (degree + 1) ** 2]
-                flat = sums.reshape(len(environments), -1).T
-                out[start : start + len(flat), environments] = flat
+        # Functions of pairs are of degree 0, but for the constant Y_00.
+        return np.concatenate([sqrt(4 * pi) * pair, self._products(many_body)])
+
+    def sums(
+        self, radial: Array, harmonics: Array, species: NDArray[np.intp], counts: NDArray[np.intp]
+    ) -> Array:
+        """Sum over the neighbors of each environment.
+
+        Parameters
+        ----------
+        radial : ndarray of shape (n_pair + n_products, n_neighbors)
+            The `radial_functions` of the neighbors, environment after environment.
+        harmonics : ndarray of shape (n_neighbors, (l_max + 1)²)
+        species : ndarray of int of shape (n_neighbors,)
+        counts : ndarray of int of shape (n_species, n_environments)
+            Number of neighbors of each species.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_environments)
+        """
+        out = np.zeros((self.n_rows, counts.shape[1]))
+        for z, members in groupby(self._groups, key=itemgetter(0)):
+            chosen, groups = np.flatnonzero(species == z), list(members)
+            for environments, neighbors in equal_counts(counts[z]):
+                products = radial[:, chosen[neighbors]].transpose(1, 0, 2)
+                y = harmonics[chosen[neighbors]]
+                for _, degree, start, functions in groups:
+                    sums = products[:, functions] @ y[:, :, degree**2 : (degree + 1) ** 2]
+                    flat = sums.reshape(len(environments), -1).T
+                    out[start : start + len(flat), environments] = flat
+        return out
 
 
 def equal_counts(counts: NDArray[np.intp]) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
@@ -126,17 +160,17 @@ class _RadialProducts:
         ordered = sorted(prefixes, key=lambda radial: (len(radial), radial))
         self._row = {radial: i for i, radial in enumerate(ordered)}
         self._steps = []
-        for length in range(2, len(ordered[-1]) + 1):
+        for length in range(2, max(map(len, ordered), default=1) + 1):
             chosen = [radial for radial in ordered if len(radial) == length]
             shorter = np.array([self._row[radial[:-1]] for radial in chosen])
             self._steps.append((shorter, np.array([radial[-1] - 1 for radial in chosen])))
-        self._single = np.array([r[0] - 1 for r in ordered if len(r) == 1])
+        self._single = np.array([r[0] - 1 for r in ordered if len(r) == 1], dtype=np.intp)
 
     def rows(self, radial: Iterable[tuple[int, ...]]) -> NDArray[np.intp]:
-        return np.array([self._row[entry] for entry in radial])
+        return np.array([self._row[entry] for entry in radial], dtype=np.intp)
 
     def __call__(self, functions: Array) -> Array:
-        out = np.empty((len(self._row), functions.shape[1]))
+        out = np.empty((len(self._row), functions.shape[1]), dtype=functions.dtype)
         end = len(self._single)
         out[:end] = functions[self._single]
         for shorter, last in self._steps:
@@ -164,7 +198,36 @@ def spherical_harmonics(vectors: Array, max_degree: int) -> Array:
     >>> spherical_harmonics(np.array([[0.0, 0.0, 2.0]]), 1).round(3)
     array([[0.282, 0.   , 0.489, 0.   ]])
     """
-    # A calculator of its own for each call: it has buffers that threads must not share.
+    return np.asarray(_calculator(max_degree).compute(np.ascontiguousarray(vectors)))
+
+
+def harmonics_with_gradients(vectors: Array, max_degree: int) -> tuple[Array, Array]:
+    """Evaluate `spherical_harmonics` and their gradients by the vectors.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, 3)
+    max_degree : int
+
+    Returns
+    -------
+    values : ndarray of shape (n, (max_degree + 1)²)
+    gradients : ndarray of shape (n, 3, (max_degree + 1)²)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.atomistic.ace._densities import harmonics_with_gradients
+    >>> harmonics_with_gradients(np.array([[0.0, 0.0, 2.0]]), 1)[1].shape
+    (1, 3, 4)
+    """
+    values, gradients = _calculator(max_degree).compute_with_gradients(
+        np.ascontiguousarray(vectors)
+    )
+    return np.asarray(values), np.asarray(gradients)
+
+
+def _calculator(max_degree: int) -> Any:
+    # One of its own for each call: it has buffers that threads must not share.
     sphericart = import_extra("sphericart", extra="atomistic", needed_by="ACEDescriptor")
-    calculator = sphericart.SphericalHarmonics(max_degree)
-    return np.asarray(calculator.compute(np.ascontiguousarray(vectors)))
+    return sphericart.SphericalHarmonics(max_degree)

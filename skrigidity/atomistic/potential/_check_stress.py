@@ -1,0 +1,76 @@
+"""Whether stress has the sign and the order of components that it should have."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skrigidity.atomistic.potential._rows import Block, TrainingRows
+from skrigidity.atomistic.potential._solve import Problem
+from skrigidity.gradients import PROPERTIES, STRESS
+
+Array = NDArray[np.float64]
+
+_NAMES = ("xx", "yy", "zz", "yz", "xz", "xy")
+_NORMAL, _SHEAR = slice(0, 3), slice(3, 6)
+# Frames that correlations need, and how much better another order has to be.
+_FEWEST, _BETTER = 5, 0.3
+
+
+def warn_of_wrong_stress(
+    problem: Problem, errors: dict[str, float], alpha: float, rows: TrainingRows
+) -> None:
+    """Warn where stress anticorrelates with what all other data predict, or fits another order.
+
+    Parameters
+    ----------
+    problem : Problem
+    errors : dict of str to float
+    alpha : float
+    rows : TrainingRows
+        Those that are in memory are looked at.
+    """
+    others = {p: rows_of for p, rows_of in problem.reduced.items() if p != STRESS}
+    if others:  # a fit to wrong stress would agree with it
+        problem = problem._replace(reduced=others)
+    coef = problem.solve(errors, alpha).coef
+    pairs = [pair for block in rows.kept() if (pair := _pair(block, coef)) is not None]
+    if len(pairs) < _FEWEST:
+        return
+    given, predicted = np.array(pairs).transpose(1, 2, 0)
+    # Pressure goes along with all normal components, so that only their differences tell them
+    # apart.
+    found = _correlations(given, predicted)
+    shear = found[_SHEAR, _SHEAR]
+    wrong = [name for name, r in zip(_NAMES, np.diag(found), strict=True) if r < 0]
+    if not wrong:
+        best = np.argmax(shear, axis=0)
+        better = shear[best, np.arange(3)] > np.diag(shear) + _BETTER
+        wrong = [name for name, yes in zip(_NAMES[_SHEAR], better, strict=True) if yes]
+    if wrong:
+        listed = ", ".join(
+            f"{name} {r:.2f}" for name, r in zip(_NAMES, np.diag(found), strict=True)
+        )
+        warnings.warn(
+            f"stress: components {', '.join(wrong)} do not go along with what energies and forces "
+            f"predict (correlations: {listed}). Check the sign (ASE's stress is dE/dε / V, a virial "
+            "its negative times V), the unit (eV/Å³) and the order xx yy zz yz xz xy",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _pair(block: Block, coef: Array) -> tuple[Array, Array] | None:
+    """Return the strain derivatives of a frame, given and predicted."""
+    here = block.kind == PROPERTIES.index(STRESS)
+    return (block.target[here], block.matrix[here] @ coef) if here.any() else None
+
+
+def _correlations(a: Array, b: Array) -> Array:
+    """Return correlations of the rows of a with those of b; 1 on the diagonal of constants."""
+    a, b = (x - x.mean(axis=1, keepdims=True) for x in (a, b))
+    sizes = np.linalg.norm(a, axis=1)[:, None] * np.linalg.norm(b, axis=1)
+    floor = 1e-10 * max(float(sizes.max()), np.finfo(float).tiny)
+    return np.where(sizes > floor, (a @ b.T) / np.where(sizes > floor, sizes, 1.0), np.eye(len(a)))

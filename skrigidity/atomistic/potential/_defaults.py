@@ -1,0 +1,81 @@
+"""The descriptor of a potential that is given none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skrigidity.atomistic._ace import ACEDescriptor
+from skrigidity.atomistic._frames import Atoms, require
+from skrigidity.atomistic._neighbors import find_neighbors
+
+# Of so many frames at most the distances are measured.
+_FRAMES = 200
+# Within this many times the sum of covalent radii.
+_REACH = 2.0
+_CUTOFF = 2.05
+# With more species there are more products: fewer degrees each.
+_DEGREES = {1: (20, 16, 12), 2: (16, 12, 8), 3: (12, 9, 6), 4: (10, 8, 5)}
+
+
+def default_descriptor(frames: list[Atoms], species: NDArray[np.int64]) -> ACEDescriptor:
+    """Return a self-interacting ACE descriptor with the distances of the frames.
+
+    Its ``r0`` is the median distance of atoms from their nearest neighbor, for each pair of
+    species; its cutoff is 2.05 times the largest of these.
+
+    Parameters
+    ----------
+    frames : list of ase.Atoms
+    species : ndarray of int
+        Atomic numbers.
+
+    Returns
+    -------
+    ACEDescriptor
+    """
+    distances = nearest_distances(frames, species)
+    r0: Any = float(distances[0, 0]) if len(species) == 1 else distances.tolist()
+    return ACEDescriptor(
+        cutoff=float(np.round(_CUTOFF * distances.max(), 2)),
+        max_degree=_DEGREES.get(len(species), (8, 6, 4)),
+        kind="self-interacting",
+        angular_weight=1.0,
+        r0=r0,
+    )
+
+
+def nearest_distances(frames: list[Atoms], species: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return medians of the distance to the nearest neighbor of each species.
+
+    Parameters
+    ----------
+    frames : list of ase.Atoms
+    species : ndarray of int
+
+    Returns
+    -------
+    ndarray of shape (n_species, n_species)
+        Symmetric; sums of covalent radii where no two atoms are near each other.
+    """
+    radii = require("ase.data").covalent_radii[species]
+    usual = radii[:, None] + radii
+    found: dict[tuple[int, int], list[NDArray[np.float64]]] = {}
+    for frame in frames[:: -(-len(frames) // _FRAMES)]:
+        neighbors = find_neighbors(frame, _REACH * float(usual.max()))
+        kind = np.searchsorted(species, frame.numbers)
+        center = np.repeat(np.arange(len(frame)), neighbors.counts)
+        r = np.linalg.norm(neighbors.vectors, axis=1)
+        for a, b in np.ndindex(usual.shape):
+            pairs = (kind[center] == a) & (kind[neighbors.atoms] == b) & (r < _REACH * usual[a, b])
+            nearest = np.full(len(frame), np.inf)
+            np.minimum.at(nearest, center[pairs], r[pairs])
+            found.setdefault((min(a, b), max(a, b)), []).append(nearest[np.isfinite(nearest)])
+    out = usual.copy()
+    for (a, b), parts in found.items():
+        distances = np.concatenate(parts)
+        if len(distances):
+            out[a, b] = out[b, a] = np.round(np.median(distances), 3)
+    return np.asarray(out)
