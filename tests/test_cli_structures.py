@@ -162,5 +162,5 @@ def test_frame_numbers(tmp_path):
     assert message("frames[2]: odd\n  shape") == f"{path}, frame 9: odd shape"
     assert message("X: expected more") == f"{path}: expected more"
     assert message("the same as X[0]") == f"{path}: the same as frame 4"
-    with pytest.raises(InputError, match="^as it is$"), frame_numbers(path, [0]):
+    with pytest.raises(InputError, match=r"^as it is$"), frame_numbers(path, [0]):
         raise InputError("as it is")

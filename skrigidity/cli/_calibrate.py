@@ -31,7 +31,7 @@ def description(summary: dict[str, Any]) -> str:
     for name, after in summary["after"].items():
         before = summary["before"][name]
         changes = [
-            f"{key} {before[key]:.3g} -> {after[key]:.3g}{after['unit'] if key == 'σ' else ''}"
+            f"{key} {before[key]:.3g} -> {after[key]:.3g}{' ' + after['unit'] if key == 'σ' else ''}"
             for key in ("C", "σ")
         ]
         lines.append(f"  {name}: {', '.join(changes)}")

@@ -35,6 +35,8 @@ def errors_in_one_line() -> Iterator[None]:
     except (InputError, ImportError) as error:
         print(f"skrigidity: {error}", file=sys.stderr)
         raise SystemExit(BAD_INPUT) from None
+    except BrokenPipeError:
+        raise  # click ends quietly where nobody reads on
     except OSError as error:
         print(f"skrigidity: {error}", file=sys.stderr)
         raise SystemExit(FAILED) from None

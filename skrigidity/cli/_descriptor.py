@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from skrigidity.cli._common import InputError
 
 if TYPE_CHECKING:
@@ -53,20 +55,24 @@ class DescriptorOptions:
             raise InputError(f"--degree: expected two numbers for SOAP, as in 8,6, got {degree}")
         return cls(name, cutoff, degrees, kind)
 
+    @property
+    def given(self) -> bool:
+        """Whether anything was said."""
+        return self != DescriptorOptions()
+
     def make(self, frames: list[Atoms]) -> Any:
-        """Return the descriptor for some frames; None where nothing was said of it."""
+        """Return a descriptor for some frames: the usual one but for what was said."""
         from skrigidity.atomistic import FeatomicDescriptor, default_descriptor
 
-        if self == DescriptorOptions():
-            return None
-        usual = default_descriptor(frames)
-        if self.name == "soap":
-            radial, angular = map(int, self.degree or (8, 6))
-            return FeatomicDescriptor(
-                cutoff=self.cutoff or usual.cutoff,
-                max_radial=radial,
-                max_angular=angular,
-                center_types="blocks",
-            )
-        given = {"cutoff": self.cutoff, "max_degree": self.degree, "kind": self.kind}
-        return usual.set_params(**{name: value for name, value in given.items() if value})
+        species = np.unique(np.concatenate([frame.numbers for frame in frames]))
+        usual = default_descriptor(frames, species)
+        if self.name != "soap":
+            given = {"cutoff": self.cutoff, "max_degree": self.degree, "kind": self.kind}
+            return usual.set_params(**{name: value for name, value in given.items() if value})
+        radial, angular = map(int, self.degree or (8, 6))
+        return FeatomicDescriptor(
+            cutoff=self.cutoff or usual.cutoff,
+            max_radial=radial,
+            max_angular=angular,
+            center_types="blocks",
+        )

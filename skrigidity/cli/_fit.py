@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
+_MOST_POINTS = 20_000
 # What is drawn, and in which unit: name, factor, unit.
 _DRAWN = {"energy": (1000.0, "meV/atom"), "forces": (1.0, "eV/Å")}
 
@@ -85,7 +85,8 @@ def run_fit(
             part.labels(job.by)
     labels = None if job.group is None else training.labels(job.group)
     with training.where():
-        potential = RigidPotential(descriptor.make(training.frames), **arguments)
+        made = descriptor.make(training.frames) if descriptor.given else None
+        potential = RigidPotential(made, **arguments)
         potential.fit(training.frames, groups=labels)
     if validation is None:
         with training.where():
@@ -196,11 +197,13 @@ def draw(errors: Errors) -> Figure:
     for axes, (name, std) in zip(panels, errors.std.items(), strict=True):
         factor, unit = _DRAWN[name]
         residual = factor * errors.residual[name]
-        known = np.isfinite(residual) & np.isfinite(std)
+        shown = np.flatnonzero(np.isfinite(residual) & np.isfinite(std))
+        if len(shown) > _MOST_POINTS:
+            shown = np.random.default_rng(0).choice(shown, _MOST_POINTS, replace=False)
         ErrorUncertaintyDisplay.from_predictions(
-            residual[known], np.zeros(known.sum()), factor * std[known], unit=unit, ax=axes
+            residual[shown], np.zeros(len(shown)), factor * std[shown], unit=unit, ax=axes
         )
-        axes.set_title(f"{name}: {errors.of}")
+        axes.set_title(f"{name}: {errors.of}", loc="left")
     return figure
 
 

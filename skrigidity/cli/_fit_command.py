@@ -29,8 +29,8 @@ _SHORT_HELP = "Fit a potential with error bars to energies, forces and stress."
 _HELP = f"""{_SHORT_HELP}
 
 Energies (eV) and forces (eV/Å) are found where their names say what they are (energy, \
-energy_dft, forces_ref, ...), or named; stress (eV/Å³, ASE's sign and order) or virial (eV) only if \
-named. Frames that lack one are used for what they have.
+energy_dft, forces_ref, ...), or named; stress (eV/Å³, ASE's sign and order) or virial (eV) only \
+if named. Frames that lack one are used for what they have.
 
 Writes potential.npz, for the other commands and for RigidPotential.load; errors.csv, errors and \
 error bars of energies and forces by set; errors.png, errors against error bars. Errors are those \

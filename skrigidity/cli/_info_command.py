@@ -17,8 +17,9 @@ def add_to(app: typer.Typer) -> None:
     def info(model: Model, quiet: Quiet = False, as_json: Json = False) -> None:
         with errors_in_one_line():
             require("ase")
-            from skrigidity.cli._info import describe, description
-            from skrigidity.cli._potential import load_potential
+            from skrigidity.cli._info import description
+            from skrigidity.cli._potential import facts_of, format_of, load_potential
 
-            facts = describe(load_potential(model))
+            potential = load_potential(model)
+            facts = {"format": format_of(model), **facts_of(potential)}
             Talk(quiet, as_json).report(description(facts), facts)

@@ -33,9 +33,10 @@ class PartialOutput:
     """
 
     def __init__(self, output: Path, made_from: dict[str, Any]) -> None:
-        self.frames = output.with_name(f"{output.name}.partial")
-        self.rows = output.with_name(f"{output.name}.partial.csv")
-        self.note = output.with_name(f"{output.name}.partial.json")
+        ends = (output.suffix, ".csv", ".json")
+        self.frames, self.rows, self.note = (
+            output.with_name(f"{output.stem}.partial{end}") for end in ends
+        )
         self.made_from = made_from
         self.n_done = 0
 

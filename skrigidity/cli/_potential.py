@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from skrigidity.cli._structures import one_line
 if TYPE_CHECKING:
     from skrigidity.atomistic import RigidPotential
 
+_QUANTILES = (0.5, 0.9, 0.99, 1.0)
 # Of errors, and of what error bars are calibrated in.
 UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/atom"}
 
@@ -54,17 +56,30 @@ def facts_of(potential: RigidPotential) -> dict[str, Any]:
     """Return what a potential is, by name; names end in their units."""
     descriptor, info = potential.descriptor_, potential.hessian_.info
     symbols = import_extra("ase.data", extra="atomistic").chemical_symbols
-    return {
+    fitted = potential.gradients_.fitted
+    facts = {
         "species": [symbols[number] for number in potential.species_],
-        "n_features": int(descriptor.n_features_out_),
         "descriptor": " ".join(repr(descriptor).split()),
         "cutoff_A": getattr(descriptor, "cutoff", None),
+        "n_features": int(descriptor.n_features_out_),
+        "baseline": potential.baseline,
+        "core": potential.core,
         "keys": dict(potential.keys_),
-        "errors": {
-            f"{name} ({UNITS[name]})": potential.errors_[name]
-            for name in potential.gradients_.fitted
-        },
+        "errors": {f"{name} ({UNITS[name]})": potential.errors_[name] for name in fitted},
         "alpha": float(potential.alpha_),
         "hessian": {name: getattr(info, name) for name in ("method", "condition", "rank")},
         "calibration": scales_of(potential),
     }
+    if hasattr(potential, "training_quantile"):
+        facts["training_quantiles"] = {
+            key: {f"{100 * q:g} %": float(potential.training_quantile(key, q)) for q in _QUANTILES}
+            for key in ("energies_std", "forces_std")
+        }
+    return facts
+
+
+def format_of(path: Path) -> str:
+    """Return the name and the version of the format that a potential's file is in."""
+    with np.load(path, allow_pickle=False) as file:
+        content = json.loads(file["json"].tobytes())
+    return f"{content['format']}, version {content['version']}"

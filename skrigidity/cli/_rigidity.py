@@ -185,11 +185,11 @@ def draw(table: pd.DataFrame) -> Any:
     left, middle, right = figure.subplots(1, 3)
     RigidityDistributionDisplay.from_rigidities(
         table["min_local_rigidity"],
-        label="rigidity of the least rigid atom",
-        unit="reference calculations; high is firm",
+        label="local rigidity",
+        unit="reference calculations",
         ax=left,
     )
-    left.set(ylabel="frames (%)", title="Least rigid atoms")
+    left.set(ylabel="frames (%)", title="Least rigid atom of each frame (high is firm)")
     for axes, column, label in (
         (middle, "energy_std_eV", "std of the energy (meV/atom)"),
         (right, "max_forces_std_eV_per_A", "largest std of a force component (eV/Å)"),

@@ -24,7 +24,7 @@ a picture (.png) and, if asked for, a page for chemiscope (.html). Frames and at
 from 0.
 
 One frame after another is read, computed and written: files may be of any size. What a killed run \
-leaves behind, OUT.extxyz.partial and two files beside it, is continued by --resume."""
+leaves behind, OUT.partial.extxyz and two files beside it, is continued by --resume."""
 
 
 def add_to(app: typer.Typer) -> None:

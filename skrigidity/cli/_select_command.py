@@ -76,7 +76,7 @@ def add_to(app: typer.Typer) -> None:
         alpha: Annotated[
             float,
             typer.Option(
-                help="Regularization relative to the mean diagonal of the pool's Hessian."
+                help="Regularization, relative to the mean diagonal of the pool's Hessian."
             ),
         ] = 1e-6,
         plot: Plot = True,

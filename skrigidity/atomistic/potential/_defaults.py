@@ -35,6 +35,14 @@ def default_descriptor(frames: list[Atoms], species: NDArray[np.int64]) -> ACEDe
     Returns
     -------
     ACEDescriptor
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from skrigidity.atomistic import default_descriptor
+    >>> descriptor = default_descriptor([bulk("Si")], [14])
+    >>> descriptor.r0, descriptor.cutoff
+    (2.351, 4.82)
     """
     distances = nearest_distances(frames, species)
     r0: Any = float(distances[0, 0]) if len(species) == 1 else distances.tolist()
