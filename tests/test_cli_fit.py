@@ -246,7 +246,7 @@ def test_quiet(data, tmp_path):
     assert call("fit", data, *SMALL, "-o", tmp_path, "-q", "--no-plot") == (0, "", "")
 
 
-# -- info and calibrate -----------------------------------------------------------------------------
+# -- info and calibrate ---------------------------------------------------------------------------
 
 
 def test_info(fitted):

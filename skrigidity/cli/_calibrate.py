@@ -30,9 +30,6 @@ def description(summary: dict[str, Any]) -> str:
     lines = [f"Error bars adjusted to {summary['n_frames']} frames: std = sqrt(C² q + σ²)"]
     for name, after in summary["after"].items():
         before = summary["before"][name]
-        changes = [
-            f"{key} {before[key]:.3g} -> {after[key]:.3g}{' ' + after['unit'] if key == 'σ' else ''}"
-            for key in ("C", "σ")
-        ]
-        lines.append(f"  {name}: {', '.join(changes)}")
+        scale, noise = (f"{before[key]:.3g} -> {after[key]:.3g}" for key in ("C", "σ"))
+        lines.append(f"  {name}: C {scale}, σ {noise} {after['unit']}")
     return "\n".join(lines)

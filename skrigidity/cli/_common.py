@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,10 +29,20 @@ def errors_in_one_line() -> Iterator[None]:
     """Turn errors that are no defects of the program into a line and an exit code.
 
     The code is 2 for input that cannot be used and for a missing extra, 1 for what the system
-    refuses, such as space on a disk.
+    refuses, such as space on a disk. Warnings are lines, too, each of them shown once.
     """
+    shown = set()
+
+    def show(message: Warning | str, *args: Any, **options: Any) -> None:
+        line = " ".join(str(message).split())
+        if line not in shown:
+            print(f"skrigidity: warning: {line}", file=sys.stderr)
+        shown.add(line)
+
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = show
+            yield
     except (InputError, ImportError) as error:
         print(f"skrigidity: {error}", file=sys.stderr)
         raise SystemExit(BAD_INPUT) from None
@@ -48,7 +59,7 @@ class Talk(NamedTuple):
     Attributes
     ----------
     quiet : bool
-        Nothing but errors.
+        Nothing but errors and warnings.
     as_json : bool
         One JSON object on stdout instead of text.
     """

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.model_selection import GroupShuffleSplit
 
 from skrigidity.cli._common import InputError
@@ -48,10 +49,10 @@ class FrameSet:
         """Errors of the library that name a frame name file and number in this context."""
         return frame_numbers(self.path, self.numbers)
 
-    def taken(self, indices: Sequence[int]) -> FrameSet:
-        """Return some of the frames."""
-        frames = [self.frames[i] for i in indices]
-        return FrameSet(self.path, frames, [self.numbers[i] for i in indices])
+    def taken(self, mask: NDArray[np.bool_]) -> FrameSet:
+        """Return those of the frames that a mask marks."""
+        frames, numbers = compress(self.frames, mask), compress(self.numbers, mask)
+        return FrameSet(self.path, list(frames), list(numbers))
 
     def labels(self, key: str) -> np.ndarray:
         """Return what the frames say under a key, as text.
@@ -110,7 +111,7 @@ def divide(
     if out.all() or not out.any():
         left = "training" if out.all() else "validation"
         raise InputError(f"{every.path}: {chosen} for validation leaves no frame for {left}")
-    return every.taken(np.flatnonzero(~out)), every.taken(np.flatnonzero(out))
+    return every.taken(~out), every.taken(out)
 
 
 def _number(text: str) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -133,13 +134,13 @@ def _left_out(potential: Any, training: FrameSet, labels: Any, by: str | None) -
     if by is not None:
         values = training.labels(by)
         parts |= {str(value): values == value for value in np.unique(values)}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for group, chosen in parts.items():
         for name in residual:
-            own = [part for c, part in zip(chosen, residual[name], strict=True) if c]
-            bars = [part for c, part in zip(chosen, std[name], strict=True) if c]
-            rows.append({"set": "training, left out", "group": group, "property": name})
-            rows[-1] |= _scores(np.concatenate(own), np.concatenate(bars))
+            own = np.concatenate(list(compress(residual[name], chosen)))
+            bars = np.concatenate(list(compress(std[name], chosen)))
+            row = {"set": "training, left out", "group": group, "property": name}
+            rows.append(row | _scores(own, bars))
     return Errors("training frames left out", pd.DataFrame(rows), _joined(residual), _joined(std))
 
 
@@ -148,7 +149,7 @@ def _std(potential: Any, name: str, rigidity: Any) -> Array:
     return np.asarray(np.sqrt(potential.scale_[name] * quad + potential.noise_variance_[name]))
 
 
-def _scores(residual: Array, std: Array) -> dict[str, float]:
+def _scores(residual: Array, std: Array) -> dict[str, Any]:
     known = np.isfinite(residual) & np.isfinite(std)
     error, std = np.abs(residual[known]), std[known]
     if not len(error):

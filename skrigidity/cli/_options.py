@@ -8,7 +8,7 @@ import typer
 from skrigidity.cli._common import InputError
 
 # typer 0.12 does not know `|`: Optional it is.
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and warnings.")]
 Json = Annotated[
     bool, typer.Option("--json", help="Print a summary as JSON on stdout instead of text.")
 ]

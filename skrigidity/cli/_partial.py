@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class PartialOutput:
         )
         self.made_from = made_from
         self.n_done = 0
+        self._made: list[Path] = []
 
     def start(self, header: bytes, *, resume: bool, force: bool) -> None:
         """Begin, or continue where an earlier run has stopped, if there was one.
@@ -65,7 +67,9 @@ class PartialOutput:
                 "over"
             )
         self.remove()
-        self.frames.parent.mkdir(parents=True, exist_ok=True)
+        folder = self.frames.parent
+        self._made = [p for p in (folder, *folder.parents) if not p.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
         self.frames.touch()
         self.rows.write_bytes(header)
         self._write_note()
@@ -79,9 +83,12 @@ class PartialOutput:
         self._write_note()
 
     def remove(self) -> None:
-        """Remove all three files."""
+        """Remove all three files, and the folders made for them unless there is more in these."""
         for path in (self.note, self.frames, self.rows):
             path.unlink(missing_ok=True)
+        with suppress(OSError):
+            for folder in self._made:
+                folder.rmdir()
 
     def _write_note(self) -> None:
         sizes = [path.stat().st_size for path in (self.frames, self.rows)]

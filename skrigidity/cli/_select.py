@@ -80,9 +80,9 @@ class SelectJob:
 class FrameRows(NamedTuple):
     """Rows of frames: features, fractions of species, and which frame each belongs to."""
 
-    features: NDArray[np.float64]
-    composition: NDArray[np.float64]
-    frame: NDArray[np.intp]
+    features: NDArray[Any]
+    composition: NDArray[Any]
+    frame: NDArray[Any]
 
     def matrix(self, free_atom: float) -> NDArray[np.float64]:
         """Return features and fractions beside each other, these multiplied by a number."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import lzma
 import re
+import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -95,18 +96,25 @@ def frame_numbers(path: Path, numbers: Sequence[int]) -> Iterator[None]:
     numbers : sequence of int
         Their numbers in the file.
     """
-
-    def numbered(found: re.Match[str]) -> str:
-        return f"frame {numbers[int(found[1])]}"
-
     try:
-        yield
+        with warnings.catch_warnings(record=True) as caught:
+            yield
     except InputError:
         raise
     except (TypeError, ValueError) as error:
-        text = re.sub(r"\b(?:X|frames)\[(\d+)\]", numbered, one_line(error), count=1)
-        text = re.sub(r"^(X|frames): ", "", text)
+        text = re.sub(r"^(X|frames?): ", "", _in_file(one_line(error), numbers))
+        if len(numbers) == 1 and not text.startswith("frame "):
+            text = f"frame {numbers[0]}: {text}"
         raise InputError(f"{path}{', ' if text.startswith('frame ') else ': '}{text}") from error
+    for each in caught:
+        warnings.warn(f"{path}: {_in_file(str(each.message), numbers)}", each.category, 3)
+
+
+def _in_file(text: str, numbers: Sequence[int]) -> str:
+    def numbered(found: re.Match[str]) -> str:
+        return f"frame {numbers[int(found[1])]}"
+
+    return re.sub(r"\b(?:X|frames)\[(\d+)\]", numbered, text)
 
 
 def one_line(error: BaseException) -> str:
@@ -181,10 +189,8 @@ def _one_text(file: Iterator[str], first: str, where: str) -> str:
         ) from None
     lines = [first, *islice(file, n_atoms + 1)]
     if len(lines) < n_atoms + 2:
-        found = max(len(lines) - 2, 0)
-        raise InputError(
-            f"{where}: the file ends after {found} of its {n_atoms} atoms: incomplete?"
-        )
+        found = max(sum(line.endswith("\n") for line in lines) - 2, 0)
+        raise InputError(f"{where}: the file ends after {found} of its {n_atoms} atoms")
     if not lines[-1].endswith("\n"):
         raise InputError(f"{where}: the last line of the file does not end: incomplete?")
     return "".join(lines)
