@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import scipy.linalg as sl
 from numpy.typing import NDArray
-from sklearn.base import clone
 
 from skrigidity import PRSelector, RigidRidge
 from skrigidity._extras import import_extra
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 _AT_ONCE = 64
+_UNITS = {"mean": "reference calculations", "min": "reference calculations"}
 # How far, in eV, the energy of a free atom may be from 0: practically not penalized.
 _FREE_ATOM = 100.0
 
@@ -96,8 +96,8 @@ def run_select(
     sizes = {path: inspect_frames(path) for path in job.paths}
     if job.n > sizes[job.pool]:
         raise InputError(f"{job.pool}: has {sizes[job.pool]} frames, expected at least {job.n}")
+    described = _descriptors(job)
     total, done = sum(sizes.values()), 0
-    described = _fitted_descriptor(job)
 
     def counted(frames: Iterable[Atoms]) -> Iterator[Atoms]:
         nonlocal done
@@ -106,33 +106,31 @@ def run_select(
             done += 1
             on_progress(0.8 * done / total)
 
-    def rows(path: Path | None, forces: bool) -> FrameRows | None:
+    def rows(path: Path | None, *, forces: bool = job.forces) -> FrameRows | None:
         return None if path is None else _rows(job, path, described, counted, forces)
 
-    pool = rows(job.pool, job.forces)
+    pool = rows(job.pool)
     assert pool is not None
-    selector = _select(job, pool, rows(job.train, job.forces), rows(job.targets, False))
-    table = _path(job, selector)
-    written = _write(job, selector, table)
+    selector = _select(job, pool, rows(job.train), rows(job.targets, forces=False))
+    table, written = _write(job, selector)
     on_progress(1.0)
     return table, written
 
 
-def _fitted_descriptor(job: SelectJob) -> list[Any]:
+def _descriptors(job: SelectJob) -> tuple[Any, CompositionDescriptor]:
     """Return a descriptor and one of composition, both with all species of all files."""
     frames = [frame for path in job.paths for frame in read_frames(path)]
-    with frame_numbers(job.pool, range(len(frames))):
-        descriptor = job.descriptor.make(frames)
-        species = sorted({int(z) for frame in frames for z in set(frame.numbers.tolist())})
-        descriptor.set_params(species=species, cache_size=0)
-        composition = CompositionDescriptor(species=species, output="mean")
-        return [clone(descriptor, safe=True).set_params(output="mean"), composition]
+    species = sorted({int(z) for frame in frames for z in np.unique(frame.numbers)})
+    descriptor = job.descriptor.make(frames)
+    descriptor.set_params(species=species, output="mean", cache_size=0)
+    composition = CompositionDescriptor(species=species, output="mean")
+    return descriptor.fit(frames[:1]), composition.fit(frames[:1])
 
 
 def _rows(
     job: SelectJob,
     path: Path,
-    described: list[Any],
+    described: tuple[Any, CompositionDescriptor],
     counted: Callable[[Iterable[Atoms]], Iterator[Atoms]],
     forces: bool,
 ) -> FrameRows:
@@ -140,13 +138,13 @@ def _rows(
     parts: list[FrameRows] = []
     frames, start = counted(read_frames(path)), 0
     while chunk := list(islice(frames, _AT_ONCE)):
-        with frame_numbers(path, range(start, start + len(chunk))):
-            features = descriptor.fit_transform(chunk) / job.energy_error
-            fractions = composition.fit_transform(chunk) / job.energy_error
-        owner = np.arange(start, start + len(chunk))
-        parts.append(FrameRows(features, fractions, owner))
-        if forces:
-            for number, frame in enumerate(chunk, start):
+        numbers = range(start, start + len(chunk))
+        with frame_numbers(path, numbers):
+            features = descriptor.transform(chunk) / job.energy_error
+            fractions = composition.transform(chunk) / job.energy_error
+        parts.append(FrameRows(features, fractions, np.array(numbers)))
+        for number, frame in zip(numbers, chunk, strict=True):
+            if forces:
                 with frame_numbers(path, [number]):
                     parts.append(_force_rows(job, descriptor, frame, number))
         start += len(chunk)
@@ -184,36 +182,37 @@ def _select(
     )
 
 
-def _path(job: SelectJob, selector: PRSelector) -> pd.DataFrame:
-    n_atoms = [len(frame) for frame in read_frames(job.pool)]
-    return pd.DataFrame(
+def _write(job: SelectJob, selector: PRSelector) -> tuple[pd.DataFrame, list[Path]]:
+    picks = selector.selected_idx_.tolist()
+    found = {i: frame for i, frame in enumerate(read_frames(job.pool)) if i in set(picks)}
+    chosen = [found[i] for i in picks]
+    for pick, (number, frame) in enumerate(zip(picks, chosen, strict=True)):
+        frame.info.update(pick=pick, frame_of_pool=number)
+    table = pd.DataFrame(
         {
-            "pick": np.arange(len(selector.selected_idx_)),
-            "frame": selector.selected_idx_,
-            "n_atoms": np.array(n_atoms)[selector.selected_idx_],
+            "pick": range(len(picks)),
+            "frame": picks,
+            "n_atoms": [len(frame) for frame in chosen],
             "gain": selector.gains_,
             "objective_before": selector.objective_path_[:-1],
             "objective": selector.objective_path_[1:],
         }
     )
-
-
-def _write(job: SelectJob, selector: PRSelector, table: pd.DataFrame) -> list[Path]:
     names, folder = structures_names(job.output)[:3], job.output.parent
     structures, rows, picture = names
     ase_io: Any = import_extra("ase.io", extra="atomistic", needed_by="skrigidity select")
-    order = {frame: pick for pick, frame in enumerate(table["frame"].tolist())}
-    chosen = {order[i]: f for i, f in enumerate(read_frames(job.pool)) if i in order}
-    for pick, frame in chosen.items():
-        frame.info.update(pick=pick, frame_of_pool=int(table["frame"][pick]))
     with replaced_together(folder, names) as staged:
-        ase_io.write(staged / structures, [chosen[i] for i in range(len(order))], format="extxyz")
+        ase_io.write(staged / structures, chosen, format="extxyz")
         table.to_csv(staged / rows, index=False, float_format="%.8g")
         if job.plot:
-            figure = import_extra("matplotlib.figure", extra="plot", needed_by="a picture").Figure
-            axes = figure(figsize=(5.5, 4), layout="constrained").subplots()
-            SelectionPathDisplay.from_selector(
-                {job.objective: selector}, xlabel="frames chosen", ax=axes
-            )
-            axes.figure.savefig(staged / picture, dpi=150)
-    return [folder / name for name in names[: 2 + job.plot]]
+            _draw(job, selector).savefig(staged / picture, dpi=150)
+    return table, [folder / name for name in names[: 2 + job.plot]]
+
+
+def _draw(job: SelectJob, selector: PRSelector) -> Any:
+    figure_class = import_extra("matplotlib.figure", extra="plot", needed_by="a picture").Figure
+    axes = figure_class(figsize=(5.5, 4), layout="constrained").subplots()
+    SelectionPathDisplay.from_selector(
+        {"greedy": selector}, xlabel="frames chosen", ax=axes, unit=_UNITS.get(job.objective)
+    )
+    return axes.figure
