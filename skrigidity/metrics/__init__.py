@@ -10,6 +10,7 @@ from ._scorers import (
     is_rigidity_scorer,
     make_rigidity_scorer,
     make_uncertainty_scorer,
+    register_scorer,
 )
 from ._uncertainty import (
     crps,
@@ -47,6 +48,7 @@ __all__ = [
     "prediction_rigidity",
     "prediction_std",
     "probability_std",
+    "register_scorer",
     "rigidity_with",
     "sharpness",
     "unwrap",

@@ -282,7 +282,9 @@ def get_scorer_names() -> list[str]:
         ``component_rigidity_<statistic>``      of the components that the estimator has
         ======================================  ===================================================
 
-        The statistics are mean, log_mean, min and quantile (the 5 % quantile).
+        The statistics are mean, log_mean, min and quantile (the 5 % quantile). Other parts of
+        the package add theirs (`register_scorer`): `skrigidity.atomistic` has ``neg_mae_energy``
+        and ``neg_mae_forces``, of potentials.
 
     Examples
     --------
@@ -290,7 +292,7 @@ def get_scorer_names() -> list[str]:
     >>> get_scorer_names()[-3:]
     ['rigidity_mean', 'rigidity_min', 'rigidity_quantile']
     """
-    return sorted([*_UNCERTAINTY, *_RIGIDITY])
+    return sorted([*_UNCERTAINTY, *_RIGIDITY, *_REGISTERED])
 
 
 def get_scorers(names: str | Iterable[str]) -> dict[str, Callable]:
@@ -342,6 +344,8 @@ _UNCERTAINTY: dict[str, tuple[Callable, bool]] = {  # the function, and whether 
 }
 
 
+_REGISTERED: dict[str, Callable] = {}
+
 _RIGIDITY = {
     f"{prefix}rigidity_{statistic}": (level, statistic)
     for level, prefix in LEVELS.items()
@@ -349,7 +353,31 @@ _RIGIDITY = {
 }
 
 
+def register_scorer(name: str, scorer: Callable) -> None:
+    """Make a scorer known to `get_scorers` by name.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    scorer : callable
+        ``scorer(estimator, X, y)``, greater being better.
+
+    Examples
+    --------
+    >>> from skrigidity.metrics import get_scorers, register_scorer
+    >>> def size(estimator, X, y=None):
+    ...     return float(len(X))
+    >>> register_scorer("size", size)
+    >>> get_scorers("size")["size"](None, [1, 2, 3])
+    3.0
+    """
+    _REGISTERED[name] = scorer
+
+
 def _scorer(name: str) -> Callable:
+    if name in _REGISTERED:
+        return _REGISTERED[name]
     if name in _UNCERTAINTY:
         function, greater_is_better = _UNCERTAINTY[name]
         return make_uncertainty_scorer(function, greater_is_better=greater_is_better)

@@ -75,12 +75,20 @@ class PotentialColumns:
         Fitted, with rows of environments.
     species : ndarray of int
         Atomic numbers of the composition columns; empty where there are none.
+
+    Attributes
+    ----------
+    known : ndarray of shape (n_species, n_species)
+        Projection on what compositions of training frames tell of the energies of species: where
+        all have the same, their split among species is a convention that cannot err, and the
+        energies of atoms do not count as unknown for it.
     """
 
     def __init__(self, descriptor: Any, species: NDArray[np.int64]) -> None:
         self.descriptor, self.species = descriptor, species
         self.n_own = int(descriptor.n_features_out_)
         self.n_features = self.n_own + len(species)
+        self.known = np.eye(len(species))
 
     def features(self, frames: list[Atoms]) -> Environments:
         """Return the features of all atoms."""
@@ -89,6 +97,18 @@ class PotentialColumns:
             return Environments(X.values, X.offsets)
         numbers = np.concatenate([frame.numbers for frame in frames])
         return Environments(np.hstack([X.values, self._composition(numbers)]), X.offsets)
+
+    def set_known(self, frames: list[Atoms]) -> None:
+        """Take the compositions of frames with energies for all that is known."""
+        counts = np.array([self._composition(frame.numbers).mean(axis=0) for frame in frames])
+        _, s, vt = np.linalg.svd(counts, full_matrices=False)
+        spanned = vt[s > 1e-10 * s.max(initial=0.0)]
+        self.known = spanned.T @ spanned
+
+    def local(self, features: Array) -> Array:
+        """Return the gradients of atoms' energies for their features."""
+        own, species = features[:, : self.n_own], features[:, self.n_own :]
+        return np.hstack([own, species @ self.known])
 
     def derivatives(self, frame: Atoms) -> tuple[Array, Array, Array]:
         """Return features of atoms, and derivatives of their sum by positions and strain."""

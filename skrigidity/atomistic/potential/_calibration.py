@@ -78,7 +78,7 @@ class Scales:
         """Return C**2 and sigma**2 of a property, or raise where no frame pins another."""
         if not np.isfinite(self.variance[name]):
             raise ValueError(
-                f"the scale of error bars of {name} is not known: no frame is pinned by the others. "
+                f"the scale of error bars of {name} is not known: no frame is pinned by others. "
                 "Call calibrate() with other frames, or use calibration=None"
             )
         return self.variance[name], self.noise[name]

@@ -55,8 +55,8 @@ def warn_of_wrong_stress(
         )
         warnings.warn(
             f"stress: components {', '.join(wrong)} do not go along with what energies and forces "
-            f"predict (correlations: {listed}). Check the sign (ASE's stress is dE/dε / V, a virial "
-            "its negative times V), the unit (eV/Å³) and the order xx yy zz yz xz xy",
+            f"predict (correlations: {listed}). Check the sign (ASE's stress is dE/dε / V, a "
+            "virial its negative times V), the unit (eV/Å³) and the order xx yy zz yz xz xy",
             UserWarning,
             stacklevel=4,
         )

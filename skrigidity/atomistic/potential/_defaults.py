@@ -13,11 +13,12 @@ from skrigidity.atomistic._neighbors import find_neighbors
 
 # Of so many frames at most the distances are measured.
 _FRAMES = 200
-# Within this many times the sum of covalent radii.
-_REACH = 2.0
+# Within this many times the sum of covalent radii, and this far at least, in Å.
+_REACH, _LEAST = 2.0, 2.0
 _CUTOFF = 2.05
-# With more species there are more products: fewer degrees each.
-_DEGREES = {1: (20, 16, 12), 2: (16, 12, 8), 3: (12, 9, 6), 4: (10, 8, 5)}
+# With more species there are more products: one step down for each, and on to so many columns.
+_DEGREES = [(20, 16, 12), (16, 12, 8), (12, 9, 6), (10, 8, 5), (8, 6, 4), (6, 4, 3), (6, 4), (4,)]
+_COLUMNS = 2000
 
 
 def default_descriptor(frames: list[Atoms], species: NDArray[np.int64]) -> ACEDescriptor:
@@ -46,13 +47,17 @@ def default_descriptor(frames: list[Atoms], species: NDArray[np.int64]) -> ACEDe
     """
     distances = nearest_distances(frames, species)
     r0: Any = float(distances[0, 0]) if len(species) == 1 else distances.tolist()
-    return ACEDescriptor(
-        cutoff=float(np.round(_CUTOFF * distances.max(), 2)),
-        max_degree=_DEGREES.get(len(species), (8, 6, 4)),
-        kind="self-interacting",
-        angular_weight=1.0,
-        r0=r0,
-    )
+    for degrees in _DEGREES[min(len(species), len(_DEGREES)) - 1 :]:
+        descriptor = ACEDescriptor(
+            cutoff=float(np.round(_CUTOFF * distances.max(), 2)),
+            max_degree=degrees,
+            kind="self-interacting",
+            angular_weight=1.0,
+            r0=r0,
+        )
+        if descriptor.fit(frames).n_features_out_ <= _COLUMNS:
+            break
+    return descriptor
 
 
 def nearest_distances(frames: list[Atoms], species: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -70,14 +75,15 @@ def nearest_distances(frames: list[Atoms], species: NDArray[np.int64]) -> NDArra
     """
     radii = require("ase.data").covalent_radii[species]
     usual = radii[:, None] + radii
+    reach = np.maximum(_REACH * usual, _LEAST)
     found: dict[tuple[int, int], list[NDArray[np.float64]]] = {}
     for frame in frames[:: -(-len(frames) // _FRAMES)]:
-        neighbors = find_neighbors(frame, _REACH * float(usual.max()))
+        neighbors = find_neighbors(frame, float(reach.max()))
         kind = np.searchsorted(species, frame.numbers)
         center = np.repeat(np.arange(len(frame)), neighbors.counts)
         r = np.linalg.norm(neighbors.vectors, axis=1)
         for a, b in np.ndindex(usual.shape):
-            pairs = (kind[center] == a) & (kind[neighbors.atoms] == b) & (r < _REACH * usual[a, b])
+            pairs = (kind[center] == a) & (kind[neighbors.atoms] == b) & (r < reach[a, b])
             nearest = np.full(len(frame), np.inf)
             np.minimum.at(nearest, center[pairs], r[pairs])
             found.setdefault((min(a, b), max(a, b)), []).append(nearest[np.isfinite(nearest)])

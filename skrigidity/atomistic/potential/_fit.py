@@ -45,6 +45,7 @@ from skrigidity.hessian import METHODS
 
 Array = NDArray[np.float64]
 
+
 class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
     """What `RigidPotential` and `RigidPotentialCV` share: everything but what is tried in fit."""
 
@@ -114,6 +115,9 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         fitted = tuple(p for p in present(targets) if p in wanted)
         tried = self._tried()
         self._set_gradients(fitted, tried[0][0])
+        if len(self._columns.species):
+            energies = [i for i, target in enumerate(targets) if target.energy is not None]
+            self._columns.set_known([frames[i] for i in energies if weight[i] > 0])
         gamma = regularizer_of(self.regularizer, self.descriptor_.get_feature_names_out())
         rows = TrainingRows(
             self.gradients_, frames, targets, weight, self.fixed_, fitted, self.cache_size
@@ -169,7 +173,8 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         if len(solved) > 1 or self.calibration is not None:
             left = leave_frames_out(rows, labels, solved)
         if len(solved) > 1:
-            scores = [mean_nll(part := self._by_property(l), self._scales_of(part)) for l in left]
+            parts = [self._by_property(one) for one in left]
+            scores = [mean_nll(part, self._scales_of(part)) for part in parts]
             best = int(np.argmin(scores))
             self.cv_results_ = {
                 "errors": [s.errors for s in solved],
@@ -185,9 +190,10 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
     def _adopt(self, problem: Problem, solved: Solved) -> None:
         self.errors_, self.alpha_ = solved.errors, solved.alpha
         self.gradients_.errors = solved.errors
-        self.coef_ = solved.coef
+        self.coef_ = self._columns.local(solved.coef[None])[0]
         self._problem = problem
         self._set_hessians(solved.factor, np.array(0.0))
+        self._set_dof(float(self.gradients_.n_features))
 
     def _by_property(self, left: LeftRows) -> dict[str, tuple[Array, Array, Array]]:
         return {name: left.of(name) for name in self.gradients_.fitted}
@@ -237,6 +243,7 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
                 "params": self.get_params(deep=False),
                 "descriptor": self.descriptor_,
                 "fitted": self.gradients_.fitted,
+                "known": self._columns.known,
                 "attributes": {name: getattr(self, name) for name in names},
                 "scales": vars(self._scales),
                 "support": vars(self.support_),
@@ -266,9 +273,11 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         if state["class"] != cls.__name__:
             raise ValueError(f"{path} has a {state['class']}: use {state['class']}.load")
         potential = cls(**state["params"])
-        vars(potential).update(state["attributes"])
+        for name, value in state["attributes"].items():
+            setattr(potential, name, value)
         potential._set_descriptor(refitted(state["descriptor"], potential.species_))
         potential._set_gradients(state["fitted"], potential.errors_)
+        potential._columns.known = state["known"]
         potential.support_ = Support(**state["support"])
         problem = Problem(**state["problem"])
         potential._adopt(problem, problem.solve(potential.errors_, potential.alpha_))

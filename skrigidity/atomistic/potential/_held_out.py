@@ -12,8 +12,8 @@ from sklearn.utils import Bunch
 
 from skrigidity.atomistic._frames import Atoms, digest
 from skrigidity.atomistic.potential._calibration import Scales, grouped_weight
-from skrigidity.atomistic.potential._leave_out import LeftRows, leave_frames_out
-from skrigidity.atomistic.potential._predictions import FramePredictions
+from skrigidity.atomistic.potential._combination import FrameCombinations
+from skrigidity.atomistic.potential._leave_out import LeftRows, joined, leave_frames_out
 from skrigidity.atomistic.potential._properties import (
     Targets,
     check_found,
@@ -30,12 +30,18 @@ from skrigidity.gradients import ENERGY, FORCES, PROPERTIES, STRESS, check_weigh
 Array = NDArray[np.float64]
 
 
-class HeldOutFrames(FramePredictions):
+class HeldOutFrames(FrameCombinations):
     """What a fitted potential says of frames whose references are known."""
 
     keys_: dict[str, str]
     alpha_: float
     _fingerprint: bytes
+
+    def _labels(self, frames: list[Atoms], groups: Any) -> NDArray[np.intp]:
+        raise NotImplementedError
+
+    def _weights(self, frames: list[Atoms], given: Any, groups: Any) -> Array:
+        raise NotImplementedError
 
     def _rows_of(self, frames: list[Atoms], y: Any, sample_weight: Any = None) -> TrainingRows:
         """Return the rows of other frames, with all references that they have."""
@@ -56,8 +62,7 @@ class HeldOutFrames(FramePredictions):
             quad, frame = self._quad_of(block.matrix), np.full(len(block.target), i)
             residual = block.target - predicted[-1]
             parts.append(LeftRows(residual, quad, block.kind, block.weight, frame))
-        whole = LeftRows(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-        return whole, np.concatenate(predicted)
+        return joined(parts), np.concatenate(predicted)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return R² of force components; of energies per atom where there are no forces.
@@ -106,7 +111,7 @@ class HeldOutFrames(FramePredictions):
         predicted = self.predict([frames[i] for i in has], properties=name)
         if name == FORCES:
             sizes[has] = [3 * len(frames[i]) for i in has]
-            true = np.concatenate([np.ravel(targets[i].forces) for i in has])
+            true = np.concatenate([np.ravel(np.asarray(targets[i].forces)) for i in has])
             return true, np.concatenate([np.ravel(part) for part in predicted]), sizes
         sizes[has] = 1
         n_atoms = np.array([len(frames[i]) for i in has])

@@ -8,7 +8,7 @@ Technometrics 19, 15 (1977)).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg as sl
@@ -91,7 +91,7 @@ def leave_frames_out(
             if left is None:
                 left = block.target - block.matrix @ solved.coef, np.full(len(frame), np.inf)
             parts[c].append(LeftRows(*left, block.kind, block.weight, frame))
-    return [_in_order(part) for part in parts]
+    return [joined(part) for part in parts]
 
 
 def left_out(z: Array, error: Array) -> tuple[Array, Array] | None:
@@ -164,7 +164,8 @@ def _refitted(
     return residual, factor.quad(Rows(block.matrix))
 
 
-def _in_order(parts: list[LeftRows]) -> LeftRows:
-    whole = LeftRows(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-    order = np.argsort(whole.frame, kind="stable")
-    return LeftRows(*(values[order] for values in whole))
+def joined(parts: list[LeftRows]) -> LeftRows:
+    """Return the rows of several parts, in the order of frames."""
+    columns: list[Any] = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    order = np.argsort(columns[-1], kind="stable")
+    return LeftRows(*(values[order] for values in columns))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,6 @@ from skrigidity.gradients import (
     Level,
     RigidityMixin,
     deviation,
-    has_stress,
     inverse,
 )
 from skrigidity.hessian import Rows
@@ -44,6 +43,7 @@ class FramePredictions(RigidityMixin):
     coef_: Array
     _scales: Scales
     support_: Support
+    n_excluded_: Any
 
     # --- what the mixin asks for -----------------------------------------------------------
 
@@ -71,13 +71,6 @@ class FramePredictions(RigidityMixin):
         self._scales = scales
         self.scale_, self.noise_variance_ = scales.variance, scales.noise
         self.n_excluded_ = scales.n_excluded
-
-    @property
-    def effective_dof_(self) -> float:
-        """Effective number of parameters, those of the composition included."""
-        check_is_fitted(self, "coef_")
-        n = float(self.hessian_.source.n_rows)
-        return n - float(self.hessian_.residual_dof(n))
 
     # --- predictions -----------------------------------------------------------------------
 
@@ -138,7 +131,9 @@ or ndarray of shape (n_frames, 6)
             values = {key: _collected(key, [one[key] for one in each]) for key in each[0]}
         if not isinstance(properties, str):
             return Bunch(**{key: value for key, value in values.items() if _base(key) in names})
-        return (values[properties], values[properties + "_std"]) if return_std else values[properties]
+        return (
+            (values[properties], values[properties + "_std"]) if return_std else values[properties]
+        )
 
     def single_point(self, frame: Atoms, uncertainty: Iterable[str] = ()) -> dict[str, Any]:
         """Return everything that a calculator wants to know of one frame.
@@ -274,65 +269,6 @@ or ndarray of shape (n_frames, 6)
         frames, _ = self._checked(X)
         return np.array([inverse(self._scaled_quad(frame, STRESS)) for frame in frames])
 
-    def combination_rigidity(self, X: Any, weights: Any) -> Any:
-        r"""Rigidity of linear combinations of energies, forces and stress over frames.
-
-        Formation and vacancy energies, barriers, elastic constants (differences of stress),
-        phonon force constants (differences of forces).
-
-        Parameters
-        ----------
-        X : list of ase.Atoms
-            Frames.
-        weights : dict, array-like of shape (n_frames,) or (n_combinations, n_frames), or list
-            For each property its coefficients: "energy" (n_frames,), of total energies; "forces",
-            a list of arrays (n_atoms, 3); "stress" (n_frames, 6). Plain arrays are coefficients
-            of energies. A list of dicts has one for each combination.
-
-        Returns
-        -------
-        float or ndarray of shape (n_combinations,)
-            :math:`\sum_i c_i^2 s_i^2 / (g^T H^{-1} g)`: how many reference calculations of the
-            same combination would pin it equally, s being the errors of the energies (the error
-            per atom times the number of atoms), forces and stresses in it.
-        """
-        frames, _ = self._checked(X)
-        each = [self._combined(frames, w) for w in _combinations(weights)]
-        with np.errstate(invalid="ignore"):
-            R = np.array([c.reference * inverse(self._quad_of(sum(c.rows.values()))) for c in each])
-        return R if _several(weights) else float(R[0])
-
-    def predict_combination(
-        self, X: Any, weights: Any, return_std: bool = False, noise: bool = False
-    ) -> Any:
-        """Predict linear combinations of energies, forces and stress over frames.
-
-        Parameters
-        ----------
-        X, weights
-            As in `combination_rigidity`.
-        return_std : bool, default=False
-            Return standard deviations as well, each property's rows with the C of its own.
-        noise : bool, default=False
-            Add sigma of every prediction: for a comparison with reference calculations.
-
-        Returns
-        -------
-        float or ndarray of shape (n_combinations,)
-            Values; with `return_std` a second one of the same shape.
-        """
-        frames, _ = self._checked(X)
-        each = [self._combined(frames, w) for w in _combinations(weights)]
-        value, std = np.array([c.value for c in each]), np.empty(len(each))
-        if return_std:
-            for k, c in enumerate(each):
-                known = {name: self._scales.known(name) for name in c.rows}
-                row = sum(np.sqrt(known[name][0]) * part for name, part in c.rows.items())
-                sigma = sum(known[name][1] * c.squares[name] for name in c.rows) if noise else 0.0
-                std[k] = np.sqrt(self._quad_of(row) + sigma)
-        out = (value, std) if _several(weights) else (float(value[0]), float(std[0]))
-        return out if return_std else out[0]
-
     # --- inside ----------------------------------------------------------------------------
 
     @property
@@ -356,7 +292,7 @@ or ndarray of shape (n_frames, 6)
             if std:
                 rows = self.gradients_.of_frame(frame, (ENERGY,))
         local, stress = local + fixed.energies, np.full(6, np.nan)
-        if volume := _volume(frame):
+        if volume := volume_of(frame):
             stress = (strain + fixed.strain) / volume
         out = {"energy": float(local.sum()), "energies": local, "forces": forces + fixed.forces}
         out["stress"] = stress
@@ -370,10 +306,10 @@ or ndarray of shape (n_frames, 6)
         if FORCES in std:
             out["forces_std"] = self._deviation(FORCES, self._quad_of(rows[FORCES])).reshape(-1, 3)
         if STRESS in std:
-            volume, each = _volume(frame), self._deviation(STRESS, self._quad_of(rows[STRESS]))
+            volume, each = volume_of(frame), self._deviation(STRESS, self._quad_of(rows[STRESS]))
             out["stress_std"] = each * len(frame) / volume if volume else np.full(6, np.nan)
         if "local" in std:
-            quad = self._quad_of(rows.features)
+            quad = self._quad_of(self._columns.local(rows.features))
             out["energies_std"] = np.sqrt(self._scales.known(ENERGY)[0] * quad)
             out["local_rigidity"] = self.errors_[ENERGY] ** 2 * inverse(quad)
             out["support"] = self.support_.of(rows.features)
@@ -415,40 +351,18 @@ or ndarray of shape (n_frames, 6)
         if name == ENERGY:
             values = self._energies(frames, False)[ENERGY]
             sizes = np.array([len(frame) for frame in frames], dtype=float)
-            z = self.hessian_.whiten(self.gradients_.rows(frames)) * self._energy_units(frames)[:, None]
+            z = self.hessian_.whiten(self.gradients_.rows(frames))
+            z *= self._energy_units(frames)[:, None]
             return values, scale * (z @ z.T) + noise * np.diag(sizes**2)
-        values, each = [], []
+        found, each = [], []
         for frame in frames:
             unit = 1.0
             if name == STRESS:
-                unit = len(frame) / (_volume(frame) or np.nan)
+                unit = len(frame) / (volume_of(frame) or np.nan)
             z = self.hessian_.whiten(Rows(self.gradients_.of_frame(frame, (name,))[name]))
-            values.append(self._of_frame(frame, (name,), ())[name])
+            found.append(self._of_frame(frame, (name,), ())[name])
             each.append(unit**2 * (scale * (z @ z.T) + noise * np.eye(len(z))))
-        return _collected(name, values), _collected(name, each)
-
-    def _combined(self, frames: list[Atoms], weights: Any) -> Combination:
-        weights = _checked_weights(frames, weights)
-        out = Combination()
-        for i, frame in enumerate(frames):
-            used = [name for name, each in weights.items() if np.any(each[i])]
-            if not used:
-                continue
-            rows, fixed = self.gradients_.of_frame(frame, used), self.fixed_.of(frame)
-            volume = _volume(frame) if STRESS in used else 1.0
-            unit = {ENERGY: len(frame), FORCES: 1.0, STRESS: len(frame) / (volume or np.nan)}
-            known = {ENERGY: fixed.energies.sum(), FORCES: fixed.forces.ravel()}
-            known[STRESS] = fixed.strain / (volume or np.nan)
-            for name in used:
-                c = np.ravel(weights[name][i])
-                row = unit[name] * (c @ rows[name])
-                out.add(name, row, float(row @ self.coef_ + np.sum(c * known[name])))
-                size = float(unit[name] ** 2 * (c @ c))
-                out.squares[name] = out.squares.get(name, 0.0) + size
-                out.reference += self.errors_[name] ** 2 * size
-        if not out.rows:
-            raise ValueError("weights must not be zero throughout")
-        return out
+        return _collected(name, found), _collected(name, each)
 
     def _warn_of_undefined(self) -> None:
         if ENERGY not in self.gradients_.fitted:
@@ -459,65 +373,8 @@ or ndarray of shape (n_frames, 6)
             )
 
 
-class Combination:
-    """A linear combination of predictions.
-
-    Attributes
-    ----------
-    rows : dict of str to ndarray of shape (n_features,)
-        What each property adds to its gradient.
-    value : float
-    squares : dict of str to float
-        Sums of squared coefficients, in units of the property's rows.
-    reference : float
-        Variance of the same combination of reference calculations.
-    """
-
-    def __init__(self) -> None:
-        self.rows: dict[str, Array] = {}
-        self.squares: dict[str, float] = {}
-        self.value = self.reference = 0.0
-
-    def add(self, name: str, row: Array, value: float) -> None:
-        """Add what one frame contributes."""
-        self.rows[name] = self.rows[name] + row if name in self.rows else row
-        self.value += value
-
-
-def _checked_weights(frames: list[Atoms], weights: Any) -> dict[str, Any]:
-    if not isinstance(weights, Mapping):
-        weights = {ENERGY: weights}
-    if set(weights) - set(PROPERTIES):
-        raise ValueError(f"weights must be those of {PROPERTIES}, got {list(weights)}")
-    out = {}
-    for name, each in weights.items():
-        if len(each) != len(frames):
-            raise ValueError(
-                f"weights of {name} must have one entry per frame, {len(frames)}, got {len(each)}"
-            )
-        out[name] = [np.asarray(c, dtype=np.float64) for c in each]
-        for i, (frame, c) in enumerate(zip(frames, out[name], strict=True)):
-            shape = {ENERGY: (), FORCES: (len(frame), 3), STRESS: (6,)}[name]
-            if c.shape != shape or not np.isfinite(c).all():
-                raise ValueError(
-                    f"weights of {name} must be finite, of shape {shape} for frame {i}, got shape "
-                    f"{c.shape}"
-                )
-    return out
-
-
-def _several(weights: Any) -> bool:
-    """Whether weights are those of several combinations."""
-    if isinstance(weights, Mapping):
-        return False
-    return isinstance(weights[0], Mapping) or np.ndim(weights[0]) > 0
-
-
-def _combinations(weights: Any) -> list[Any]:
-    return list(weights) if _several(weights) else [weights]
-
-
-def _volume(frame: Atoms) -> float:
+def volume_of(frame: Atoms) -> float:
+    """Return the volume of a cell, 0 where it has none."""
     return float(frame.get_volume()) if frame.cell.rank == 3 else 0.0
 
 

@@ -81,7 +81,8 @@ def find_keys(frames: list[Atoms], asked: Mapping[str, str | None]) -> dict[str,
             raise ValueError(
                 f"{name}_key: {' and '.join(map(repr, candidates))} may be meant; name one"
             )
-        found |= {name: key for key in candidates}
+        if candidates:
+            found[name] = candidates[0]
     return found
 
 
@@ -91,7 +92,8 @@ def check_found(targets: list[Targets], frames: list[Atoms], fitted: Iterable[st
         return
     seen = {name: None for frame in frames for name in _all_names(frame)}
     raise ValueError(
-        f"no {', '.join(fitted)} found in the frames: name energy_key or forces_key; {_listed(seen)}"
+        f"no {', '.join(fitted)} found in the frames: name energy_key or forces_key; "
+        f"{_listed(seen)}"
     )
 
 
@@ -124,7 +126,8 @@ def read_targets(
         if np.isinf(array).any():
             raise ValueError("y must be finite, or NaN where a frame has no energy")
         given = [None if np.isnan(e) else e for e in array]
-    out, shapes = [], {}
+    out: list[Targets] = []
+    shapes: dict[tuple[int, ...], str] = {}
     for i, (frame, energy) in enumerate(zip(frames, given, strict=True)):
         where = f"{name}[{i}]"
         stress, shape = _stress(frame, keys, where)

@@ -46,8 +46,13 @@ class Block(NamedTuple):
         """Return several blocks as one."""
         if len(blocks) == 1:
             return blocks[0]
-        parts = zip(*(block[:4] for block in blocks), strict=True)
-        return Block(*(np.concatenate(part) for part in parts), blocks[-1].features)
+        return Block(
+            np.concatenate([block.matrix for block in blocks]),
+            np.concatenate([block.target for block in blocks]),
+            np.concatenate([block.kind for block in blocks]),
+            np.concatenate([block.weight for block in blocks]),
+            blocks[-1].features,
+        )
 
     def scale(self, errors: Any) -> Array:
         """Return what every row is multiplied by in a fit with these errors."""

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from skrigidity.metrics import register_scorer
+
 
 def neg_mae_energy(estimator: Any, X: Any, y: Any = None) -> float:
     """Return minus the mean absolute error of energies per atom, in eV.
@@ -23,6 +25,22 @@ def neg_mae_energy(estimator: Any, X: Any, y: Any = None) -> float:
     -------
     float
         Greater is better.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ase import Atoms
+    >>> from skrigidity.atomistic import ACEDescriptor, RigidPotential, neg_mae_energy
+    >>> frames = [Atoms("Si2", [[0, 0, 0], [0, 0, r]]) for r in np.linspace(2.0, 3.0, 12)]
+    >>> for frame in frames:
+    ...     frame.info["energy"] = (frame.get_distance(0, 1) - 2.4) ** 2
+    ...     frame.arrays["forces"] = 0.0 * frame.positions
+    ...     frame.arrays["forces"][1, 2] = -2 * (frame.get_distance(0, 1) - 2.4)
+    ...     frame.arrays["forces"][0] = -frame.arrays["forces"][1]
+    >>> descriptor = ACEDescriptor(cutoff=4.0, max_degree=(6,), kind="self-interacting")
+    >>> model = RigidPotential(descriptor).fit(frames[::2])
+    >>> bool(neg_mae_energy(model, frames[1::2]) > -0.1)
+    True
     """
     true, predicted, _ = estimator.compared(X, y, "energy")
     return -float(np.mean(np.abs(true - predicted)))
@@ -43,6 +61,26 @@ def neg_mae_forces(estimator: Any, X: Any, y: Any = None) -> float:
     -------
     float
         Greater is better.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ase import Atoms
+    >>> from skrigidity.atomistic import ACEDescriptor, RigidPotential, neg_mae_forces
+    >>> frames = [Atoms("Si2", [[0, 0, 0], [0, 0, r]]) for r in np.linspace(2.0, 3.0, 12)]
+    >>> for frame in frames:
+    ...     frame.info["energy"] = (frame.get_distance(0, 1) - 2.4) ** 2
+    ...     frame.arrays["forces"] = 0.0 * frame.positions
+    ...     frame.arrays["forces"][1, 2] = -2 * (frame.get_distance(0, 1) - 2.4)
+    ...     frame.arrays["forces"][0] = -frame.arrays["forces"][1]
+    >>> descriptor = ACEDescriptor(cutoff=4.0, max_degree=(6,), kind="self-interacting")
+    >>> model = RigidPotential(descriptor).fit(frames[::2])
+    >>> bool(neg_mae_forces(model, frames[1::2]) > -0.1)
+    True
     """
     true, predicted, _ = estimator.compared(X, y, "forces")
     return -float(np.mean(np.abs(true - predicted)))
+
+
+for _scorer in (neg_mae_energy, neg_mae_forces):
+    register_scorer(_scorer.__name__, _scorer)
