@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skrigidity.cli._common import InputError
 
@@ -60,11 +61,10 @@ class DescriptorOptions:
         """Whether anything was said."""
         return self != DescriptorOptions()
 
-    def make(self, frames: list[Atoms]) -> Any:
-        """Return a descriptor for some frames: the usual one but for what was said."""
+    def make(self, frames: list[Atoms], species: NDArray[np.int64]) -> Any:
+        """Return a descriptor of species: but for what was said the usual one for some frames."""
         from skrigidity.atomistic import FeatomicDescriptor, default_descriptor
 
-        species = np.unique(np.concatenate([frame.numbers for frame in frames]))
         usual = default_descriptor(frames, species)
         if self.name != "soap":
             given = {"cutoff": self.cutoff, "max_degree": self.degree, "kind": self.kind}

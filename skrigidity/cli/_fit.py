@@ -86,7 +86,7 @@ def run_fit(
             part.labels(job.by)
     labels = None if job.group is None else training.labels(job.group)
     with training.where():
-        made = descriptor.make(training.frames) if descriptor.given else None
+        made = descriptor.make(training.frames, _species(training)) if descriptor.given else None
         potential = RigidPotential(made, **arguments)
         potential.fit(training.frames, groups=labels)
     if validation is None:
@@ -97,6 +97,10 @@ def run_fit(
             errors = _of_others(potential, validation, job.by)
     facts = {"n_training": len(training), "n_validation": len(validation or ())}
     return facts | facts_of(potential), errors, _write(job, potential, errors)
+
+
+def _species(training: FrameSet) -> NDArray[np.int64]:
+    return np.unique(np.concatenate([frame.numbers for frame in training.frames]))
 
 
 def _of_others(potential: Any, validation: FrameSet, by: str | None) -> Errors:

@@ -119,12 +119,14 @@ def run_select(
 
 def _descriptors(job: SelectJob) -> tuple[Any, CompositionDescriptor]:
     """Return a descriptor and one of composition, both with all species of all files."""
-    frames = [frame for path in job.paths for frame in read_frames(path)]
-    species = sorted({int(z) for frame in frames for z in np.unique(frame.numbers)})
-    descriptor = job.descriptor.make(frames)
+    pool = list(read_frames(job.pool))
+    others = [frame for path in job.paths[1:] for frame in read_frames(path)]
+    species = np.unique(np.concatenate([frame.numbers for frame in pool + others]))
+    with frame_numbers(job.pool, range(len(pool))):
+        descriptor = job.descriptor.make(pool, species)
     descriptor.set_params(species=species, output="mean", cache_size=0)
     composition = CompositionDescriptor(species=species, output="mean")
-    return descriptor.fit(frames[:1]), composition.fit(frames[:1])
+    return descriptor.fit(pool[:1]), composition.fit(pool[:1])
 
 
 def _rows(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 
 from skrigidity.atomistic._ace import ACEDescriptor
 from skrigidity.atomistic._frames import Atoms, require
@@ -55,7 +56,9 @@ def default_descriptor(frames: list[Atoms], species: NDArray[np.int64]) -> ACEDe
             angular_weight=1.0,
             r0=r0,
         )
-        if descriptor.fit(frames).n_features_out_ <= _COLUMNS:
+        # The frames may lack some of the species.
+        complete = clone(descriptor).set_params(species=species)
+        if complete.fit(frames[:1]).n_features_out_ <= _COLUMNS:
             break
     return descriptor
 
@@ -77,8 +80,9 @@ def nearest_distances(frames: list[Atoms], species: NDArray[np.int64]) -> NDArra
     usual = radii[:, None] + radii
     reach = np.maximum(_REACH * usual, _LEAST)
     found: dict[tuple[int, int], list[NDArray[np.float64]]] = {}
-    for frame in frames[:: -(-len(frames) // _FRAMES)]:
-        neighbors = find_neighbors(frame, float(reach.max()))
+    for i in range(0, len(frames), -(-len(frames) // _FRAMES)):
+        frame = frames[i]
+        neighbors = find_neighbors(frame, float(reach.max()), f"X[{i}]")
         kind = np.searchsorted(species, frame.numbers)
         center = np.repeat(np.arange(len(frame)), neighbors.counts)
         r = np.linalg.norm(neighbors.vectors, axis=1)
