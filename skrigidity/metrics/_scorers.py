@@ -14,6 +14,7 @@ from sklearn.metrics import get_scorer_names as get_scikit_learn_names
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.metadata_routing import MetadataRequest
 
+from ._potentials import neg_mae_energy, neg_mae_forces
 from ._uncertainty import (
     checked_weight,
     crps,
@@ -276,15 +277,15 @@ def get_scorer_names() -> list[str]:
         ``neg_crps``                            minus `crps`
         ``neg_miscalibration_area``             minus `miscalibration_area`
         ``error_uncertainty_correlation``       `error_uncertainty_correlation`
+        ``neg_mae_energy``                      minus errors of energies per atom, of potentials
+        ``neg_mae_forces``                      minus errors of force components, of potentials
         ``neg_sharpness``                       minus `sharpness`
         ``rigidity_<statistic>``                `make_rigidity_scorer`, of whole samples
         ``local_rigidity_<statistic>``          of environments
         ``component_rigidity_<statistic>``      of the components that the estimator has
         ======================================  ===================================================
 
-        The statistics are mean, log_mean, min and quantile (the 5 % quantile). Other parts of
-        the package add theirs (`register_scorer`): `skrigidity.atomistic` has ``neg_mae_energy``
-        and ``neg_mae_forces``, of potentials.
+        The statistics are mean, log_mean, min and quantile (the 5 % quantile).
 
     Examples
     --------
@@ -292,7 +293,7 @@ def get_scorer_names() -> list[str]:
     >>> get_scorer_names()[-3:]
     ['rigidity_mean', 'rigidity_min', 'rigidity_quantile']
     """
-    return sorted([*_UNCERTAINTY, *_RIGIDITY, *_REGISTERED])
+    return sorted([*_UNCERTAINTY, *_RIGIDITY, *_POTENTIALS])
 
 
 def get_scorers(names: str | Iterable[str]) -> dict[str, Callable]:
@@ -344,7 +345,7 @@ _UNCERTAINTY: dict[str, tuple[Callable, bool]] = {  # the function, and whether 
 }
 
 
-_REGISTERED: dict[str, Callable] = {}
+_POTENTIALS = {f.__name__: f for f in (neg_mae_energy, neg_mae_forces)}
 
 _RIGIDITY = {
     f"{prefix}rigidity_{statistic}": (level, statistic)
@@ -353,31 +354,9 @@ _RIGIDITY = {
 }
 
 
-def register_scorer(name: str, scorer: Callable) -> None:
-    """Make a scorer known to `get_scorers` by name.
-
-    Parameters
-    ----------
-    name : str
-        Its name.
-    scorer : callable
-        ``scorer(estimator, X, y)``, greater being better.
-
-    Examples
-    --------
-    >>> from skrigidity.metrics import get_scorers, register_scorer
-    >>> def size(estimator, X, y=None):
-    ...     return float(len(X))
-    >>> register_scorer("size", size)
-    >>> get_scorers("size")["size"](None, [1, 2, 3])
-    3.0
-    """
-    _REGISTERED[name] = scorer
-
-
 def _scorer(name: str) -> Callable:
-    if name in _REGISTERED:
-        return _REGISTERED[name]
+    if name in _POTENTIALS:
+        return _POTENTIALS[name]
     if name in _UNCERTAINTY:
         function, greater_is_better = _UNCERTAINTY[name]
         return make_uncertainty_scorer(function, greater_is_better=greater_is_better)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from scipy import sparse
 from skrigidity.atomistic._neighbors import Neighbors
 from skrigidity.atomistic.ace._densities import harmonics_with_gradients, spherical_harmonics
 from skrigidity.atomistic.ace._enumerate import Family, Product, enumerate_families, without
-from skrigidity.atomistic.ace._gradients import Batch, add_forces, add_rows
+from skrigidity.atomistic.ace._gradients import Batch, Rows, add_forces, add_rows
 from skrigidity.atomistic.ace._polynomial import Polynomials
 from skrigidity.atomistic.ace._radial import many_body_functions, pair_functions, with_slopes
 from skrigidity.environments import consecutive
@@ -212,11 +212,11 @@ class ACEBasis:
         strain : ndarray of shape (6, n_columns)
         """
         features = np.empty((len(species), len(self.functions)))
-        positions, strain = np.zeros((len(species), 3, n_columns)), np.zeros((6, n_columns))
+        totals = np.zeros((n_columns, 3 * len(species) + 6))
         for batch, values in self._differentiated(neighbors, species):
             features[batch.centers] = values.T
-            add_rows(self._polynomials, batch, columns[species[batch.centers]], positions, strain)
-        return features, positions, strain
+            add_rows(self._rows, batch, columns[species[batch.centers]], totals)
+        return features, *_split(totals)
 
     def backward(
         self, neighbors: Neighbors, species: Ints, weights: Array
@@ -240,16 +240,23 @@ class ACEBasis:
         """
         n_outputs = weights.shape[2]
         local = np.empty((len(species), n_outputs))
-        positions, strain = np.zeros((len(species), 3, n_outputs)), np.zeros((6, n_outputs))
+        totals = np.zeros((n_outputs, 3 * len(species) + 6))
         for batch, values in self._differentiated(neighbors, species):
-            adjoint = np.empty((len(batch.centers), self._polynomials.table.n_rows, n_outputs))
+            adjoint = np.empty((n_outputs, len(batch.centers), self._polynomials.table.n_rows))
             for z in np.unique(species[batch.centers]):
                 which = np.flatnonzero(species[batch.centers] == z)
                 local[batch.centers[which]] = values[:, which].T @ weights[z]
                 for k in range(n_outputs):
-                    adjoint[which, :, k] = self._adjoint(batch.jacobian[:, which], weights[z, :, k])
-            add_forces(self._polynomials, batch, adjoint, positions, strain)
-        return local, positions, strain
+                    adjoint[k, which] = self._adjoint(batch.jacobian[:, which], weights[z, :, k])
+            add_forces(self._rows, batch, adjoint, totals)
+        return local, *_split(totals)
+
+    @cached_property
+    def _rows(self) -> Rows:
+        table, jacobian = self._polynomials.table, self._polynomials.jacobian
+        ends = np.searchsorted(jacobian.functions, np.arange(len(self.functions) + 1))
+        sums = table.species, table.radial, table.harmonic
+        return Rows(*sums, ends, jacobian.densities, len(self.r0))
 
     def _adjoint(self, values: Array, weights: Array) -> Array:
         """Return the derivatives of a linear function by the densities, per environment."""
@@ -295,6 +302,12 @@ class ACEBasis:
                 derivatives,
             )
             yield batch, features
+
+
+def _split(totals: Array) -> tuple[Array, Array]:
+    """Return derivatives by positions (n_atoms, 3, ...) and by strain (6, ...)."""
+    rows = np.ascontiguousarray(totals.T)
+    return rows[:-6].reshape(-1, 3, rows.shape[1]), rows[-6:]
 
 
 def _functions(families: list[Family]) -> Iterator[Function]:

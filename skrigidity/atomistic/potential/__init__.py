@@ -3,7 +3,7 @@
 from skrigidity.atomistic.potential._cv import RigidPotentialCV
 from skrigidity.atomistic.potential._defaults import default_descriptor
 from skrigidity.atomistic.potential._model import RigidPotential
-from skrigidity.atomistic.potential._scorers import neg_mae_energy, neg_mae_forces
+from skrigidity.metrics import neg_mae_energy, neg_mae_forces
 
 __all__ = [
     "RigidPotential",

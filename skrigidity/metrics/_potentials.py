@@ -1,12 +1,10 @@
-"""Scorers of potentials, for searches."""
+"""Scorers of potentials: of anything that compares frames with their references."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-
-from skrigidity.metrics import register_scorer
 
 
 def neg_mae_energy(estimator: Any, X: Any, y: Any = None) -> float:
@@ -80,7 +78,3 @@ def neg_mae_forces(estimator: Any, X: Any, y: Any = None) -> float:
     """
     true, predicted, _ = estimator.compared(X, y, "forces")
     return -float(np.mean(np.abs(true - predicted)))
-
-
-for _scorer in (neg_mae_energy, neg_mae_forces):
-    register_scorer(_scorer.__name__, _scorer)
