@@ -209,19 +209,48 @@ def killed(model, pool, tmp_path, n_done, options=()):
         before=SLOW.format(seconds=0.02),
         cwd=tmp_path,
     )
-    note = tmp_path / "out.partial.json"
+    rows = tmp_path / "out.partial.csv"
     for _ in range(3000):
         time.sleep(0.01)
-        if note.exists() and json.loads(note.read_text())["n_done"] >= n_done:
+        if rows.exists() and rows.read_text().count("\n") > n_done:
             break
     running.send_signal(signal.SIGKILL)
     running.communicate()
-    return json.loads(note.read_text())["n_done"]
+    return rows.read_text().count("\n") - 1
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
     return write(tmp_path_factory.mktemp("pool") / "pool.extxyz", copper(40, seed=3))
+
+
+@pytest.mark.parametrize(
+    "torn", [b"", b"4", b"4\nLattice", b"4\nL\nCu 0 0 0\n", b"4\nL\n1\n2\n3\n4"]
+)
+def test_torn_frames(tmp_path, torn):
+    """Whatever follows the last complete frame is cut off; so is a frame without its row."""
+    from skrigidity.cli._partial import PartialOutput
+
+    partial = PartialOutput(tmp_path / "out.xyz", b"a,b\n", {"options": 1})
+    partial.start(resume=False, force=False)
+    frames = [b"1\nfirst\nCu 0 0 0\n", b"2\nsecond\nCu 0 0 0\nCu 1 1 1\n"]
+    for frame, row in zip(frames, (b"0,1\n", b"1,1\n"), strict=True):
+        partial.add(frame, row)
+    for n_done, name in ((2, "out.partial.xyz"), (2, "out.partial.csv")):
+        with (tmp_path / name).open("ab") as file:
+            file.write(torn.replace(b"\n", b"") if name.endswith("csv") else torn)
+        again = PartialOutput(tmp_path / "out.xyz", b"a,b\n", {"options": 1})
+        again.start(resume=True, force=False)
+        assert again.n_done == n_done
+        assert (tmp_path / "out.partial.xyz").read_bytes() == b"".join(frames)
+        assert (tmp_path / "out.partial.csv").read_bytes() == b"a,b\n0,1\n1,1\n"
+    with (tmp_path / "out.partial.xyz").open("ab") as file:
+        file.write(frames[0])
+    again.start(resume=True, force=False)
+    assert (again.n_done, (tmp_path / "out.partial.xyz").read_bytes()) == (2, b"".join(frames))
+    (tmp_path / "out.partial.csv").write_bytes(b"a,b\n0,1\n")
+    again.start(resume=True, force=False)
+    assert (again.n_done, (tmp_path / "out.partial.xyz").read_bytes()) == (1, frames[0])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
@@ -292,11 +321,11 @@ def test_only_the_same_is_continued(model, potential, pool, tmp_path, monkeypatc
     assert listing(tmp_path) == {"pool.extxyz", *PARTIAL}
 
 
-@pytest.mark.parametrize("damage", ["short", "not json", "missing"])
+@pytest.mark.parametrize("damage", ["other", "not json", "missing"])
 def test_damaged_partial_output(model, pool, tmp_path, monkeypatch, damage):
     interrupted(model, pool, tmp_path, monkeypatch)
-    if damage == "short":
-        (tmp_path / "out.partial.csv").write_text("frame")
+    if damage == "other":
+        (tmp_path / "out.partial.csv").write_text("something\n")
     elif damage == "missing":
         (tmp_path / "out.partial.extxyz").unlink()
     else:

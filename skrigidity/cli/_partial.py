@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from contextlib import suppress
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ from skrigidity.cli._common import InputError
 
 
 class PartialOutput:
-    """Two files that grow together, and a note beside them of how far both are complete.
+    """Structures and rows of a table that grow together, and a note of what they are made from.
 
-    A killed process leaves at most one entry that the note does not know: it is cut off and made
+    A killed process leaves at most one frame that is not complete in both: it is cut off and made
     again.
 
     Parameters
     ----------
     output : Path
-        The final name, which the names of the three files begin with.
+        The final name of the structures, which the names of the three files begin with.
+    header : bytes
+        What the table begins with.
     made_from : dict
         What the output depends on: only output made from the same is continued.
 
@@ -30,27 +33,20 @@ class PartialOutput:
     frames, rows, note : Path
         The files.
     n_done : int
-        Number of entries that are complete.
+        Number of frames that are complete.
     """
 
-    def __init__(self, output: Path, made_from: dict[str, Any]) -> None:
+    def __init__(self, output: Path, header: bytes, made_from: dict[str, Any]) -> None:
         ends = (output.suffix, ".csv", ".json")
         self.frames, self.rows, self.note = (
             output.with_name(f"{output.stem}.partial{end}") for end in ends
         )
-        self.made_from = made_from
+        self.header, self.made_from = header, made_from
         self.n_done = 0
         self._made: list[Path] = []
 
-    def start(self, header: bytes, *, resume: bool, force: bool) -> None:
+    def start(self, *, resume: bool, force: bool) -> None:
         """Begin, or continue where an earlier run has stopped, if there was one.
-
-        Parameters
-        ----------
-        header : bytes
-            What the file of rows begins with.
-        resume, force : bool
-            Whether output of an earlier run may be continued, or thrown away.
 
         Raises
         ------
@@ -71,16 +67,15 @@ class PartialOutput:
         self._made = [p for p in (folder, *folder.parents) if not p.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         self.frames.touch()
-        self.rows.write_bytes(header)
-        self._write_note()
+        self.rows.write_bytes(self.header)
+        self.note.write_text(json.dumps(self.made_from), "utf-8")
 
     def add(self, frame: bytes, row: bytes) -> None:
-        """Append an entry to both files."""
+        """Append a frame to both files."""
         for path, content in ((self.frames, frame), (self.rows, row)):
             with path.open("ab") as file:
                 file.write(content)
         self.n_done += 1
-        self._write_note()
 
     def remove(self) -> None:
         """Remove all three files, and the folders made for them unless there is more in these."""
@@ -90,31 +85,44 @@ class PartialOutput:
             for folder in self._made:
                 folder.rmdir()
 
-    def _write_note(self) -> None:
-        sizes = [path.stat().st_size for path in (self.frames, self.rows)]
-        content = {"made_from": self.made_from, "n_done": self.n_done, "sizes": sizes}
-        partial = self.note.with_name(f"{self.note.name}.{os.getpid()}")
-        partial.write_text(json.dumps(content), "utf-8")
-        os.replace(partial, self.note)
-
     def _resume(self) -> None:
         remedy = "--force without --resume starts over"
         try:
-            content = json.loads(self.note.read_text("utf-8"))
-            made_from, self.n_done = content["made_from"], int(content["n_done"])
-            sizes = list(zip((self.frames, self.rows), content["sizes"], strict=True))
-            complete = all(path.stat().st_size >= size for path, size in sizes)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            made_from = dict(json.loads(self.note.read_text("utf-8")))
+            frames, rows = _ends_of_frames(self.frames), _ends_of_lines(self.rows)
+            with self.rows.open("rb") as file:
+                complete = file.readline() == self.header
+        except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{self.note}: cannot be continued; {remedy}") from error
         if not complete:
-            raise InputError(f"{self.note}: the files beside it are too short; {remedy}")
+            raise InputError(f"{self.rows}: is not what belongs to {self.note}; {remedy}")
         differing = [name for name in self.made_from if made_from.get(name) != self.made_from[name]]
         if differing:
             raise InputError(
                 f"{self.note}: was made with other {' and '.join(differing)}; {remedy}"
             )
-        for path, size in sizes:
-            os.truncate(path, size)
+        self.n_done = min(len(frames), len(rows) - 1)
+        os.truncate(self.frames, [0, *frames][self.n_done])
+        os.truncate(self.rows, rows[self.n_done])
+
+
+def _ends_of_frames(path: Path) -> list[int]:
+    """Return where every complete frame of an extended XYZ file ends."""
+    ends, end = [], 0
+    with path.open("rb") as file:
+        while first := file.readline():
+            n_lines = int(first) + 2
+            lines = [first, *islice(file, n_lines - 1)]
+            if len(lines) < n_lines or not lines[-1].endswith(b"\n"):
+                break
+            end += sum(map(len, lines))
+            ends.append(end)
+    return ends
+
+
+def _ends_of_lines(path: Path) -> list[int]:
+    with path.open("rb") as file:
+        return list(accumulate(len(line) for line in file if line.endswith(b"\n")))
 
 
 def fingerprint(path: Path) -> str:

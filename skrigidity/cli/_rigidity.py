@@ -77,7 +77,7 @@ class RigidityJob:
             "structures": fingerprint(self.frames),
             "options": list(self.uncertainty),
         }
-        return PartialOutput(self.output, made_from)
+        return PartialOutput(self.output, _csv_row(COLUMNS), made_from)
 
 
 def run_rigidity(
@@ -87,8 +87,7 @@ def run_rigidity(
     potential = load_potential(job.model)
     n_frames = inspect_frames(job.frames, potential.species_)
     partial = job.partial()
-    header = _csv_row(COLUMNS)
-    partial.start(header, resume=resume, force=force)
+    partial.start(resume=resume, force=force)
     try:
         for frame, row in _computed(job, potential, partial.n_done):
             partial.add(_extxyz(frame), _csv_row(row))
