@@ -138,7 +138,16 @@ def test_named_keys_and_stress(tmp_path):
     code, out, err = call(*arguments)
     assert (code, err) == (0, "")
     assert json.loads(out)["keys"] == {"energy": "U", "forces": "F", "virial": "W"}
-    assert set(json.loads(out)["calibration"]) == {"energy", "forces", "stress"}
+    summary = json.loads(out)
+    assert set(summary["calibration"]) == {"energy", "forces", "stress"}
+    rows = {row["property"]: row for row in summary["table"]}
+    assert rows["stress"]["n"] == 6 * 12
+    assert rows["stress"]["mae"] < 0.05
+    only = ("--energy-key", "none", "--forces-key", "none", *keys[4:], "--virial-error", 0.02)
+    for more in ([], ["--validation", "0.2"]):
+        done = call("fit", path, *SMALL, *only, *more, "-o", tmp_path / "b", "--force", "--json")
+        assert done[0] == 0
+        assert {row["property"] for row in json.loads(done[1])["table"]} == {"stress"}
 
 
 def test_energies_only(tmp_path, data):

@@ -299,6 +299,20 @@ def interrupted(model, pool, tmp_path, monkeypatch, n_done=3, **change):
     assert listing(tmp_path) == {"pool.extxyz", *PARTIAL}
 
 
+def test_stopped_by_hand(model, pool, tmp_path, monkeypatch):
+    from skrigidity.atomistic import RigidPotential
+
+    def stop(self, frame, uncertainty=()):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RigidPotential, "single_point", stop)
+        code, out, err = call("rigidity", model, pool, "-o", tmp_path / "out.extxyz")
+    assert (code > 0, out) == (True, "")
+    assert "stopped; --resume continues" in err
+    assert listing(tmp_path) == {"pool.extxyz", *PARTIAL}
+
+
 def test_partial_output_is_not_thrown_away(model, pool, tmp_path, monkeypatch):
     interrupted(model, pool, tmp_path, monkeypatch)
     message = refused(model, pool, "-o", tmp_path / "out.extxyz")

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 _MOST_POINTS = 20_000
 # What is drawn, and in which unit: name, factor, unit.
-_DRAWN = {"energy": (1000.0, "meV/atom"), "forces": (1.0, "eV/Å")}
+_DRAWN = {
+    "energy": (1000.0, "meV/atom"),
+    "forces": (1.0, "eV/Å"),
+    "stress": (1000.0, "meV/atom"),
+}
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Errors(NamedTuple):
     table : DataFrame
         A row per set, group and property, with errors in eV/atom and eV/Å.
     residual, std : dict of str to ndarray
-        By property: energies per atom in eV, force components in eV/Å.
+        By property: energies and strain derivatives per atom in eV, force components in eV/Å.
     """
 
     of: str
@@ -105,8 +109,10 @@ def _species(training: FrameSet) -> NDArray[np.int64]:
 
 def _of_others(potential: Any, validation: FrameSet, by: str | None) -> Errors:
     table = potential.error_table(validation.frames, by=by).reset_index()
-    fitted = [name for name in _DRAWN if name in potential.keys_]
-    found = potential.predict(validation.frames, return_std=True, properties=fitted)
+    fitted = [name for name in ("energy", "forces") if name in potential.keys_]
+    found = {}
+    if fitted:
+        found = potential.predict(validation.frames, return_std=True, properties=fitted)
     residual: dict[str, list[Array]] = {name: [] for name in fitted}
     std: dict[str, list[Array]] = {name: [] for name in fitted}
     for i, frame in enumerate(validation.frames):
@@ -123,17 +129,18 @@ def _of_others(potential: Any, validation: FrameSet, by: str | None) -> Errors:
 def _left_out(potential: Any, training: FrameSet, labels: Any, by: str | None) -> Errors:
     found = potential.leave_one_out(training.frames, groups=labels)
     n_atoms = np.array([len(frame) for frame in training.frames])
+    volumes = np.array([frame.cell.volume for frame in training.frames]) / n_atoms
     left = {
         "energy": (list(found.residual / n_atoms), list(found.rigidity)),
         "forces": (found.forces_residual, found.forces_rigidity),
+        "stress": (found.stress_residual * volumes[:, None], found.stress_rigidity),
     }
     residual: dict[str, list[Array]] = {}
     std: dict[str, list[Array]] = {}
-    for name in _DRAWN:
-        if name in potential.gradients_.fitted:
-            error, rigidity = left[name]
-            residual[name] = [np.ravel(part) for part in error]
-            std[name] = [_std(potential, name, part) for part in rigidity]
+    for name in potential.gradients_.fitted:
+        error, rigidity = left[name]
+        residual[name] = [np.ravel(part) for part in error]
+        std[name] = [_std(potential, name, part) for part in rigidity]
     parts = {"all": np.ones(len(training), dtype=bool)}
     if by is not None:
         values = training.labels(by)
@@ -177,12 +184,13 @@ def _reference(frame: Atoms, key: str) -> Any:
 
 def _write(job: FitJob, potential: Any, errors: Errors) -> list[Path]:
     model, table, picture = FIT_FILES
+    drawn = job.plot and len(errors.std) > 0
     with replaced_together(job.output, FIT_FILES) as staged:
         potential.save(staged / model)
         errors.table.to_csv(staged / table, index=False, float_format="%.6g")
-        if job.plot:
+        if drawn:
             draw(errors).savefig(staged / picture, dpi=150)
-    return [job.output / name for name in FIT_FILES if job.plot or name != picture]
+    return [job.output / name for name in FIT_FILES if drawn or name != picture]
 
 
 def draw(errors: Errors) -> Figure:

@@ -193,9 +193,7 @@ def draw(table: pd.DataFrame) -> Any:
         (middle, "energy_std_eV", "std of the energy (meV/atom)"),
         (right, "max_forces_std_eV_per_A", "largest std of a force component (eV/Å)"),
     ):
-        values = table[column]
-        if column == "energy_std_eV":
-            values = 1000 * values / table["n_atoms"]
+        values = table[column] * (1000 / table["n_atoms"] if axes is middle else 1)
         axes.plot(table["frame"], values, ".", markersize=3)
-        axes.set(xlabel="frame", ylabel=label, ylim=(0, None))
+        axes.set(xlabel="frame", ylabel=label, yscale="log")
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,10 +83,14 @@ def add_to(app: typer.Typer) -> None:
 def _run(options: dict[str, Any], talk: Talk, *, resume: bool, force: bool) -> None:
     from skrigidity.cli._rigidity import RigidityJob, run_rigidity
 
-    with talk.progress("rigidities") as on_progress:
-        table, written = run_rigidity(
-            RigidityJob(**options), resume=resume, force=force, on_progress=on_progress
-        )
+    try:
+        with talk.progress("rigidities") as on_progress:
+            table, written = run_rigidity(
+                RigidityJob(**options), resume=resume, force=force, on_progress=on_progress
+            )
+    except KeyboardInterrupt:
+        print("skrigidity: stopped; --resume continues from here", file=sys.stderr)
+        raise
     summary = _summary(table)
     talk.report(_text(summary, table), summary, written)
 
