@@ -23,7 +23,7 @@ Frames = Annotated[
 Model = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A potential that `skrigidity fit` has written.")
 ]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides what chance decides.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of what is drawn at random.")]
 Kind = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
