@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
+from skrigidity.cli import _options as opt
 from skrigidity.cli._common import Talk, errors_in_one_line, require
-from skrigidity.cli._options import Force, Frames, Json, Model, Quiet
 from skrigidity.cli._output import check_output
 
 _SHORT_HELP = "Adjust the error bars of a potential to frames that it has not seen."
@@ -24,10 +23,10 @@ def add_to(app: typer.Typer) -> None:
 
     @app.command(short_help=_SHORT_HELP, help=_HELP)
     def calibrate(
-        model: Model,
-        frames: Frames,
+        model: opt.Model,
+        frames: opt.Frames,
         group: Annotated[
-            Optional[str],  # noqa: UP045
+            opt.MaybeText,
             typer.Option(
                 metavar="KEY",
                 help="Give all frames with one value under this key together the same weight as "
@@ -35,12 +34,12 @@ def add_to(app: typer.Typer) -> None:
             ),
         ] = None,
         output: Annotated[
-            Optional[Path],  # noqa: UP045
+            opt.MaybePath,
             typer.Option("--output", "-o", help="Where to write it; in place of MODEL without."),
         ] = None,
-        force: Force = False,
-        quiet: Quiet = False,
-        as_json: Json = False,
+        force: opt.Force = False,
+        quiet: opt.Quiet = False,
+        as_json: opt.Json = False,
     ) -> None:
         with errors_in_one_line():
             require("ase")

@@ -1,12 +1,12 @@
 """The command ``skrigidity demo``."""
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
+from skrigidity.cli import _options as opt
 from skrigidity.cli._common import Talk, errors_in_one_line, require
-from skrigidity.cli._options import Force, Json, Plot, Quiet
 from skrigidity.cli._output import DEMO_FILES, check_output
 
 _SHORT_HELP = "Fit dense bulk carbon; report on other bulk and on surfaces."
@@ -37,7 +37,7 @@ def add_to(app: typer.Typer) -> None:
             Path, typer.Option("--output", "-o", help="Folder for the results.")
         ] = Path("skrigidity-demo"),
         targets: Annotated[
-            Optional[Path],  # noqa: UP045, typer 0.12 does not know `|`
+            opt.MaybePath,
             typer.Option(
                 help="Also predict these structures of carbon, in any format that ASE reads: "
                 "which of them, and which of their atoms, does the model not know?",
@@ -51,10 +51,10 @@ def add_to(app: typer.Typer) -> None:
             int,
             typer.Option(help="Threads for descriptors; -1: as many as cores.", callback=not_zero),
         ] = -1,
-        plot: Plot = True,
-        force: Force = False,
-        quiet: Quiet = False,
-        as_json: Json = False,
+        plot: opt.Plot = True,
+        force: opt.Force = False,
+        quiet: opt.Quiet = False,
+        as_json: opt.Json = False,
     ) -> None:
         # Refusals first: what follows takes seconds to import and more to run.
         with errors_in_one_line():

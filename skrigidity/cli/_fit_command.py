@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
+from skrigidity.cli import _options as opt
 from skrigidity.cli._common import Talk, errors_in_one_line, require
 from skrigidity.cli._descriptor import DescriptorOptions
-from skrigidity.cli._options import (
-    AceKind,
-    Cutoff,
-    Degree,
-    Force,
-    Frames,
-    Json,
-    Kind,
-    Plot,
-    Quiet,
-    Seed,
-    parse_alpha,
-    parse_baseline,
-)
 from skrigidity.cli._output import FIT_FILES, check_output
 
 _SHORT_HELP = "Fit a potential with error bars to energies, forces and stress."
@@ -43,7 +30,7 @@ def add_to(app: typer.Typer) -> None:
 
     @app.command(short_help=_SHORT_HELP, help=_HELP)
     def fit(
-        frames: Frames,
+        frames: opt.Frames,
         output: Annotated[
             Path, typer.Option("--output", "-o", help="Folder for the results.")
         ] = Path("skrigidity-fit"),
@@ -54,19 +41,17 @@ def add_to(app: typer.Typer) -> None:
             str, typer.Option(help="Where forces (eV/Å) are; none: not fitted.")
         ] = "auto",
         stress_key: Annotated[
-            Optional[str],  # noqa: UP045
-            typer.Option(help="Where the stress (eV/Å³) is."),
+            opt.MaybeText, typer.Option(help="Where the stress (eV/Å³) is.")
         ] = None,
         virial_key: Annotated[
-            Optional[str],  # noqa: UP045
+            opt.MaybeText,
             typer.Option(help="Where the virial (eV), minus volume times stress, is."),
         ] = None,
         weight_key: Annotated[
-            Optional[str],  # noqa: UP045
-            typer.Option(help="Where the weight of a frame is; 1 without."),
+            opt.MaybeText, typer.Option(help="Where the weight of a frame is; 1 without.")
         ] = None,
         validation: Annotated[
-            Optional[str],  # noqa: UP045
+            opt.MaybeText,
             typer.Option(
                 metavar="SHARE|FILE|KEY=VALUE",
                 help="Frames to test on: a share of all (0.1), those of another file, or those "
@@ -74,7 +59,7 @@ def add_to(app: typer.Typer) -> None:
             ),
         ] = None,
         group: Annotated[
-            Optional[str],  # noqa: UP045
+            opt.MaybeText,
             typer.Option(
                 metavar="KEY",
                 help="Frames with the same value under this key are left out together, for "
@@ -82,7 +67,7 @@ def add_to(app: typer.Typer) -> None:
             ),
         ] = None,
         by: Annotated[
-            Optional[str],  # noqa: UP045
+            opt.MaybeText,
             typer.Option(metavar="KEY", help="Break the table of errors down by this key."),
         ] = None,
         energy_error: Annotated[
@@ -92,13 +77,13 @@ def add_to(app: typer.Typer) -> None:
             float, typer.Option(help="Expected error of forces in eV/Å: smaller counts more.")
         ] = 0.1,
         virial_error: Annotated[
-            Optional[float],  # noqa: UP045
+            opt.MaybeNumber,
             typer.Option(help="Expected error of virials in eV/atom; needed to fit them."),
         ] = None,
-        kind: Kind = None,
-        cutoff: Cutoff = None,
-        degree: Degree = None,
-        ace_kind: AceKind = None,
+        kind: opt.Kind = None,
+        cutoff: opt.Cutoff = None,
+        degree: opt.Degree = None,
+        ace_kind: opt.AceKind = None,
         baseline: Annotated[
             str,
             typer.Option(
@@ -110,7 +95,7 @@ def add_to(app: typer.Typer) -> None:
             str, typer.Option(metavar="none|zbl", help="Repulsion of bare nuclei, kept fixed.")
         ] = "none",
         alpha: Annotated[
-            Optional[str],  # noqa: UP045
+            opt.MaybeText,
             typer.Option(
                 metavar="NUMBER|loo",
                 help="Regularization relative to the mean diagonal of the Hessian; loo chooses.",
@@ -123,11 +108,11 @@ def add_to(app: typer.Typer) -> None:
                 help="How error bars are calibrated: by leaving out, with or without a noise.",
             ),
         ] = "loo_noise",
-        seed: Seed = 0,
-        plot: Plot = True,
-        force: Force = False,
-        quiet: Quiet = False,
-        as_json: Json = False,
+        seed: opt.Seed = 0,
+        plot: opt.Plot = True,
+        force: opt.Force = False,
+        quiet: opt.Quiet = False,
+        as_json: opt.Json = False,
     ) -> None:
         with errors_in_one_line():
             require("ase", *["matplotlib"] * plot)
@@ -141,12 +126,12 @@ def add_to(app: typer.Typer) -> None:
                 "energy_error": energy_error,
                 "force_error": force_error,
                 "virial_error": virial_error,
-                "baseline": parse_baseline(baseline),
+                "baseline": opt.parse_baseline(baseline),
                 "core": None if core == "none" else core,
                 "calibration": None if calibration == "none" else calibration,
             }
             if alpha is not None:
-                arguments["alpha"] = parse_alpha(alpha)
+                arguments["alpha"] = opt.parse_alpha(alpha)
             options = DescriptorOptions.parse(kind, cutoff, degree, ace_kind)
             division = {"validation": validation, "group": group, "by": by, "seed": seed}
             job = {"frames": frames, "output": output, "plot": plot, **division}

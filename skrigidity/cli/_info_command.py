@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from skrigidity.cli import _options as opt
 from skrigidity.cli._common import Talk, errors_in_one_line, require
-from skrigidity.cli._options import Json, Model, Quiet
 
 _SHORT_HELP = "What a potential is: descriptor, training set, errors, calibration."
 
@@ -14,7 +14,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the command to the application."""
 
     @app.command(short_help=_SHORT_HELP, help=_SHORT_HELP)
-    def info(model: Model, quiet: Quiet = False, as_json: Json = False) -> None:
+    def info(model: opt.Model, quiet: opt.Quiet = False, as_json: opt.Json = False) -> None:
         with errors_in_one_line():
             require("ase")
             from skrigidity.cli._info import description

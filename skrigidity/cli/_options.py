@@ -7,7 +7,10 @@ import typer
 
 from skrigidity.cli._common import InputError
 
-# typer 0.12 does not know `|`: Optional it is.
+# typer 0.12 does not know `|`.
+MaybeText = Optional[str]  # noqa: UP045
+MaybePath = Optional[Path]  # noqa: UP045
+MaybeNumber = Optional[float]  # noqa: UP045
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and warnings.")]
 Json = Annotated[
     bool, typer.Option("--json", help="Print a summary as JSON on stdout instead of text.")
@@ -25,7 +28,7 @@ Model = Annotated[
 ]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of what is drawn at random.")]
 Kind = Annotated[
-    Optional[str],  # noqa: UP045
+    MaybeText,
     typer.Option(
         "--descriptor",
         metavar="ace|soap",
@@ -34,11 +37,11 @@ Kind = Annotated[
     ),
 ]
 Cutoff = Annotated[
-    Optional[float],  # noqa: UP045
+    MaybeNumber,
     typer.Option(help="How far an atom sees, in Å.", metavar="ÅNGSTRÖM"),
 ]
 Degree = Annotated[
-    Optional[str],  # noqa: UP045
+    MaybeText,
     typer.Option(
         metavar="N,N,...",
         help="ACE: largest total degrees of products of 1, 2, ... functions, such as 20,16,12. "
@@ -46,7 +49,7 @@ Degree = Annotated[
     ),
 ]
 AceKind = Annotated[
-    Optional[str],  # noqa: UP045
+    MaybeText,
     typer.Option(
         "--kind",
         metavar="self-interacting|purified",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from skrigidity.cli import _options as opt
 from skrigidity.cli._common import Talk, errors_in_one_line, require
-from skrigidity.cli._options import Force, Frames, Json, Model, Plot, Quiet
 from skrigidity.cli._output import check_output, structures_names
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def add_to(app: typer.Typer) -> None:
 
     @app.command(short_help=_SHORT_HELP, help=_HELP)
     def rigidity(
-        model: Model,
-        frames: Frames,
+        model: opt.Model,
+        frames: opt.Frames,
         output: Annotated[
             Path, typer.Option("--output", "-o", help="Structures to write, extended XYZ.")
         ] = Path("rigidity.extxyz"),
@@ -63,10 +63,10 @@ def add_to(app: typer.Typer) -> None:
         resume: Annotated[
             bool, typer.Option("--resume", help="Continue a run that was stopped, if there is one.")
         ] = False,
-        plot: Plot = True,
-        force: Force = False,
-        quiet: Quiet = False,
-        as_json: Json = False,
+        plot: opt.Plot = True,
+        force: opt.Force = False,
+        quiet: opt.Quiet = False,
+        as_json: opt.Json = False,
     ) -> None:
         with errors_in_one_line():
             require("ase", *["matplotlib"] * plot, *["chemiscope"] * (chemiscope > 0))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
+from skrigidity.cli import _options as opt
 from skrigidity.cli._common import InputError, Talk, errors_in_one_line, require
 from skrigidity.cli._descriptor import DescriptorOptions
-from skrigidity.cli._options import AceKind, Cutoff, Degree, Force, Json, Kind, Plot, Quiet
 from skrigidity.cli._output import check_output, structures_names
 
 _OBJECTIVES = ("variance", "mean", "log_mean", "min", "information")
@@ -34,11 +34,11 @@ def add_to(app: typer.Typer) -> None:
         ],
         n: Annotated[int, typer.Option("-n", min=1, help="How many to choose.")],
         train: Annotated[
-            Optional[Path],  # noqa: UP045
+            opt.MaybePath,
             typer.Option(metavar="FILE", help="Structures that have been labelled already."),
         ] = None,
         targets: Annotated[
-            Optional[Path],  # noqa: UP045
+            opt.MaybePath,
             typer.Option(
                 metavar="FILE",
                 help="Structures whose energies shall be predicted firmly; the pool without.",
@@ -69,20 +69,20 @@ def add_to(app: typer.Typer) -> None:
         force_error: Annotated[
             float, typer.Option(help="Error of a label's forces in eV/Å.")
         ] = 0.1,
-        kind: Kind = None,
-        cutoff: Cutoff = None,
-        degree: Degree = None,
-        ace_kind: AceKind = None,
+        kind: opt.Kind = None,
+        cutoff: opt.Cutoff = None,
+        degree: opt.Degree = None,
+        ace_kind: opt.AceKind = None,
         alpha: Annotated[
             float,
             typer.Option(
                 help="Regularization, relative to the mean diagonal of the pool's Hessian."
             ),
         ] = 1e-6,
-        plot: Plot = True,
-        force: Force = False,
-        quiet: Quiet = False,
-        as_json: Json = False,
+        plot: opt.Plot = True,
+        force: opt.Force = False,
+        quiet: opt.Quiet = False,
+        as_json: opt.Json = False,
     ) -> None:
         with errors_in_one_line():
             require("ase", *["matplotlib"] * plot)
