@@ -132,7 +132,8 @@ def test_named_keys_and_stress(tmp_path):
     path = write(tmp_path / "named.extxyz", frames)
     message = refused("fit", path, *SMALL, "-o", tmp_path / "a")
     assert message.startswith(f"{path}: no energy, forces found")
-    assert "'U', 'W'" in message
+    assert "name --energy-key or --forces-key; they have" in message
+    assert "'U', 'W', 'F'" in message
     keys = ("--energy-key", "U", "--forces-key", "F", "--virial-key", "W")
     arguments = ("fit", path, *SMALL, *keys, "--virial-error", 0.02, "-o", tmp_path / "a", "--json")
     code, out, err = call(*arguments)
@@ -197,7 +198,7 @@ def test_options_reach_the_potential(data, tmp_path):
         (["--group", "phase"], "train.extxyz, frame 0: has no 'phase'; it has group, split"),
         (["--by", "phase"], "train.extxyz, frame 0: has no 'phase'"),
         (["--energy-key", "E0"], "no frame has 'E0'"),
-        (["--energy-error", "0"], "energy_error"),
+        (["--energy-error", "0"], "--energy-error"),
         (["--core", "lj"], "'core'"),
     ],
 )

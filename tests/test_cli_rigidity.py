@@ -130,6 +130,47 @@ def test_page(model, pool, tmp_path):
     assert f'"values": {shown}' in page
 
 
+def test_odd_frames(model, tmp_path):
+    """A lone atom, two atoms, a slab and a cell much thinner than the cutoff."""
+    import ase.io
+    from ase import Atoms
+    from ase.build import bulk
+
+    pair = Atoms("Cu2", [[0, 0, 0], [0, 0, 2.4]])
+    slab = bulk("Cu", cubic=True)
+    slab.pbc = (True, True, False)
+    path = write(tmp_path / "pool.extxyz", [Atoms("Cu"), pair, slab, bulk("Cu")])
+    code, _, err = call("rigidity", model, path, "-o", tmp_path / "out.extxyz", "--stress")
+    assert (code, err) == (0, "")
+    found = ase.io.read(tmp_path / "out.extxyz", ":")
+    assert ["stress_std" in frame.info for frame in found] == [False, False, True, True]
+    table = pd.read_csv(tmp_path / "out.csv")
+    assert np.isfinite(table).all(axis=None)
+    assert table["min_local_rigidity"].idxmax() == 3
+
+
+def test_rigidities_that_are_infinite(tmp_path):
+    """Without a baseline nothing can move the energy of a lone atom; there is nothing to draw."""
+    import ase.io
+    from ase import Atoms
+
+    from skrigidity.atomistic import RigidPotential, default_descriptor
+
+    frames = copper(10)
+    descriptor = default_descriptor(frames, [29]).set_params(cutoff=4.0, max_degree=(4, 3))
+    RigidPotential(descriptor, baseline=None).fit(frames).save(tmp_path / "model.npz")
+    path = write(tmp_path / "pool.extxyz", [Atoms("Cu")])
+    arguments = ("-o", tmp_path / "out.extxyz", "--chemiscope", 1, "--json")
+    code, out, err = call("rigidity", tmp_path / "model.npz", path, *arguments)
+    assert (code, err) == (
+        0,
+        "skrigidity: warning: no page: no atom has a rigidity between 0 and inf\n",
+    )
+    assert json.loads(out)["min_local_rigidity"] is None
+    assert np.isinf(ase.io.read(tmp_path / "out.extxyz").arrays["local_rigidity"]).all()
+    assert listing(tmp_path) == {"model.npz", "pool.extxyz", *NAMES}
+
+
 @pytest.mark.parametrize("what", ["species", "cut", "empty", "suffix", "missing", "model"])
 def test_refusals_come_before_any_work(model, pool, tmp_path, what, monkeypatch):
     from skrigidity.atomistic import RigidPotential

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,8 +154,7 @@ def _finish(job: RigidityJob, partial: PartialOutput, table: pd.DataFrame) -> li
         os.replace(partial.rows, staged / rows)
         os.replace(partial.frames, staged / structures)
     partial.remove()
-    written = {structures: True, rows: True, picture: job.plot, page: job.n_shown > 0}
-    return [folder / name for name, wanted in written.items() if wanted]
+    return [folder / name for name in names if (folder / name).exists()]
 
 
 def _write_page(path: Path, frames: Path, table: pd.DataFrame, n_shown: int) -> None:
@@ -164,6 +164,9 @@ def _write_page(path: Path, frames: Path, table: pd.DataFrame, n_shown: int) -> 
     numbers = [float(i) for i in sorted(chosen)]
     properties = {"frame": {"target": "structure", "values": numbers}}
     local = [frame.arrays["local_rigidity"] for frame in shown]
+    if not any(((values > 0) & np.isfinite(values)).any() for values in local):
+        warnings.warn("no page: no atom has a rigidity between 0 and inf", UserWarning, 2)
+        return
     write_rigidity(path, shown, local, properties=properties)
 
 
@@ -195,5 +198,5 @@ def draw(table: pd.DataFrame) -> Any:
     ):
         values = table[column] * (1000 / table["n_atoms"] if axes is middle else 1)
         axes.plot(table["frame"], values, ".", markersize=3)
-        axes.set(xlabel="frame", ylabel=label, yscale="log")
+        axes.set(xlabel="frame", ylabel=label, yscale="log" if (values > 0).any() else "linear")
     return figure

@@ -51,8 +51,8 @@ def add_to(app: typer.Typer) -> None:
             str,
             typer.Option(
                 metavar="|".join(_OBJECTIVES),
-                help="What to improve over all targets: mean 1/R (variance), mean R, mean log R, "
-                "least R, or the information about them.",
+                help="What to improve over all targets: mean 1/R (variance), mean R (for few "
+                "targets), mean log R, least R, or the information about them.",
             ),
         ] = "variance",
         forces: Annotated[

@@ -89,6 +89,8 @@ def inspect_frames(path: Path, species: Iterable[int] | None = None) -> int:
 def frame_numbers(path: Path, numbers: Sequence[int]) -> Iterator[None]:
     """Turn what the library says of ``X[3]`` or ``frames[3]`` into file and frame number.
 
+    Parameters become options: ``energy_key`` is ``--energy-key``.
+
     Parameters
     ----------
     path : Path
@@ -114,7 +116,8 @@ def _in_file(text: str, numbers: Sequence[int]) -> str:
     def numbered(found: re.Match[str]) -> str:
         return f"frame {numbers[int(found[1])]}"
 
-    return re.sub(r"\b(?:X|frames)\[(\d+)\]", numbered, text)
+    text = re.sub(r"\b(?:X|frames)\[(\d+)\]", numbered, text)
+    return re.sub(r"\b(energy|forces?|stress|virial|weight)_(key|error)\b", r"--\1-\2", text)
 
 
 def one_line(error: BaseException) -> str:
