@@ -222,8 +222,18 @@ def test_weights_of_frames(frames):
     np.testing.assert_allclose(twice.coef_, double.coef_, rtol=1e-6)
     left = weighted.leave_one_out(frames, sample_weight=weight)
     assert np.isnan(left.residual[0])  # of weight zero
+    without = weight.copy()
+    without[5] = 0.0
+    _, _, alpha = dense_hessian(frames, weighted, weight)
+    _, _, fewer = dense_hessian(frames, weighted, without)
+    again = potential(alpha=weighted.alpha_ * alpha / fewer).fit(frames, sample_weight=without)
+    assert left.prediction[5] == pytest.approx(again.predict(frames[5:6])[0], rel=1e-9)
+    assert left.rigidity[5] == pytest.approx(again.prediction_rigidity(frames[5:6])[0], rel=1e-7)
     with pytest.raises(ValueError, match="no frame is in group 'x'"):
         potential().fit(frames, groups="group", sample_weight={"x": 1.0})
+    frames[3].info["trust"] = -1.0
+    with pytest.raises(ValueError, match="egative values in data"):
+        potential(weight_key="trust").fit(frames)
     with pytest.raises(ValueError, match="give groups as well"):
         potential().fit(frames, sample_weight={"a": 1.0})
     with pytest.raises(ValueError, match=r"sample_weight|[Nn]egative"):
@@ -359,7 +369,8 @@ def test_alpha_by_leaving_out(frames):
 
 def test_cross_validated_errors(frames):
     grid = {"energy_errors": (0.002, 0.05), "virial_errors": (0.02, 0.5), "alphas": (1e-8, 1e-2)}
-    chosen = RigidPotentialCV(PairDescriptor(), stress_key="stress", **grid).fit(frames)
+    with pytest.warns(UserWarning, match="best alpha, 1e-08, is at the edge of what was tried"):
+        chosen = RigidPotentialCV(PairDescriptor(), stress_key="stress", **grid).fit(frames)
     assert len(chosen.cv_results_["alpha"]) == 8
     one = RigidPotential(
         PairDescriptor(),
