@@ -363,6 +363,17 @@ def test_calibrate_refuses(fitted, tmp_path):
     assert listing(tmp_path) == {"gold.extxyz", "bare.extxyz"}
 
 
+@pytest.mark.parametrize("missing", ["ase", "sphericart", "matplotlib"])
+def test_missing_extra(data, tmp_path, missing):
+    before = f"import sys; sys.modules.update({{{missing!r}: None}})"
+    done = process("fit", data, "-o", tmp_path / "out", before=before)
+    out, err = done.communicate()
+    assert (done.returncode, out) == (2, "")
+    extras = 'pip install "skrigidity[atomistic,plot,cli]"'
+    assert err == f"skrigidity: this command needs {missing}: {extras}\n"
+    assert listing(tmp_path) == set()
+
+
 SHOW_HELP = """
 import sys
 sys.modules.update(dict.fromkeys(["ase", "matplotlib", "featomic", "skrigidity.atomistic"]))

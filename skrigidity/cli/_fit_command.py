@@ -115,7 +115,8 @@ def add_to(app: typer.Typer) -> None:
         as_json: opt.Json = False,
     ) -> None:
         with errors_in_one_line():
-            require("ase", *["matplotlib"] * plot)
+            described_by = "featomic" if kind == "soap" else "sphericart"
+            require("ase", described_by, *["matplotlib"] * plot)
             check_output(output, FIT_FILES, force=force)
             arguments = {
                 "energy_key": None if energy_key == "none" else energy_key,

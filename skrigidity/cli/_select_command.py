@@ -85,7 +85,8 @@ def add_to(app: typer.Typer) -> None:
         as_json: opt.Json = False,
     ) -> None:
         with errors_in_one_line():
-            require("ase", *["matplotlib"] * plot)
+            described_by = "featomic" if kind == "soap" else "sphericart"
+            require("ase", described_by, *["matplotlib"] * plot)
             if objective not in _OBJECTIVES:
                 expected = ", ".join(_OBJECTIVES)
                 raise InputError(f"--objective: expected one of {expected}, got {objective}")
