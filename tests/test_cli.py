@@ -1,5 +1,6 @@
 """The command line: what it says, writes and refuses."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,38 @@ def test_demo(command, ready, tmp_path, result):
     assert out.startswith(_demo.summary_text(result))
 
 
+def test_demo_in_json_and_in_silence(command, ready, result):
+    code, out, err = command("demo", "-o", "a", "--json", "--no-plot")
+    assert (code, err) == (0, "")
+    summary = json.loads(out)
+    assert summary["n_training"] == result.n_training
+    assert summary["structures"]["target"]["mae_meV_per_atom"] is None  # NaN is no JSON
+    bulk = result.summary.loc["bulk"]
+    assert summary["structures"]["bulk"]["mae_meV_per_atom"] == bulk["mae_meV_per_atom"]
+    assert summary["written"] == [str(Path("a") / n) for n in FILES if n != "rigidity.png"]
+    assert command("demo", "-o", "b", "--quiet", "--no-plot") == (0, "", "")
+
+
+def test_progress_is_for_people(monkeypatch, capsys):
+    """A bar on the terminal's stderr, and none elsewhere or where silence was asked for."""
+    from skrigidity.cli._common import Talk
+
+    def shown(**options):
+        with Talk(**options).progress("fit and predict") as on_progress:
+            on_progress(0.5)
+            on_progress(1.0)
+        return capsys.readouterr()
+
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    assert shown() == ("", "")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    out, err = shown()
+    assert out == ""
+    assert "fit and predict" in err
+    assert "100%" in err
+    assert shown(quiet=True) == ("", "")
+
+
 def test_second_run_needs_force(command, ready, tmp_path):
     assert command("demo", "-o", "out")[0] == 0
     (tmp_path / "out" / "structures.csv").write_text("old")
@@ -101,13 +134,15 @@ def text_of(frames, tmp_path):
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        pytest.param(lambda text: text[:-300], "atoms, expected", id="cut between lines"),
+        pytest.param(
+            lambda text: text[:-300], "frame 1: the file ends after 2", id="cut between lines"
+        ),
         pytest.param(lambda text: text[:-5], "incomplete", id="cut within the last number"),
-        pytest.param(lambda text: "", "mpty file", id="empty"),
+        pytest.param(lambda text: "", "is empty", id="empty"),
         pytest.param(lambda text: "hello\n", "cannot read it", id="no structures"),
         pytest.param(lambda text: text.replace("0.89", "x.89"), "x.89", id="not a number"),
         pytest.param(lambda text: text.replace("0.89", "nan "), "NaN", id="not finite"),
-        pytest.param(lambda text: text.replace("C  ", "N  "), "[0]: contains N", id="element"),
+        pytest.param(lambda text: text.replace("C  ", "N  "), "frame 0: contains N", id="element"),
         pytest.param(lambda text: text.replace("3.57", "0.0"), "no volume", id="cell"),
     ],
 )

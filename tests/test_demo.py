@@ -232,6 +232,21 @@ def test_summary_says_what_its_numbers_are(result):
     assert f"std = {scale[0]:.0f} meV/atom / sqrt(R)" in text
 
 
+def test_summary_shows_commands_that_there_are(result):
+    """With options that these commands have."""
+    pytest.importorskip("typer")
+    from command_line import call
+
+    lines = [line.split() for line in _demo.summary_text(result).splitlines()]
+    commands = [words[1:] for words in lines if words[:1] == ["skrigidity"]]
+    assert [name for name, *_ in commands] == ["fit", "rigidity", "select"]
+    for name, *arguments in commands:
+        described = call(name, "--help")[1]
+        for option in arguments:
+            if option.startswith("-"):
+                assert f"{option} " in described or f"{option}," in described
+
+
 def test_picture_says_what_its_axes_are(result):
     figure = _demo.draw(result)
     assert len(figure.axes) == 3

@@ -15,6 +15,7 @@ from skrigidity.atomistic._union import DescriptorUnion, make_descriptor_union
 from skrigidity.atomistic.potential import (
     RigidPotential,
     RigidPotentialCV,
+    default_descriptor,
     neg_mae_energy,
     neg_mae_forces,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "as_system",
     "check_frames",
     "clear_cache",
+    "default_descriptor",
     "make_descriptor_union",
     "neg_mae_energy",
     "neg_mae_forces",

@@ -1,11 +1,12 @@
 """The command ``skrigidity demo``."""
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any
 
 import typer
 
-from skrigidity.cli._common import InputError, errors_in_one_line, progress_bar, require
+from skrigidity.cli import _options as opt
+from skrigidity.cli._common import Talk, errors_in_one_line, require
 from skrigidity.cli._output import DEMO_FILES, check_output
 
 _SHORT_HELP = "Fit dense bulk carbon; report on other bulk and on surfaces."
@@ -36,7 +37,7 @@ def add_to(app: typer.Typer) -> None:
             Path, typer.Option("--output", "-o", help="Folder for the results.")
         ] = Path("skrigidity-demo"),
         targets: Annotated[
-            Optional[Path],  # noqa: UP045, typer 0.12 does not know `|`
+            opt.MaybePath,
             typer.Option(
                 help="Also predict these structures of carbon, in any format that ASE reads: "
                 "which of them, and which of their atoms, does the model not know?",
@@ -46,27 +47,27 @@ def add_to(app: typer.Typer) -> None:
         seed: Annotated[
             int, typer.Option(min=0, max=2**32 - 1, help="Decides which bulk is held out.")
         ] = 0,
-        force: Annotated[
-            bool, typer.Option("--force", help="Replace the results of an earlier run.")
-        ] = False,
-        plot: Annotated[bool, typer.Option("--plot/--no-plot", help="Draw the picture.")] = True,
         jobs: Annotated[
             int,
             typer.Option(help="Threads for descriptors; -1: as many as cores.", callback=not_zero),
         ] = -1,
+        plot: opt.Plot = True,
+        force: opt.Force = False,
+        quiet: opt.Quiet = False,
+        as_json: opt.Json = False,
     ) -> None:
         # Refusals first: what follows takes seconds to import and more to run.
-        with errors_in_one_line(ImportError):
-            require("ase", "featomic", *(["matplotlib"] if plot else []))
-        with errors_in_one_line(InputError, OSError):
+        with errors_in_one_line():
+            require("ase", "featomic", *["matplotlib"] * plot)
             check_output(output, DEMO_FILES, force=force)
-            _run(output, targets, seed, plot=plot, jobs=jobs)
+            _run(output, targets, Talk(quiet, as_json), seed=seed, plot=plot, n_jobs=jobs)
 
 
-def _run(output: Path, targets: Path | None, seed: int, *, plot: bool, jobs: int) -> None:
-    from skrigidity.cli._demo import read_structures, run_demo, summary_text, write
+def _run(output: Path, targets: Path | None, talk: Talk, *, plot: bool, **options: Any) -> None:
+    from skrigidity.cli._demo import read_structures, run_demo, summary, summary_text, write
 
     frames = read_structures(targets) if targets else None
-    with progress_bar("fit and predict") as on_progress:
-        result = run_demo(seed=seed, targets=frames, n_jobs=jobs, on_progress=on_progress)
-    print(summary_text(result, write(result, output, plot=plot)))
+    with talk.progress("fit and predict") as on_progress:
+        result = run_demo(targets=frames, on_progress=on_progress, **options)
+    written = write(result, output, plot=plot)
+    talk.report(summary_text(result), summary(result), written)

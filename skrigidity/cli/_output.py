@@ -10,7 +10,21 @@ from typing import Any
 
 from skrigidity.cli._common import InputError
 
+FIT_FILES = ("potential.npz", "errors.csv", "errors.png")
 DEMO_FILES = ("structures.csv", "rigidity.png", "structures.extxyz")
+
+
+def structures_names(output: Path) -> list[str]:
+    """Return the names of structures, table, picture and page that belong together.
+
+    Raises
+    ------
+    InputError
+        If the first, given, is no name for extended XYZ.
+    """
+    if output.suffix not in (".extxyz", ".xyz"):
+        raise InputError(f"{output}: expected a name that ends in .extxyz or .xyz")
+    return [output.name, *(output.stem + end for end in (".csv", ".png", ".html"))]
 
 
 def check_output(folder: Path, names: Collection[str], *, force: bool) -> None:

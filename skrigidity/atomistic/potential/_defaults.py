@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 
 from skrigidity.atomistic._ace import ACEDescriptor
 from skrigidity.atomistic._frames import Atoms, require
@@ -36,6 +37,14 @@ def default_descriptor(frames: list[Atoms], species: NDArray[np.int64]) -> ACEDe
     Returns
     -------
     ACEDescriptor
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from skrigidity.atomistic import default_descriptor
+    >>> descriptor = default_descriptor([bulk("Si")], [14])
+    >>> descriptor.r0, descriptor.cutoff
+    (2.351, 4.82)
     """
     distances = nearest_distances(frames, species)
     r0: Any = float(distances[0, 0]) if len(species) == 1 else distances.tolist()
@@ -47,7 +56,9 @@ def default_descriptor(frames: list[Atoms], species: NDArray[np.int64]) -> ACEDe
             angular_weight=1.0,
             r0=r0,
         )
-        if descriptor.fit(frames).n_features_out_ <= _COLUMNS:
+        # The frames may lack some of the species.
+        complete = clone(descriptor).set_params(species=species)
+        if complete.fit(frames[:1]).n_features_out_ <= _COLUMNS:
             break
     return descriptor
 
@@ -69,8 +80,9 @@ def nearest_distances(frames: list[Atoms], species: NDArray[np.int64]) -> NDArra
     usual = radii[:, None] + radii
     reach = np.maximum(_REACH * usual, _LEAST)
     found: dict[tuple[int, int], list[NDArray[np.float64]]] = {}
-    for frame in frames[:: -(-len(frames) // _FRAMES)]:
-        neighbors = find_neighbors(frame, float(reach.max()))
+    for i in range(0, len(frames), -(-len(frames) // _FRAMES)):
+        frame = frames[i]
+        neighbors = find_neighbors(frame, float(reach.max()), f"X[{i}]")
         kind = np.searchsorted(species, frame.numbers)
         center = np.repeat(np.arange(len(frame)), neighbors.counts)
         r = np.linalg.norm(neighbors.vectors, axis=1)

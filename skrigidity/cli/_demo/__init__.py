@@ -7,7 +7,7 @@ The command is in :mod:`skrigidity.cli`.
 from skrigidity.cli._demo._data import DENSE, read_structures
 from skrigidity.cli._demo._figure import draw
 from skrigidity.cli._demo._run import DemoResult, run_demo
-from skrigidity.cli._demo._summary import summary_text
+from skrigidity.cli._demo._summary import summary, summary_text
 from skrigidity.cli._demo._write import write
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "draw",
     "read_structures",
     "run_demo",
+    "summary",
     "summary_text",
     "write",
 ]

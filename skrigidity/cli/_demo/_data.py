@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupShuffleSplit
 
-from skrigidity._extras import import_extra
 from skrigidity.atomistic import FeatomicDescriptor
-from skrigidity.cli._common import InputError
+from skrigidity.cli._structures import frame_numbers, inspect_frames, read_frames
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -63,29 +62,9 @@ def read_structures(path: str | Path) -> list[Atoms]:
         carbon only, not finite, or periodic without a cell.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    io = import_extra("ase.io", extra="atomistic", needed_by="reading structures")
-    try:
-        frames = io.read(path, index=":", do_not_split_by_at_sign=True)
-        # ASE accepts an XYZ file that was cut within its last number.
-        if path.suffix in (".xyz", ".extxyz") and not path.read_bytes().endswith(b"\n"):
-            raise ValueError("the last line does not end: incomplete?")
-    except Exception as error:  # ASE's readers raise whatever their parsing happens to raise.
-        reason = " ".join(str(error).split()).removeprefix("ase.io.extxyz: ")
-        raise InputError(f"{path}: cannot read it: {reason or type(error).__name__}") from error
-    return _checked(frames, path)
-
-
-def _checked(frames: list[Atoms], path: Path) -> list[Atoms]:
-    for i, frame in enumerate(frames):
-        other = sorted(set(frame.get_chemical_symbols()) - {"C"})
-        if other:
-            raise InputError(f"{path}[{i}]: contains {', '.join(other)}; expected carbon only")
-    frames = [type(f)(f.numbers, f.positions, cell=f.cell, pbc=f.pbc) for f in frames]
-    try:
+    inspect_frames(path, species=[6])
+    frames = [type(f)(f.numbers, f.positions, cell=f.cell, pbc=f.pbc) for f in read_frames(path)]
+    with frame_numbers(path, range(len(frames))):
         # What the model could not describe later on.
         FeatomicDescriptor(species=["C"], cutoff=2.0).fit_transform(frames)
-    except ValueError as error:
-        raise InputError(str(error).replace("X", str(path), 1)) from error
     return frames

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,19 +16,31 @@ if TYPE_CHECKING:
 _N_LISTED = 4
 
 
-def summary_text(result: DemoResult, paths: Sequence[Path] = ()) -> str:
-    """Say what was fitted, how good it is, what it does not know, and what was written.
+def summary(result: DemoResult) -> dict[str, Any]:
+    """Return what was fitted and how good it is, by name; names end in their units."""
+    return {
+        "n_training": result.n_training,
+        "n_trajectories": result.n_trajectories,
+        "cutoff_A": result.fit.cutoff,
+        "alpha": result.fit.alpha,
+        "cv_rmse_meV_per_atom": 1000 * result.fit.cv_rmse,
+        "baseline_rmse_meV_per_atom": result.baseline_rmse,
+        "structures": result.summary.to_dict("index"),
+        "least_rigid": least_rigid(result.structures, result.atoms, _N_LISTED).to_dict("records"),
+    }
+
+
+def summary_text(result: DemoResult) -> str:
+    """Say what was fitted, how good it is, what it does not know, and what can be done next.
 
     Parameters
     ----------
     result : DemoResult
-    paths : sequence of Path, default=()
-        The files written.
 
     Returns
     -------
     str
-        Several lines of at most 80 characters, but for paths.
+        Several lines of at most 80 characters.
     """
     fit = result.fit
     blocks = [
@@ -48,8 +58,7 @@ def summary_text(result: DemoResult, paths: Sequence[Path] = ()) -> str:
         "Least rigid atoms, one per structure at most (both counted from 0)\n"
         f"{_least_rigid(result)}",
     ]
-    if paths:
-        blocks.append("Written:\n" + "\n".join(f"  {path}" for path in paths))
+    blocks.append(_NEXT)
     return "\n\n".join(blocks)
 
 
@@ -61,6 +70,15 @@ hundred. Its error bar is std = {:.0f} meV/atom / sqrt(R).
 The local rigidity is that of one atom's contribution to the energy. It says
 how firmly the contribution is pinned, not that it is right: where a model has
 no features for an atom, such as a lone one, R can even be infinite."""
+
+
+_NEXT = """\
+The same with your own data (energies in eV, forces in eV/Å): fit a potential,
+ask it for error bars of new structures and of their atoms, and choose which of
+these to compute next
+  skrigidity fit train.extxyz --validation 0.1 -o fit
+  skrigidity rigidity fit/potential.npz new.extxyz -o rigidity.extxyz
+  skrigidity select new.extxyz --train train.extxyz -n 20 -o next.extxyz"""
 
 
 _ROWS = {
