@@ -6,6 +6,7 @@ import fit
 import kernel_rigidity
 import lpr
 import potential
+import potential_peers
 import ridge_cv
 import rigidity
 import selection
@@ -27,6 +28,7 @@ BENCHMARKS = (
     streaming_memory,
     selection_memory,
     potential,
+    potential_peers,
 )
 
 
