@@ -5,6 +5,7 @@ import importlib.util
 import fit
 import kernel_rigidity
 import lpr
+import potential
 import ridge_cv
 import rigidity
 import selection
@@ -25,6 +26,7 @@ BENCHMARKS = (
     selection_scaling,
     streaming_memory,
     selection_memory,
+    potential,
 )
 
 

@@ -12,7 +12,7 @@ from skrigidity.atomistic._frames import Atoms, require
 from skrigidity.atomistic._neighbors import find_neighbors
 
 # Of so many frames at most the distances are measured.
-_FRAMES = 200
+_FRAMES = 50
 # Within this many times the sum of covalent radii, and this far at least, in Å.
 _REACH, _LEAST = 2.0, 2.0
 _CUTOFF = 2.05

@@ -153,25 +153,23 @@ class Reduced:
         self.n_features = n_features
         self.streams = {p: TSQRAccumulator(n_features, 1) for p in PROPERTIES}
         self.squares = {p: np.zeros(n_features) for p in PROPERTIES}
-        self._waiting: dict[str, list[Array]] = {p: [] for p in PROPERTIES}
+        self._waiting: dict[str, list[Rows]] = {p: [] for p in PROPERTIES}
 
     def add(self, block: Block) -> None:
         """Add the rows of a block."""
-        scaled = np.column_stack([block.matrix, block.target])
-        if (block.weight != 1).any():
-            scaled *= np.sqrt(block.weight)[:, None]
         ends = np.searchsorted(block.kind, np.arange(len(PROPERTIES) + 1))
         for k, name in enumerate(PROPERTIES):
-            part = scaled[ends[k] : ends[k + 1]]
-            if len(part):
-                self.squares[name] += np.einsum("ij,ij->j", part[:, :-1], part[:, :-1])
-                self._waiting[name].append(part)
+            part = slice(ends[k], ends[k + 1])
+            rows = Rows(block.matrix[part], weight=block.weight[part], rhs=block.target[part])
+            if len(rows):
+                matrix = block.matrix[part]
+                self.squares[name] += np.einsum("i,ij,ij->j", block.weight[part], matrix, matrix)
+                self._waiting[name].append(rows)
                 if sum(map(len, self._waiting[name])) >= _ROWS_AT_ONCE:
                     self._flush(name)
 
     def _flush(self, name: str) -> None:
-        rows = np.concatenate(self._waiting[name])
-        self.streams[name].add(Rows(rows[:, :-1], rhs=rows[:, -1:]))
+        self.streams[name].add(Rows.joined(self._waiting[name]))
         self._waiting[name] = []
 
     def finish(self) -> dict[str, tuple[Array, Array]]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-_SIZE = 1000  # training environments that are kept
+_SIZE = 500  # training environments that are kept
 
 
 class Reservoir:

@@ -1,0 +1,62 @@
+"""`RigidPotential()` on silicon: accuracy, and what its error bars are worth.
+
+Nothing here is chosen on the test frames; thresholds were fixed beforehand.
+"""
+
+import numpy as np
+import pytest
+from mlearn import silicon
+
+from skrigidity.atomistic import RigidPotential
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def training_and_test():
+    pytest.importorskip("sphericart")
+    return silicon()
+
+
+@pytest.fixture(scope="module")
+def table(training_and_test):
+    training, test = training_and_test
+    return RigidPotential().fit(training).error_table(test, by="group")
+
+
+def test_accuracy(table):
+    """GAP 2.91 meV/atom and .07 eV/Å, MTP 2.21 and .06 on the same frames."""
+    assert table.loc[("all", "energy"), "mae"] <= 0.0035
+    assert table.loc[("all", "forces"), "mae"] <= 0.080
+
+
+def test_error_bars_of_forces(table):
+    forces = table.loc[("all", "forces")]
+    assert 0.64 <= forces["coverage_1"] <= 0.75
+    assert 0.92 <= forces["coverage_2"] <= 0.97
+    assert forces["coverage_3"] >= 0.98
+    assert forces["dnll"] <= -0.05
+    assert forces["dnll_shuffled"] > 0.05  # the control
+    assert forces["spearman"] >= 0.40
+    assert forces["spearman"] > forces["spearman_of_force"]
+    assert forces["spearman_within"] > 0
+
+
+def test_forces_matter(training_and_test, table):
+    training, test = training_and_test
+    energies = RigidPotential(forces_key=None, calibration=None).fit(training)
+    energies.keys_["forces"] = "forces_dft"
+    errors = energies.error_table(test)
+    assert errors.loc[("all", "forces"), "mae"] >= 2.5 * table.loc[("all", "forces"), "mae"]
+
+
+def test_left_out_frames_tell_what_test_frames_will_show(training_and_test, table):
+    """Errors of left-out frames, from one fit, are about those of the test set."""
+    training, _ = training_and_test
+    left = RigidPotential().fit(training).leave_one_out(training)
+    sizes = np.array([len(frame) for frame in training])
+    assert left.n_excluded == 0
+    energy = np.abs(left.residual / sizes).mean()
+    forces = np.abs(np.concatenate(left.forces_residual)).mean()
+    assert 0.5 < energy / table.loc[("all", "energy"), "mae"] < 2
+    assert 0.5 < forces / table.loc[("all", "forces"), "mae"] < 2
