@@ -15,6 +15,8 @@ from skrigidity.atomistic._union import DescriptorUnion, make_descriptor_union
 from skrigidity.atomistic.potential import (
     RigidPotential,
     RigidPotentialCV,
+    elastic_constant_weights,
+    force_constant_weights,
     neg_mae_energy,
     neg_mae_forces,
 )
@@ -32,6 +34,8 @@ __all__ = [
     "as_system",
     "check_frames",
     "clear_cache",
+    "elastic_constant_weights",
+    "force_constant_weights",
     "make_descriptor_union",
     "neg_mae_energy",
     "neg_mae_forces",
