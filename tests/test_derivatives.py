@@ -1,5 +1,8 @@
 """Derivatives of descriptors by positions and strain, against differences and symmetries."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,7 @@ from skrigidity.atomistic import (
     FeatomicDescriptor,
     RangeSeparatedDescriptor,
 )
+from skrigidity.atomistic.ace import _gradients
 
 KINDS = ["self-interacting", "purified"]
 
@@ -18,6 +22,19 @@ KINDS = ["self-interacting", "purified"]
 def _extra():
     for module in ("ase", "featomic", "sphericart"):
         pytest.importorskip(module, reason='pip install "skrigidity[atomistic]"')
+
+
+@pytest.fixture(params=["compiled", "NumPy"])
+def loops(request, monkeypatch):
+    """Either way of summing over pairs of atoms."""
+    if request.param == "compiled":
+        pytest.importorskip("numba", reason='pip install "skrigidity[fast]"')
+    else:
+        without_loops(monkeypatch)
+
+
+def without_loops(monkeypatch):
+    monkeypatch.setattr(_gradients, "loops", lambda: None)
 
 
 def cluster(symbols="Si4", seed=0):
@@ -121,6 +138,7 @@ FRAMES = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", FRAMES)
+@pytest.mark.usefixtures("loops")
 def test_ace_equals_differences(kind, name):
     frame = FRAMES[name]()
     assert_differences(ace(kind).fit([frame]), frame)
@@ -157,6 +175,7 @@ def largest(result):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", FRAMES)
 @pytest.mark.parametrize("center_types", ["blocks", "shared"])
+@pytest.mark.usefixtures("loops")
 def test_backward_is_rows_times_weights(kind, name, center_types):
     frame = FRAMES[name]()
     descriptor = ace(kind, composition=True, center_types=center_types).fit([frame])
@@ -178,6 +197,7 @@ def assert_backward(descriptor, frame):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", FRAMES)
+@pytest.mark.usefixtures("loops")
 def test_moving_and_turning_the_frame(kind, name):
     from scipy.spatial.transform import Rotation
 
@@ -201,6 +221,7 @@ def matrices(strain):
     return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]).transpose(2, 0, 1)
 
 
+@pytest.mark.usefixtures("loops")
 def test_exactly_zero_where_neighbors_are_too_few():
     descriptor = ace("purified").fit([cluster("Si3")])
     result = descriptor.derivatives(cluster("Si3"))
@@ -210,6 +231,7 @@ def test_exactly_zero_where_neighbors_are_too_few():
         assert not part[..., first:].any()
 
 
+@pytest.mark.usefixtures("loops")
 def test_an_atom_does_not_move_against_its_images():
     frame = crystal("Si")
     result = ace().fit([frame]).derivatives(frame)
@@ -219,6 +241,7 @@ def test_an_atom_does_not_move_against_its_images():
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("composition", [False, True])
+@pytest.mark.usefixtures("loops")
 def test_lone_atoms(kind, composition):
     from ase import Atoms
 
@@ -270,6 +293,38 @@ def test_what_is_no_frame_and_no_weights():
     for weights in (np.ones(3), np.ones((1, descriptor.n_features_out_)), 1.0):
         with pytest.raises(ValueError, match="weights: expected shape"):
             descriptor.backward(frame, weights)
+
+
+# --- compiled loops ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", [*FRAMES, "lone atom"])
+def test_numba_and_numpy_agree(monkeypatch, kind, name):
+    pytest.importorskip("numba", reason='pip install "skrigidity[fast]"')
+    frame = FRAMES[name]() if name in FRAMES else cluster("Si")
+    descriptor = ace(kind, composition=True).fit([frame, cluster("SiO")])
+    weights = np.random.default_rng(0).normal(size=(descriptor.n_features_out_, 2))
+    compiled = descriptor.derivatives(frame), descriptor.backward(frame, weights)
+    assert _gradients.loops().__name__.endswith("_compiled")
+    without_loops(monkeypatch)
+    plain = descriptor.derivatives(frame), descriptor.backward(frame, weights)
+    for fast, slow in zip(compiled, plain, strict=True):
+        for part, expected in zip(fast, slow, strict=True):
+            np.testing.assert_allclose(part, expected, rtol=0, atol=1e-12 * abs(expected).max())
+
+
+def test_numba_is_imported_where_it_is_needed_only():
+    code = (
+        "import sys, ase, skrigidity, skrigidity.atomistic as a\n"
+        "frame = ase.Atoms('Si2', [[0, 0, 0], [0, 0, 2.2]])\n"
+        "descriptor = a.ACEDescriptor(max_degree=(3, 3)).fit([frame])\n"
+        "descriptor.transform([frame])\n"
+        "assert 'numba' not in sys.modules\n"
+        "sys.modules['numba'] = None\n"
+        "assert descriptor.derivatives(frame).positions.any()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # --- featomic ------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from skrigidity.atomistic import (
     neg_mae_energy,
     neg_mae_forces,
 )
+from skrigidity.atomistic.potential._leave_out import left_out
 from skrigidity.metrics import get_scorers
 
 ERRORS = {"energy": 0.01, "forces": 0.1, "stress": 0.05}
@@ -170,6 +171,21 @@ def test_leave_one_out_equals_refits(frames, model, groups):
     )
 
 
+@pytest.mark.parametrize("k", [3, 20])
+def test_whitened_rows_left_out(k):
+    """By whichever product is smaller, of more or of fewer rows than columns."""
+    rng = np.random.default_rng(k)
+    z = rng.standard_normal((k, 8)) / 10
+    error = rng.standard_normal(k)
+    P = z @ z.T
+    residual, quad = left_out(z, error)
+    np.testing.assert_allclose(residual, np.linalg.solve(np.eye(k) - P, error), rtol=1e-12)
+    np.testing.assert_allclose(quad, np.diag(np.linalg.solve(np.eye(k) - P, P)), rtol=1e-12)
+    # A group that determines a direction all alone has no answer here.
+    alone = np.linalg.qr(z if k > 8 else z.T)[0]
+    assert left_out(alone if k > 8 else alone.T, error) is None
+
+
 def test_leave_one_out_refits_what_a_frame_determines_alone(frames):
     """One frame has the only atom of its species."""
     odd = frames_with_references(1, ["Si4Ge"], seed=9)
@@ -222,8 +238,18 @@ def test_weights_of_frames(frames):
     np.testing.assert_allclose(twice.coef_, double.coef_, rtol=1e-6)
     left = weighted.leave_one_out(frames, sample_weight=weight)
     assert np.isnan(left.residual[0])  # of weight zero
+    without = weight.copy()
+    without[5] = 0.0
+    _, _, alpha = dense_hessian(frames, weighted, weight)
+    _, _, fewer = dense_hessian(frames, weighted, without)
+    again = potential(alpha=weighted.alpha_ * alpha / fewer).fit(frames, sample_weight=without)
+    assert left.prediction[5] == pytest.approx(again.predict(frames[5:6])[0], rel=1e-9)
+    assert left.rigidity[5] == pytest.approx(again.prediction_rigidity(frames[5:6])[0], rel=1e-7)
     with pytest.raises(ValueError, match="no frame is in group 'x'"):
         potential().fit(frames, groups="group", sample_weight={"x": 1.0})
+    frames[3].info["trust"] = -1.0
+    with pytest.raises(ValueError, match="egative values in data"):
+        potential(weight_key="trust").fit(frames)
     with pytest.raises(ValueError, match="give groups as well"):
         potential().fit(frames, sample_weight={"a": 1.0})
     with pytest.raises(ValueError, match=r"sample_weight|[Nn]egative"):
@@ -359,7 +385,8 @@ def test_alpha_by_leaving_out(frames):
 
 def test_cross_validated_errors(frames):
     grid = {"energy_errors": (0.002, 0.05), "virial_errors": (0.02, 0.5), "alphas": (1e-8, 1e-2)}
-    chosen = RigidPotentialCV(PairDescriptor(), stress_key="stress", **grid).fit(frames)
+    with pytest.warns(UserWarning, match="best alpha, 1e-08, is at the edge of what was tried"):
+        chosen = RigidPotentialCV(PairDescriptor(), stress_key="stress", **grid).fit(frames)
     assert len(chosen.cv_results_["alpha"]) == 8
     one = RigidPotential(
         PairDescriptor(),
@@ -471,6 +498,26 @@ def test_save_and_load(tmp_path):
         other = RigidPotentialCV if type(model) is RigidPotential else RigidPotential
         with pytest.raises(ValueError, match=f"use {type(model).__name__}.load"):
             other.load(path)
+
+
+def test_save_and_load_other_descriptors(tmp_path):
+    pytest.importorskip("featomic")
+    from skrigidity.atomistic import (
+        CompositionDescriptor,
+        FeatomicDescriptor,
+        make_descriptor_union,
+    )
+
+    frames = frames_with_references(4, seed=1)
+    soap = FeatomicDescriptor(cutoff=3.5, max_radial=2, max_angular=1)
+    for descriptor in (soap, make_descriptor_union(CompositionDescriptor(), soap)):
+        model = RigidPotential(descriptor, baseline=None).fit(frames)
+        model.save(tmp_path / "model.npz")
+        again = RigidPotential.load(tmp_path / "model.npz")
+        everything = ("energy", "forces", "stress", "local")
+        first, second = (m.single_point(frames[0], everything) for m in (model, again))
+        for key, value in first.items():
+            np.testing.assert_allclose(second[key], value, rtol=1e-10, atol=1e-13, err_msg=key)
 
 
 def test_what_cannot_be_saved_or_loaded(model, tmp_path):

@@ -253,6 +253,8 @@ def test_stress_of_wrong_sign_or_order_warns(mistake, message):
         frame.calc.results["stress"] = mistake(frame.calc.results["stress"])
     with pytest.warns(UserWarning, match=message):
         model.fit(frames)
+    with pytest.warns(UserWarning, match=message):
+        model.set_params(cache_size=0).fit(frames)
 
 
 def test_baselines(frames):

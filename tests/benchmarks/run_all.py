@@ -39,6 +39,10 @@ def run(options: Options) -> bool:
         import ace
 
         met.append(ace.run(options))
+        if importlib.util.find_spec("featomic") is not None:
+            import derivatives
+
+            met.append(derivatives.run(options))
     return all(met)
 
 

@@ -13,7 +13,7 @@ from scipy import sparse
 from skrigidity.atomistic._neighbors import Neighbors
 from skrigidity.atomistic.ace._densities import harmonics_with_gradients, spherical_harmonics
 from skrigidity.atomistic.ace._enumerate import Family, Product, enumerate_families, without
-from skrigidity.atomistic.ace._gradients import Batch, Rows, add_forces, add_rows
+from skrigidity.atomistic.ace._gradients import Batch, Rows, add_forces, add_rows, rows_of
 from skrigidity.atomistic.ace._polynomial import Polynomials
 from skrigidity.atomistic.ace._radial import many_body_functions, pair_functions, with_slopes
 from skrigidity.environments import consecutive
@@ -213,9 +213,13 @@ class ACEBasis:
         """
         features = np.empty((len(species), len(self.functions)))
         totals = np.zeros((n_columns, 3 * len(species) + 6))
-        for batch, values in self._differentiated(neighbors, species):
+        for batch, kinds, values, jacobian in self._differentiated(neighbors, species):
             features[batch.centers] = values.T
-            add_rows(self._rows, batch, columns[species[batch.centers]], totals)
+            for z in np.unique(kinds):
+                rows = self._rows[z]
+                entries = np.ascontiguousarray(jacobian[rows.entries].T)
+                where = columns[species[batch.centers]]
+                add_rows(rows, batch.chosen(kinds == z), entries, where, totals)
         return features, *_split(totals)
 
     def backward(
@@ -241,22 +245,25 @@ class ACEBasis:
         n_outputs = weights.shape[2]
         local = np.empty((len(species), n_outputs))
         totals = np.zeros((n_outputs, 3 * len(species) + 6))
-        for batch, values in self._differentiated(neighbors, species):
+        for batch, kinds, values, jacobian in self._differentiated(neighbors, species):
             adjoint = np.empty((n_outputs, len(batch.centers), self._polynomials.table.n_rows))
             for z in np.unique(species[batch.centers]):
                 which = np.flatnonzero(species[batch.centers] == z)
                 local[batch.centers[which]] = values[:, which].T @ weights[z]
                 for k in range(n_outputs):
-                    adjoint[k, which] = self._adjoint(batch.jacobian[:, which], weights[z, :, k])
-            add_forces(self._rows, batch, adjoint, totals)
+                    adjoint[k, which] = self._adjoint(jacobian[:, which], weights[z, :, k])
+            for z in np.unique(kinds):
+                rows = self._rows[z]
+                by_density = np.ascontiguousarray(adjoint[:, :, rows.rows])
+                add_forces(rows, batch.chosen(kinds == z), by_density, totals)
         return local, *_split(totals)
 
     @cached_property
-    def _rows(self) -> Rows:
+    def _rows(self) -> list[Rows]:
+        """By the species of the neighbor."""
         table, jacobian = self._polynomials.table, self._polynomials.jacobian
-        ends = np.searchsorted(jacobian.functions, np.arange(len(self.functions) + 1))
-        sums = table.species, table.radial, table.harmonic
-        return Rows(*sums, ends, jacobian.densities, len(self.r0))
+        n_functions = len(self.functions)
+        return [rows_of(z, table, jacobian, n_functions) for z in range(len(self.r0))]
 
     def _adjoint(self, values: Array, weights: Array) -> Array:
         """Return the derivatives of a linear function by the densities, per environment."""
@@ -268,11 +275,13 @@ class ACEBasis:
         )
         return np.asarray(matrix @ values).T
 
-    def _differentiated(self, neighbors: Neighbors, species: Ints) -> Iterator[tuple[Batch, Array]]:
-        """Yield batches of environments, and the functions (n_functions, n_environments)."""
+    def _differentiated(
+        self, neighbors: Neighbors, species: Ints
+    ) -> Iterator[tuple[Batch, Ints, Array, Array]]:
+        """Yield environments, species of their neighbors, functions and entries of the Jacobian."""
         table, jacobian = self._polynomials.table, self._polynomials.jacobian
         centers = np.repeat(np.arange(len(species)), neighbors.counts)
-        order = np.lexsort((neighbors.atoms, species[neighbors.atoms], centers))
+        order = np.lexsort((neighbors.atoms, centers))
         ends = np.concatenate([[0], np.cumsum(neighbors.counts)])
         for start, stop in self._batches(ends):
             pairs = order[ends[start] : ends[stop]]
@@ -293,15 +302,13 @@ class ACEBasis:
                 np.arange(start, stop),
                 ends[start : stop + 1] - ends[start],
                 atoms,
-                kinds,
                 vectors,
                 radial,
                 slopes,
                 harmonics,
                 gradients,
-                derivatives,
             )
-            yield batch, features
+            yield batch, kinds, features, derivatives
 
 
 def _split(totals: Array) -> tuple[Array, Array]:

@@ -11,13 +11,38 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from skrigidity.atomistic._frames import voigt
+from skrigidity.atomistic.ace._densities import DensityTable
+from skrigidity.atomistic.ace._polynomial import Jacobian
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 
+class Rows(NamedTuple):
+    """Densities of one neighbor species, and the entries of the Jacobian that are by them.
+
+    Attributes
+    ----------
+    rows, radial, harmonic : ndarrays of int of shape (n_rows,)
+        Of the `DensityTable`.
+    entries : ndarray of int of shape (n_entries,)
+        Among all of the Jacobian.
+    entry_ends : ndarray of int of shape (n_functions + 1,)
+        Where the entries of each function begin and end.
+    entry_rows : ndarray of int of shape (n_entries,)
+        The density, among `rows`, that an entry is the derivative by.
+    """
+
+    rows: Ints
+    radial: Ints
+    harmonic: Ints
+    entries: Ints
+    entry_ends: Ints
+    entry_rows: Ints
+
+
 class Batch(NamedTuple):
-    """Environments of adjacent atoms of a frame, their neighbors sorted by species and atom.
+    """Environments of some atoms of a frame: their neighbors of one species, sorted by atom.
 
     Attributes
     ----------
@@ -25,74 +50,75 @@ class Batch(NamedTuple):
         The atoms in the middle.
     ends : ndarray of int of shape (n_environments + 1,)
         Where the pairs of each environment begin and end.
-    atoms, species : ndarrays of int of shape (n_pairs,)
+    atoms : ndarray of int of shape (n_pairs,)
         Neighbors, or whose images they are.
     vectors : ndarray of shape (n_pairs, 3)
     radial, slopes : ndarrays of shape (n_radial, n_pairs)
-    harmonics, gradients : ndarrays of shape (n_pairs, n_harmonics) and (n_pairs, 3, n_harmonics)
-    jacobian : ndarray of shape (n_entries, n_environments)
+    harmonics : ndarray of shape (n_pairs, n_harmonics)
+    gradients : ndarray of shape (n_pairs, 3, n_harmonics)
     """
 
     centers: Ints
     ends: Ints
     atoms: Ints
-    species: Ints
     vectors: Array
     radial: Array
     slopes: Array
     harmonics: Array
     gradients: Array
-    jacobian: Array
+
+    def chosen(self, pairs: NDArray[np.bool_]) -> Batch:
+        """Return the same environments with some of their neighbors only."""
+        if pairs.all():
+            return self
+        ends = np.concatenate([[0], np.cumsum(pairs)])[self.ends]
+        radial, slopes = (np.ascontiguousarray(a[:, pairs]) for a in (self.radial, self.slopes))
+        rest = self.harmonics[pairs], self.gradients[pairs]
+        parts = self.atoms[pairs], self.vectors[pairs], radial, slopes, *rest
+        return Batch(self.centers, ends, *parts)
 
 
-class Rows(NamedTuple):
-    """What the densities are sums of, and which of them the functions depend on.
-
-    Attributes
-    ----------
-    species, radial, harmonic : ndarrays of int of shape (n_rows,)
-        Of the `DensityTable`.
-    entry_ends : ndarray of int of shape (n_functions + 1,)
-        Where the entries of each function in the Jacobian begin and end.
-    entry_rows : ndarray of int of shape (n_entries,)
-        The density that an entry is the derivative by.
-    n_species : int
-    """
-
-    species: Ints
-    radial: Ints
-    harmonic: Ints
-    entry_ends: Ints
-    entry_rows: Ints
-    n_species: int
+def rows_of(species: int, table: DensityTable, jacobian: Jacobian, n_functions: int) -> Rows:
+    """Gather what belongs to the neighbors of one species."""
+    rows = np.flatnonzero(table.species == species)
+    entries = np.flatnonzero(table.species[jacobian.densities] == species)
+    return Rows(
+        rows,
+        table.radial[rows],
+        table.harmonic[rows],
+        entries,
+        np.searchsorted(jacobian.functions[entries], np.arange(n_functions + 1)),
+        np.searchsorted(rows, jacobian.densities[entries]),
+    )
 
 
-def add_rows(rows: Rows, batch: Batch, columns: Ints, totals: Array) -> None:
+def add_rows(rows: Rows, batch: Batch, jacobian: Array, columns: Ints, totals: Array) -> None:
     """Add the derivatives of the functions, summed over environments.
 
     Parameters
     ----------
     rows : Rows
     batch : Batch
+    jacobian : ndarray of shape (n_environments, n_entries)
     columns : ndarray of int of shape (n_environments, n_functions)
         Where the functions of each environment go.
     totals : ndarray of shape (n_columns, 3 * n_atoms + 6)
         Derivatives by positions and by strain.
     """
     if (compiled := loops()) is not None:
-        compiled.add_rows(rows, batch, columns, totals)
+        compiled.add_rows(rows, batch, jacobian, columns, totals)
         return
     n_functions = len(rows.entry_ends) - 1
     positions = totals[:, :-6].reshape(len(totals), -1, 3)
     for i, center in enumerate(batch.centers):
         atoms, by_atom, by_strain = _pair_gradients(rows, batch, i)
-        jacobian = sparse.csr_matrix(
-            (batch.jacobian[:, i], rows.entry_rows, rows.entry_ends), (n_functions, len(by_atom))
+        matrix = sparse.csr_matrix(
+            (jacobian[i], rows.entry_rows, rows.entry_ends), (n_functions, len(by_atom))
         )
-        gradients = (jacobian @ by_atom.reshape(len(by_atom), -1)).reshape(n_functions, -1, 3)
+        gradients = (matrix @ by_atom.reshape(len(by_atom), -1)).reshape(n_functions, -1, 3)
         positions[columns[i, :, None], atoms] += gradients
         positions[columns[i], center] -= gradients.sum(axis=1)
-        totals[columns[i], -6:] += jacobian @ by_strain
+        totals[columns[i], -6:] += matrix @ by_strain
 
 
 def add_forces(rows: Rows, batch: Batch, adjoint: Array, totals: Array) -> None:
@@ -146,7 +172,6 @@ def _pair_gradients(rows: Rows, batch: Batch, i: int) -> tuple[Ints, Array, Arra
     gradients = batch.gradients[pairs].transpose(2, 1, 0)
     values = slopes[rows.radial] * batch.harmonics[pairs].T[rows.harmonic, None]
     values += batch.radial[rows.radial, None, pairs] * gradients[rows.harmonic]
-    values *= (rows.species[:, None] == batch.species[pairs])[:, None]
     by_strain = voigt((values @ vectors).transpose(1, 2, 0)).T
     # An atom's own images move with it.
     other = atoms != batch.centers[i]

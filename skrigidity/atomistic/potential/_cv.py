@@ -56,11 +56,11 @@ weight_key, solver, cache_size
     >>> from ase import Atoms
     >>> from skrigidity.atomistic import ACEDescriptor, RigidPotentialCV
     >>> frames = [Atoms("Si2", [[0, 0, 0], [0, 0, r]]) for r in np.linspace(2.0, 3.0, 12)]
-    >>> energies = [(1 / r - 0.4) ** 2 for r in np.linspace(2.0, 3.0, 12)]
+    >>> energies = (1 / np.linspace(2.0, 3.0, 12) - 0.4) ** 2
     >>> descriptor = ACEDescriptor(cutoff=4.0, max_degree=(4,), kind="self-interacting")
-    >>> model = RigidPotentialCV(descriptor, alphas=(1e-9, 1e-3)).fit(frames, energies)
-    >>> model.alpha_
-    1e-09
+    >>> model = RigidPotentialCV(descriptor, alphas=(1e-14, 1e-9, 1e-4)).fit(frames, energies)
+    >>> model.cv_results_["mean_neg_log_likelihood"].shape
+    (3,)
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
@@ -111,7 +111,7 @@ weight_key, solver, cache_size
     def _fits_stress(self) -> bool:
         return self.virial_errors is not None
 
-    def _tried(self) -> list[tuple[dict[str, float], float]]:
+    def _tried(self, fitted: tuple[str, ...]) -> list[tuple[dict[str, float], float]]:
         virials = (VIRIAL_ERROR,) if self.virial_errors is None else self.virial_errors
         grid = {
             "energy_errors": self.energy_errors,
@@ -123,8 +123,13 @@ weight_key, solver, cache_size
             low = (array >= 0) if name == "alphas" else (array > 0)
             if array.ndim != 1 or not array.size or not (low & np.isfinite(array)).all():
                 raise ValueError(f"{name} must be positive numbers, got {values!r}")
+        # What is not fitted, or the only thing that is, has no error that matters.
         names = (ENERGY, FORCES, STRESS)
+        errors = [
+            values if name in fitted and len(fitted) > 1 else values[:1]
+            for name, values in zip(names, map(list, grid.values()), strict=True)
+        ]
         return [
-            (dict(zip(names, map(float, errors), strict=True)), float(alpha))
-            for *errors, alpha in product(*grid.values(), self.alphas)
+            (dict(zip(names, map(float, each), strict=True)), float(alpha))
+            for *each, alpha in product(*errors, self.alphas)
         ]

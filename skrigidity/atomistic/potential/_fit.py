@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
@@ -64,7 +65,7 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         "cache_size": [Interval(Integral, 0, None, closed="left")],
     }
 
-    def _tried(self) -> list[tuple[dict[str, float], float]]:
+    def _tried(self, fitted: tuple[str, ...]) -> list[tuple[dict[str, float], float]]:
         """Return errors of properties and relative alphas to choose from."""
         raise NotImplementedError
 
@@ -113,7 +114,7 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         wanted = [p for p in (ENERGY, FORCES, STRESS) if p != STRESS or self._fits_stress()]
         check_found(targets, frames, wanted)
         fitted = tuple(p for p in present(targets) if p in wanted)
-        tried = self._tried()
+        tried = self._tried(fitted)
         self._set_gradients(fitted, tried[0][0])
         if len(self._columns.species):
             energies = [i for i, target in enumerate(targets) if target.energy is not None]
@@ -122,6 +123,8 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         rows = TrainingRows(
             self.gradients_, frames, targets, weight, self.fixed_, fitted, self.cache_size
         )
+        if not rows.used:
+            raise ValueError("sample_weight must not be zero for all frames with references")
         problem = self._reduce(rows, gamma)
         self._choose(problem, tried, rows, labels)
         if STRESS in fitted:
@@ -175,7 +178,10 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         if len(solved) > 1:
             parts = [self._by_property(one) for one in left]
             scores = [mean_nll(part, self._scales_of(part)) for part in parts]
-            best = int(np.argmin(scores))
+            # Where scores are equal, the larger alpha.
+            ranks = [(round(score, 9), -s.alpha) for score, s in zip(scores, solved, strict=True)]
+            best = min(range(len(solved)), key=ranks.__getitem__)
+            _warn_of_edges(solved, best)
             self.cv_results_ = {
                 "errors": [s.errors for s in solved],
                 "alpha": np.array([s.alpha for s in solved]),
@@ -317,6 +323,20 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         tags.input_tags.two_d_array = False
         tags.target_tags.required = False
         return tags
+
+
+def _warn_of_edges(solved: list[Solved], best: int) -> None:
+    """Warn where something better may lie outside of what was tried."""
+    tried = {f"error of {p}": [s.errors[p] for s in solved] for p in solved[0].errors}
+    for name, values in (tried | {"alpha": [s.alpha for s in solved]}).items():
+        low, high, value = min(values), max(values), values[best]
+        if low < high and value in (low, high):
+            warnings.warn(
+                f"the best {name}, {value:g}, is at the edge of what was tried ({low:g} to "
+                f"{high:g}): try others, or look at the data again",
+                UserWarning,
+                stacklevel=5,
+            )
 
 
 def _components(columns: PotentialColumns) -> dict[str, NDArray[np.intp]]:

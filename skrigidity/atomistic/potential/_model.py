@@ -175,7 +175,7 @@ class RigidPotential(BasePotential):
     def _fits_stress(self) -> bool:
         return self.virial_error is not None
 
-    def _tried(self) -> list[tuple[dict[str, float], float]]:
+    def _tried(self, fitted: tuple[str, ...]) -> list[tuple[dict[str, float], float]]:
         virial = VIRIAL_ERROR if self.virial_error is None else self.virial_error
         errors = {ENERGY: self.energy_error, FORCES: self.force_error, STRESS: virial}
         alphas = _ALPHAS if self.alpha == "loo" else (float(self.alpha),)

@@ -100,8 +100,8 @@ class FramePredictions(RigidityMixin):
         ndarray of shape (n_frames,), list of ndarray of shape (n_atoms, 3), \
 or ndarray of shape (n_frames, 6)
             Total energies in eV, forces in eV/Å, or stress in eV/Å³ (ASE's sign and Voigt order;
-            NaN without a periodic cell). With `return_std` a second value of the same form. With
-            `return_cov` covariances of shape (n_frames, n_frames), per frame (3 n_atoms,
+            NaN where the cell has no volume). With `return_std` a second value of the same form.
+            With `return_cov` covariances of shape (n_frames, n_frames), per frame (3 n_atoms,
             3 n_atoms), or (n_frames, 6, 6).
         Bunch
             For several properties: each by its name, its standard deviations as ``name_std``.

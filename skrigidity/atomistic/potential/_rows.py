@@ -118,15 +118,6 @@ class TrainingRows:
             self._kept[i] = block
         return block
 
-    @property
-    def all_kept(self) -> bool:
-        """Whether all rows that have been made are in memory."""
-        return len(self._kept) == len(self.used)
-
-    def kept(self) -> list[Block]:
-        """Return the rows that are in memory."""
-        return [self._kept[i] for i in sorted(self._kept)]
-
 
 def target_rows(frame: Atoms, target: Targets, fixed: FixedPart) -> dict[str, Array]:
     """Return what the rows of a frame should predict, by property."""
