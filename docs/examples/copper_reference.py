@@ -108,10 +108,10 @@ def standardized_errors(degrees, seeds):
     return np.array(errors)
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sets", type=int, default=8, help="number of training sets")
-    sets = parser.parse_args().sets
+    sets = parser.parse_args(arguments).sets
     print(f"errors / error bars of derived quantities, rms over {sets} training sets")
     for degrees in (GENEROUS, NARROW):
         z = standardized_errors(degrees, range(sets))
