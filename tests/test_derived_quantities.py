@@ -8,9 +8,11 @@ import importlib.util
 
 import numpy as np
 import pytest
+from ase import units
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
+from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 from copper_reference import (
     GENEROUS,
@@ -22,6 +24,7 @@ from copper_reference import (
     training_frames,
     with_reference,
 )
+from mlearn import silicon
 from pairs import PairDescriptor, frames_with_references
 from sklearn.base import clone
 
@@ -290,3 +293,58 @@ def test_relaxed_energies_have_the_error_bars_of_the_relaxed_structure():
         )
     still, relaxed = np.std(values, axis=0)
     assert relaxed == pytest.approx(still, rel=0.1)
+
+
+@needs_sphericart
+@pytest.mark.slow
+def test_silicon():
+    """Error bars come from left-out errors, mostly misfit: several times the spread of refits."""
+    training, _ = silicon()
+    model = RigidPotential().fit(training)
+    cell = bulk("Si", a=5.46, cubic=True)
+    cell.calc = model.calculator(uncertainty=())
+    BFGS(FrechetCellFilter(cell), logfile=None).run(fmax=1e-4, steps=50)
+    cell.calc = None
+    perfect = cell * (2, 2, 2)
+    vacancy = perfect.copy()
+    del vacancy[0]
+    strained, elastic = elastic_constant_weights(cell)
+    displaced, constants = force_constant_weights(perfect, atom=0)
+    asked = {"vacancy (eV)": ([perfect, vacancy], {"energy": [-63 / 64, 1.0]})}
+    for name, number in (("C11", 0), ("C12", 1)):
+        stress = elastic[number]["stress"] / units.GPa
+        asked[f"{name} (GPa)"] = (strained, {"stress": stress})
+    asked["force constant (eV/Å²)"] = (displaced, constants[0])
+
+    coef = resampled(model, training, 40)
+    for name, (frames, weights) in asked.items():
+        value, std = model.predict_combination(frames, weights, return_std=True)
+        gradient = np.zeros(model.coef_.size)
+        for i, frame in enumerate(frames):
+            (key,) = weights
+            rows = model.gradients_.of_frame(frame, (key,))[key]
+            size = {"energy": len(frame), "forces": 1, "stress": len(frame) / frame.get_volume()}
+            gradient += size[key] * np.ravel(weights[key][i]) @ rows
+        spread = np.std(coef @ gradient, ddof=1)
+        print(f"{name:24s}{value:8.3f} ± {std:.3f}, spread of refits {spread:.3f}")
+        assert 2 < std / spread < 10
+
+
+def resampled(model, frames, n):
+    """Parameters of refits to frames drawn with repetition, by normal equations."""
+    gram, right = [], []
+    for frame in frames:
+        rows = model.gradients_.of_frame(frame, ("energy", "forces"))
+        y = {"energy": frame.info["energy_dft"] / len(frame), "forces": frame.arrays["forces_dft"]}
+        X = np.vstack([rows[name] / model.errors_[name] for name in y])
+        gram.append(X.T @ X)
+        right.append(X.T @ np.concatenate([np.ravel(y[k]) / model.errors_[k] for k in y]))
+    rng, own = np.random.default_rng(0), model.descriptor_.n_features_out_
+    out = []
+    for _ in range(n):
+        count = rng.multinomial(len(frames), np.full(len(frames), 1 / len(frames)))
+        drawn = np.flatnonzero(count)
+        H = sum(count[i] * gram[i] for i in drawn)
+        H[np.diag_indices(own)] += model.alpha_ * np.diag(H)[:own].mean()
+        out.append(np.linalg.solve(H, sum(count[i] * right[i] for i in drawn)))
+    return np.array(out)
