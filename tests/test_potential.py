@@ -129,9 +129,10 @@ def test_rigidity_with_adds_all_rows_of_a_frame(frames, model):
     g = dense_rows(frames[0], model.descriptor_, model.species_)["energy"][0]
     expected = ERRORS["energy"] ** 2 / (g @ np.linalg.solve(H, g))
     np.testing.assert_allclose(model.rigidity_with(frames[:1], added), [expected], rtol=1e-8)
-    assert (
-        model.rigidity_with(frames, added, [1.0, 3.0]) > model.prediction_rigidity(frames)
-    ).all()
+    before = model.prediction_rigidity(frames)
+    assert (model.rigidity_with(frames, added, [1.0, 3.0]) > before).all()
+    dimer = Atoms("Si2", [[0, 0, 0], [0, 0, 2.0]])  # without a cell, so without a stress
+    assert (model.rigidity_with(frames, [dimer]) > before).all()
 
 
 @pytest.mark.parametrize("groups", [None, "group"])
@@ -210,6 +211,29 @@ def test_one_composition():
     np.testing.assert_allclose(found["energies"].sum(), model.predict(frames[:1])[0])
     np.testing.assert_allclose(model.predict_local(frames[:1])[0], found["energies"])
     np.testing.assert_allclose(model.local_rigidity(frames[:1])[0], found["local_rigidity"])
+
+
+def test_a_single_group_has_no_error_bars(frames):
+    model = potential().fit(frames, groups=np.zeros(len(frames)))
+    assert model.predict(frames[:1]).shape == (1,)
+    assert (model.prediction_rigidity(frames) > 0).all()
+    with pytest.raises(ValueError, match="the scale of error bars of energy is not known"):
+        model.predict(frames, return_std=True)
+    with pytest.raises(ValueError, match="the scale of error bars of forces is not known"):
+        model.single_point(frames[0], ["forces"])
+
+
+def test_frames_are_not_remembered(frames):
+    pytest.importorskip("sphericart")
+    from skrigidity.atomistic import ACEDescriptor, make_descriptor_union
+
+    small = ACEDescriptor(cutoff=3.0, max_degree=(3,), dtype="float32", output="sum")
+    for descriptor in (small, make_descriptor_union(small, small)):
+        fitted = RigidPotential(descriptor, calibration=None).fit(frames).descriptor_
+        parameters = fitted.get_params()
+        assert {v for k, v in parameters.items() if k.endswith("cache_size")} == {0}
+        assert {v for k, v in parameters.items() if k.endswith("dtype")} == {"float64"}
+        assert fitted.transform(frames).dtype == np.float64
 
 
 def test_other_frames_cannot_be_left_out(frames, model):
