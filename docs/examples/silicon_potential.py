@@ -130,11 +130,7 @@ def held_out_errors(potential, material):
 
 
 def heated(potential, material, steps, seed=0):
-    """Dynamics at one temperature after the other: the log, and the threshold of the LPR.
-
-    The threshold is the 1 % quantile of the LPR of all atoms of training frames.
-    """
-    threshold = np.quantile(np.concatenate(potential.local_rigidity(material.training)), 0.01)
+    """Dynamics at one temperature after the other: the log, and the observer."""
     atoms, rng = material.start.copy(), np.random.default_rng(seed)
     atoms.calc = potential.calculator(uncertainty=())  # nothing to pay between looks
     temperature = material.temperatures[0]
@@ -151,7 +147,7 @@ def heated(potential, material, steps, seed=0):
             rng=rng,
         )
         observer = RigidityObserver(
-            dynamics, min_rigidity=threshold, action="collect", logfile=f"{folder}/watch.csv"
+            dynamics, min_rigidity="1%", action="collect", logfile=f"{folder}/watch.csv"
         )
         dynamics.attach(observer, interval=10)
         for temperature in material.temperatures:
@@ -160,21 +156,21 @@ def heated(potential, material, steps, seed=0):
         log = pd.read_csv(observer.logfile)
     stage = np.minimum((log["step"] - 1).clip(lower=0) // steps, len(material.temperatures) - 1)
     log["temperature"] = np.array(material.temperatures)[stage]
-    return log.drop_duplicates("step", keep="last"), threshold, observer.frames
+    return log.drop_duplicates("step", keep="last"), observer
 
 
 def study(path=None, full=False):
     """Everything that the example computes."""
     material = carbon() if path is None else silicon(path)
     potential = fitted(material, full)
-    log, threshold, collected = heated(potential, material, steps=500 if full else 100)
+    log, observer = heated(potential, material, steps=500 if full else 100)
     return {
         "material": material,
         "potential": potential,
         "table": held_out_errors(potential, material),
         "log": log,
-        "threshold": threshold,
-        "collected": collected,
+        "threshold": observer.thresholds["min_rigidity"],
+        "collected": observer.frames,
     }
 
 
