@@ -21,7 +21,9 @@ def training_and_test():
 @pytest.fixture(scope="module")
 def table(training_and_test):
     training, test = training_and_test
-    return RigidPotential().fit(training).error_table(test, by="group")
+    found = RigidPotential().fit(training).error_table(test, by="group")
+    print("\n", found.T.to_string())
+    return found
 
 
 def test_accuracy(table):
