@@ -120,9 +120,9 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
             energies = [i for i, target in enumerate(targets) if target.energy is not None]
             self._columns.set_known([frames[i] for i in energies if weight[i] > 0])
         gamma = regularizer_of(self.regularizer, self.descriptor_.get_feature_names_out())
-        rows = TrainingRows(
-            self.gradients_, frames, targets, weight, self.fixed_, fitted, self.cache_size
-        )
+        again = len(tried) > 1 or self.calibration is not None or STRESS in fitted
+        room = self.cache_size if again else 0
+        rows = TrainingRows(self.gradients_, frames, targets, weight, self.fixed_, fitted, room)
         if not rows.used:
             raise ValueError("sample_weight must not be zero for all frames with references")
         problem = self._reduce(rows, gamma)
