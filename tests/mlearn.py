@@ -14,13 +14,18 @@ import pytest
 _BESIDE = Path(__file__).parents[2] / "shared" / "data"
 
 
-def silicon():
-    """The file's training and test frames."""
-    ase_io = pytest.importorskip("ase.io")
+def silicon_path():
+    """The file, where it is at hand."""
     path = Path(os.environ.get("SKRIGIDITY_TEST_DATA", _BESIDE)) / "mlearn_Si.extxyz.xz"
     if not path.exists():
         pytest.skip(f"{path} is not at hand")
-    with lzma.open(path, "rt", encoding="utf-8") as file:
+    return path
+
+
+def silicon():
+    """The file's training and test frames."""
+    ase_io = pytest.importorskip("ase.io")
+    with lzma.open(silicon_path(), "rt", encoding="utf-8") as file:
         frames = ase_io.read(io.StringIO(file.read()), ":", format="extxyz")
     split = [frame.info["split"] for frame in frames]
     return [

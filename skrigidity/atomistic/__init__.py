@@ -16,6 +16,8 @@ from skrigidity.atomistic.potential import (
     RigidPotential,
     RigidPotentialCV,
     default_descriptor,
+    elastic_constant_weights,
+    force_constant_weights,
     neg_mae_energy,
     neg_mae_forces,
 )
@@ -34,6 +36,8 @@ __all__ = [
     "check_frames",
     "clear_cache",
     "default_descriptor",
+    "elastic_constant_weights",
+    "force_constant_weights",
     "make_descriptor_union",
     "neg_mae_energy",
     "neg_mae_forces",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,10 +41,10 @@ class FrameCombinations(FramePredictions):
             same combination would pin it equally, s being the errors of the energies (the error
             per atom times the number of atoms), forces and stresses in it.
         """
-        frames, _ = self._checked(X)
-        each = [self._combined(frames, w) for w in _combinations(weights)]
+        each = self._combined(X, weights)
+        quad = self._quad_of(np.array([sum(c.rows.values()) for c in each]))
         with np.errstate(invalid="ignore"):
-            R = np.array([c.reference * inverse(self._quad_of(sum(c.rows.values()))) for c in each])
+            R = np.array([c.reference for c in each]) * inverse(quad)
         return R if _several(weights) else float(R[0])
 
     def predict_combination(
@@ -64,39 +65,50 @@ class FrameCombinations(FramePredictions):
         -------
         float or ndarray of shape (n_combinations,)
             Values; with `return_std` a second one of the same shape.
+
+        Warns
+        -----
+        UserWarning
+            If C is 0, so that nothing is left of an error bar without noise: left-out errors did
+            not depend on rigidities. ``calibration="loo"`` or `calibrate` without noise mend it.
         """
-        frames, _ = self._checked(X)
-        each = [self._combined(frames, w) for w in _combinations(weights)]
-        value, std = np.array([c.value for c in each]), np.empty(len(each))
+        each = self._combined(X, weights)
+        value, std = np.array([c.value for c in each]), np.zeros(len(each))
         if return_std:
+            rows, variance = [], np.zeros(len(each))
             for k, c in enumerate(each):
                 known = {name: self._scales.known(name) for name in c.rows}
-                row = sum(np.sqrt(known[name][0]) * part for name, part in c.rows.items())
-                sigma = sum(known[name][1] * c.squares[name] for name in c.rows) if noise else 0.0
-                std[k] = np.sqrt(self._quad_of(row) + sigma)
+                if not noise:
+                    _warn_without_scale({name: scale for name, (scale, _) in known.items()})
+                rows.append(sum(np.sqrt(known[name][0]) * part for name, part in c.rows.items()))
+                if noise:
+                    variance[k] = sum(known[name][1] * c.squares[name] for name in c.rows)
+            std = np.sqrt(self._quad_of(np.array(rows)) + variance)
         out = (value, std) if _several(weights) else (float(value[0]), float(std[0]))
         return out if return_std else out[0]
 
-    def _combined(self, frames: list[Atoms], weights: Any) -> Combination:
-        weights = checked_weights(frames, weights)
-        out = Combination()
+    def _combined(self, X: Any, weights: Any) -> list[Combination]:
+        frames, _ = self._checked(X)
+        each = [checked_weights(frames, w) for w in _combinations(weights)]
+        out = [Combination() for _ in each]
         for i, frame in enumerate(frames):
-            used = [name for name, each in weights.items() if np.any(each[i])]
+            used = {name for w in each for name in w if w[name][i].any()}
             if not used:
                 continue
             rows, fixed = self.gradients_.of_frame(frame, used), self.fixed_.of(frame)
-            volume = volume_of(frame) if STRESS in used else 1.0
-            unit = {ENERGY: len(frame), FORCES: 1.0, STRESS: len(frame) / (volume or np.nan)}
+            volume = (volume_of(frame) or np.nan) if STRESS in used else 1.0
+            unit = {ENERGY: len(frame), FORCES: 1.0, STRESS: len(frame) / volume}
             known = {ENERGY: fixed.energies.sum(), FORCES: fixed.forces.ravel()}
-            known[STRESS] = fixed.strain / (volume or np.nan)
-            for name in used:
-                c = np.ravel(weights[name][i])
-                row = unit[name] * (c @ rows[name])
-                out.add(name, row, float(row @ self.coef_ + np.sum(c * known[name])))
-                size = float(unit[name] ** 2 * (c @ c))
-                out.squares[name] = out.squares.get(name, 0.0) + size
-                out.reference += self.errors_[name] ** 2 * size
-        if not out.rows:
+            known[STRESS] = fixed.strain / volume
+            for combination, w in zip(out, each, strict=True):
+                for name in (name for name in w if w[name][i].any()):
+                    c = w[name][i].ravel()
+                    row = unit[name] * (c @ rows[name])
+                    combination.add(name, row, float(row @ self.coef_ + np.sum(c * known[name])))
+                    size = float(unit[name] ** 2 * (c @ c))
+                    combination.squares[name] = combination.squares.get(name, 0.0) + size
+                    combination.reference += self.errors_[name] ** 2 * size
+        if not all(combination.rows for combination in out):
             raise ValueError("weights must not be zero throughout")
         return out
 
@@ -146,6 +158,16 @@ def checked_weights(frames: list[Atoms], weights: Any) -> dict[str, Any]:
                     f"{c.shape}"
                 )
     return out
+
+
+def _warn_without_scale(scales: Mapping[str, float]) -> None:
+    if still := [name for name, scale in scales.items() if scale == 0]:
+        warnings.warn(
+            f"C of {', '.join(still)} is 0, all of its errors being taken for noise: error bars of "
+            'combinations lack it. Use calibration="loo", or calibrate(noise=False)',
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _several(weights: Any) -> bool:

@@ -65,7 +65,7 @@ class Support:
     """
 
     def __init__(self, features: Array, norms: Array, distances: Array) -> None:
-        self.features, self.norms, self.distances = features, np.sort(norms), np.sort(distances)
+        self.features, self.norms, self.distances = features, norms, distances
 
     def of(self, features: Array) -> Array:
         """Return the support of environments, between 0 (unlike all that was seen) and 1.
@@ -73,13 +73,19 @@ class Support:
         The smaller one of two shares of training environments: those that are at least as far
         from their nearest neighbor, and twice those whose norm is at least as small, or as large.
         """
-        n = len(self.norms)
         norms = np.linalg.norm(features, axis=1)
-        below = np.searchsorted(self.norms, norms * (1 + 1e-9), side="right")
-        above = n - np.searchsorted(self.norms, norms * (1 - 1e-9), side="left")
+        return self._shares(norms, _distances(features, self.features).min(axis=1))
+
+    def of_training(self) -> Array:
+        """Return the support of the training environments themselves."""
+        return self._shares(self.norms, self.distances)
+
+    def _shares(self, norms: Array, nearest: Array) -> Array:
+        n, sizes, distances = len(self.norms), np.sort(self.norms), np.sort(self.distances)
+        below = np.searchsorted(sizes, norms * (1 + 1e-9), side="right")
+        above = n - np.searchsorted(sizes, norms * (1 - 1e-9), side="left")
         inside = np.minimum(1.0, 2 * np.minimum(below, above) / n)
-        nearest = _distances(features, self.features).min(axis=1)
-        near = 1 - np.searchsorted(self.distances, nearest, side="left") / n
+        near = 1 - np.searchsorted(distances, nearest, side="left") / n
         return np.minimum(inside, near)
 
 
