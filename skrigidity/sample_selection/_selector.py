@@ -159,6 +159,7 @@ class PRSelector(  # type: ignore[call-arg]
         "objective": [StrOptions({"mean", "log_mean", "min", "variance", "information"})],
         "level": [StrOptions({"global", "local", "component"})],
         "components": "no_validation",
+        "properties": [str, list, tuple, None],
         "threshold": [Interval(Real, None, None, closed="neither"), None],
         "threshold_on": [StrOptions({"objective", "targets"})],
         "budget": [Interval(Real, 0, None, closed="neither"), None],
@@ -181,6 +182,7 @@ class PRSelector(  # type: ignore[call-arg]
         objective: str = "mean",
         level: str = "global",
         components: Any = None,
+        properties: Any = None,
         threshold: float | None = None,
         threshold_on: str = "objective",
         budget: float | None = None,
@@ -199,6 +201,7 @@ class PRSelector(  # type: ignore[call-arg]
         self.objective = objective
         self.level = level
         self.components = components
+        self.properties = properties
         self.threshold = threshold
         self.threshold_on = threshold_on
         self.budget = budget

@@ -191,7 +191,8 @@ class SubsetRegressor(DelegatingMixin, MetaEstimatorMixin, BaseEstimator):
         """Return the selector, with the estimator to select under where it has none."""
         selector = self.selector
         own = isinstance(selector, PRSelector) and (selector.alpha, selector.estimator)
-        if own != (None, None) or not isinstance(self.estimator, RigidRidge | RigidKernelRidge):
+        can = isinstance(self.estimator, RigidRidge | RigidKernelRidge)
+        if own != (None, None) or not (can or hasattr(self.estimator, "_without_labels")):
             return selector
         return clone(selector).set_params(estimator=clone(self.estimator))
 
