@@ -103,8 +103,9 @@ class SubsetRegressor(DelegatingMixin, MetaEstimatorMixin, BaseEstimator):
 
     The estimator's methods for predictions, rigidities and uncertainties are passed on, where it
     has them: `prediction_rigidity`, `local_rigidity`, `component_rigidity`,
-    `combination_rigidity`, `rigidity_with`, `predict_local`, `predict_components`, `sample_y`,
-    `probability_std`, `calibrate`, `score`, `predict_proba`, `decision_function`.
+    `combination_rigidity`, `rigidity_with`, `force_rigidity`, `stress_rigidity`,
+    `predict_local`, `predict_components`, `sample_y`, `probability_std`, `single_point`,
+    `calculator`, `calibrate`, `score`, `predict_proba`, `decision_function`.
 
     Examples
     --------
@@ -223,6 +224,10 @@ class SubsetRegressor(DelegatingMixin, MetaEstimatorMixin, BaseEstimator):
     rigidity_with = _of_estimator("rigidity_with")
     probability_std = _of_estimator("probability_std")
     sample_y = _of_estimator("sample_y")
+    force_rigidity = _of_estimator("force_rigidity")
+    stress_rigidity = _of_estimator("stress_rigidity")
+    single_point = _of_estimator("single_point")
+    calculator = _of_estimator("calculator")
 
     @available_if(estimator_has("calibrate"))
     def calibrate(self, X: Any, y: Any, *args: Any, **kwargs: Any) -> Self:
