@@ -121,7 +121,7 @@ def test_picks_under_a_fitted_potential_are_those_of_brute_force(objective, prop
     assert selector.n_candidates_ == len(POOL)
 
 
-@pytest.mark.parametrize("properties", [ENERGY, BOTH, ALL])
+@pytest.mark.parametrize("properties", [ENERGY, ALL])
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_picks_before_anything_is_computed(objective, properties):
     """alpha is relative to the pool then, and energies of species are penalized like the rest."""
@@ -156,14 +156,14 @@ def test_training_frames_of_an_unfitted_potential_need_no_labels(properties):
 
 
 def test_energies_of_species_that_training_frames_do_not_tell():
-    """Carbon alone is new, or the difference of both."""
-    for formula, unknown in (("Si6", [[0, 0], [0, 1]]), ("Si3C3", [[0.5, -0.5], [-0.5, 0.5]])):
+    """Carbon alone is new, or how both share a sum."""
+    for formula, unknown in (("Si6", [[1, 0], [0, 0]]), ("Si3C3", [[0.5, -0.5], [-0.5, 0.5]])):
         train = bare(frames_with_references(3, symbols=(formula,), seed=3))
         model = potential().fit(frames_with_references(2))
         d = model.descriptor_.n_features_out_
         gamma = np.zeros((d + 2, d + 2))
         gamma[:d, :d] = np.eye(d)
-        gamma[d:, d:] = np.array(unknown)[::-1, ::-1] if formula == "Si6" else unknown
+        gamma[d:, d:] = unknown
         assert_array_equal(model.species_, [6, 14])
         selector = PRSelector(3, estimator=potential(alpha=1e-4))
         selector.fit(POOL, X_target=TARGETS, X_train=train)
@@ -302,11 +302,10 @@ def test_warm_start_knows_its_pool_again():
     assert_array_equal(pickle.loads(pickle.dumps(selector)).selected_idx_, selector.selected_idx_)
 
 
-@pytest.mark.parametrize("room", [0, 4000])
-def test_rows_are_made_again_where_there_is_no_room(monkeypatch, room):
+def test_rows_are_made_again_where_there_is_no_room(monkeypatch):
     model = potential().fit(TRAIN)
     kept = PRSelector(4, estimator=model).fit(POOL, X_target=TARGETS)
-    monkeypatch.setattr(_candidates, "_KEPT", room)
+    monkeypatch.setattr(_candidates, "_KEPT", 0)
     monkeypatch.setattr(_candidates, "_ROWS_AT_ONCE", 30)
     made = PRSelector(4, estimator=model).fit(POOL, X_target=TARGETS)
     assert_array_equal(made.selected_idx_, kept.selected_idx_)

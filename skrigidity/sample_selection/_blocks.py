@@ -34,7 +34,8 @@ class BlockTargetScores(TargetScores):
 
     def picked(self, step: Step) -> None:
         """Follow a pick."""
-        super().picked(step)
+        assert step.targets is not None
+        self._pending = (step.u, step.targets / step.total[:, None])
         _lower(self.state.gram, step.u, step.total, self.members)
 
 

@@ -89,7 +89,8 @@ class RowsOfObjects(Candidates):
 class BlockCandidates(Candidates):
     """Candidates of several rows, each compressed to as many rows as it has parameters.
 
-    They are made candidate by candidate, and again where there is no room to keep them all.
+    They are made candidate by candidate, and again for every factorization where all together
+    take more than 256 MB.
 
     Parameters
     ----------
@@ -107,8 +108,9 @@ class BlockCandidates(Candidates):
         super().__init__(pool, model, weight)
         order = np.argsort(candidate, kind="stable")
         self.samples = np.split(order, np.cumsum(np.bincount(candidate))[:-1])
-        self._room, self._kept = _KEPT, dict[int, Rows]()
         sizes = [self._size(p) for p in range(len(weight))]
+        self._keeps = 8 * sum(sizes) * model.n_parameters <= _KEPT
+        self._kept: dict[int, Rows] = {}
         self.members = Members(np.append(0, np.cumsum(sizes)))
         self.noise = np.ones(sum(sizes))
 
@@ -144,8 +146,7 @@ class BlockCandidates(Candidates):
         if p in self._kept:
             return self._kept[p]
         rows = _compressed(self._own(p))
-        if rows.matrix.nbytes <= self._room:
-            self._room -= rows.matrix.nbytes
+        if self._keeps:
             self._kept[p] = rows
         return rows
 

@@ -96,7 +96,7 @@ class ChosenMixin(OutputMixin):
 
         Returns
         -------
-        X_resampled : ndarray, CSR matrix, DataFrame, list of ndarray or Environments
+        X_resampled : ndarray, CSR matrix, DataFrame, Environments, list of ndarray or ase.Atoms
             The chosen candidates in the container of `X`, in the order of their choice.
         y_resampled : array-like of shape (n_selected,) or (n_selected, n_targets)
             Their labels.

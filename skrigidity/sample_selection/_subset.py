@@ -89,8 +89,9 @@ class SubsetRegressor(DelegatingMixin, MetaEstimatorMixin, BaseEstimator):
     it.
 
     A `PRSelector` without `alpha` and `estimator` is given the estimator that its choice is for,
-    where it can select under that before it is fitted and both see the same features: a
-    `RigidRidge`, `ComponentRidge` or `RigidKernelRidge`, neither of the two inside a pipeline.
+    where it can select under that before it is fitted and both see the same samples: a
+    `RigidRidge`, `ComponentRidge`, `RigidKernelRidge` or `RigidPotential` (which takes frames),
+    neither of the two inside a pipeline.
     Elsewhere it keeps its default, a `RigidRidge` with alpha 1: give it an `alpha` or an
     `estimator` of its own.
 
