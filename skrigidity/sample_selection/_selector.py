@@ -37,12 +37,11 @@ class PRSelector(  # type: ignore[call-arg]
     alpha : float, default=None
         Regularization strength of the `RigidRidge` to select under; 1.0 where there is no
         `estimator` either.
-    estimator : RigidRidge, ComponentRidge, RigidKernelRidge, RigidPotential or fitted model, \
-default=None
+    estimator : RigidRidge, RigidKernelRidge, RigidPotential or fitted model, default=None
         The model to select under, instead of `alpha`. A fitted one, of any kind that has
         rigidities, brings its Hessian (wrap it in `sklearn.frozen.FrozenEstimator` wherever the
-        selector is cloned), another one its parameters. With a `RigidPotential` the pool,
-        targets and training data are frames, see Notes.
+        selector is cloned), one of these or a `ComponentRidge` its parameters. With a
+        `RigidPotential` the pool, targets and training data are frames, see Notes.
     objective : {"mean", "log_mean", "min", "variance", "information"}, default="mean"
         What to improve: the mean rigidity R of the targets, the mean of log R, the least R, the
         mean of 1/R (A-optimal), or the information about the targets' predictions (half the
@@ -138,7 +137,8 @@ default=None
     these, its `alpha` is relative to the Hessian of the pool, and energies of species are
     penalized like the rest. Frames of k rows take some ``8 * n_rows * (n_features + 2 * k +
     n_targets)`` bytes: 1.6 GB for 1000 frames of 64 atoms, 500 features and 100 targets. With
-    ``properties="energy"`` they are as many rows as frames.
+    ``properties="energy"`` there are as many rows as frames. What a frame weighs is its
+    `candidate_weight` alone, whatever the `weight_key` of the potential.
 
     References
     ----------
@@ -299,7 +299,7 @@ default=None
         >>> descriptor = ACEDescriptor(cutoff=4.0, max_degree=(6, 4), kind="self-interacting")
         >>> selector = PRSelector(3, estimator=RigidPotential(descriptor, alpha=1e-6))
         >>> selector.fit(pool, X_target=[target]).selected_idx_
-        array([...])
+        array([30, 29, 31])
         >>> len(selector.transform(pool))
         3
         """
