@@ -10,6 +10,7 @@ from pairs import PairDescriptor, frames_with_references
 from selection_oracle import assert_greedy, linear_task
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.utils import get_tags
 from test_potential import ERRORS, dense_rows
 from test_selector import OBJECTIVES, assert_path
 
@@ -248,6 +249,20 @@ def test_the_pool_is_its_own_target():
             assert_allclose(own.objective_path_, same.objective_path_, rtol=1e-9)
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_frames_of_different_sizes_and_without_a_cell(objective):
+    """An atom alone has no forces but rows of zeros; a cluster has no stress."""
+    places = [[0, 0, 0], [0, 0, 2.2], [0, 1.9, 1.1]]
+    pool = [Atoms("Si"), Atoms("SiC", places[:2]), Atoms("Si3", places), *POOL[:2]]
+    model = potential(ALL).fit(TRAIN)
+    for estimator in (model, potential(ALL)):
+        selector = PRSelector(2, estimator=estimator, objective=objective)
+        R = selector.fit(pool, X_target=TARGETS).target_rigidity_
+        assert (R[1] >= R[0]).all()
+    selector = PRSelector(5, estimator=model, objective=objective).fit(pool, X_target=TARGETS)
+    assert_allclose(selector.target_rigidity_[1], model.rigidity_with(TARGETS, pool), rtol=1e-8)
+
+
 def test_trajectories_chosen_as_a_whole():
     model = potential().fit(TRAIN)
     names = ["run", "walk", "run", "rest", "walk", "run", "rest", "crawl", "crawl"]
@@ -365,7 +380,12 @@ def test_search_over_a_subset_with_groups():
 
 
 def test_resampling_frames():
-    model = potential().fit(TRAIN)
+    model = FrozenEstimator(potential().fit(TRAIN))
+    subset = SubsetRegressor(model, PRSelector(3)).fit(POOL)
+    assert_array_equal(subset.selected_idx_, PRSelector(3, estimator=model).fit(POOL).selected_idx_)
+    selector = PRSelector(3).fit(np.eye(5))
+    assert selector.set_params(estimator=model).fit(POOL).n_features_in_ is None
+    assert not get_tags(selector).input_tags.two_d_array
     labels = np.arange(len(POOL))
     frames, y = PRSelector(3, estimator=model).fit_resample(POOL, labels)
     assert [id(frame) for frame in frames] == [id(POOL[i]) for i in y]

@@ -200,9 +200,9 @@ class ChosenMixin(OutputMixin):
     def _pool(self, X: Any, reset: bool = True) -> Pool:
         estimator = getattr(self, "estimator", None)
         if takes_objects(estimator):
-            return ObjectPool(unfrozen(estimator)._validated(X))
-        if callable(X):
-            pool: Pool = BlockPool(X)
+            pool: Pool = ObjectPool(unfrozen(estimator)._validated(X))
+        elif callable(X):
+            pool = BlockPool(X)
         elif hasattr(X, "__next__"):
             pool = ArrayPool(collected(X))
         elif is_environments(X):
