@@ -136,7 +136,7 @@ class PRSelector(  # type: ignore[call-arg]
     on all properties that its ``fit`` would read, of training frames as well; without any of
     these, its `alpha` is relative to the Hessian of the pool, and energies of species are
     penalized like the rest. Frames of k rows take some ``8 * n_rows * (n_features + 2 * k +
-    n_targets)`` bytes: 1.6 GB for 1000 frames of 64 atoms, 500 features and 100 targets. With
+    n_targets)`` bytes: 1.5 GB for 1000 frames of 64 atoms, 500 features and 100 targets. With
     ``properties="energy"`` there are as many rows as frames. What a frame weighs is its
     `candidate_weight` alone, whatever the `weight_key` of the potential.
 
