@@ -14,6 +14,8 @@ from .components import resolve_components
 from .features import are_names
 
 ENERGY, FORCES, STRESS = PROPERTIES = ("energy", "forces", "stress")
+# Of so many frames the features of all atoms are in memory at once.
+_FRAMES = 64
 
 
 class DifferentiableFeatures(Protocol):
@@ -103,9 +105,11 @@ class DerivativeGradients(Gradients):
 
     def rows(self, X: Any, level: Level = "global", component: Any = None) -> Rows:
         """Return the rows of energies per atom, or of the energies of atoms."""
-        features = self.source.features(X)
-        local = level == "local"
-        values = self.source.local(features.values) if local else features.aggregate("mean")
+        if level == "local":
+            values = self.source.local(self.source.features(X).values)
+        else:  # the features of all atoms need not be in memory at once
+            parts = [X[start : start + _FRAMES] for start in range(0, len(X), _FRAMES)]
+            values = np.vstack([self.source.features(p).aggregate("mean") for p in parts])
         return Rows(values / self.errors[ENERGY], columns=component)
 
     def resolve(self, components: Any) -> dict[str, np.ndarray]:
@@ -118,6 +122,9 @@ class DerivativeGradients(Gradients):
 
     def joined(self, X: Any, sample_weight: np.ndarray | None) -> tuple[Rows, Gradients]:
         """Return frames as weighted rows of all properties that the model is fitted to."""
+        if self.fitted == (ENERGY,):
+            rows = self.rows(X)
+            return rows if sample_weight is None else rows.replaced(weight=sample_weight), self
         has = [[p for p in self.fitted if p != STRESS or has_stress(frame)] for frame in X]
         sizes = [sum(n_rows(p, len(f)) for p in ps) for f, ps in zip(X, has, strict=True)]
         weight = np.ones(len(X)) if sample_weight is None else sample_weight
@@ -131,6 +138,29 @@ class DerivativeGradients(Gradients):
                 yield Rows(matrix, weight=weight[i], groups=groups)
 
         return LazyRows(blocks, sum(sizes), self.n_features), self
+
+    def restricted(self, properties: Any) -> DerivativeGradients:
+        """Return the same gradients where frames tell no more than some properties.
+
+        Parameters
+        ----------
+        properties : str or sequence of str
+            Among those that the model is fitted to.
+
+        Returns
+        -------
+        DerivativeGradients
+        """
+        names = (properties,) if isinstance(properties, str) else tuple(properties)
+        if not names or set(names) - set(self.fitted):
+            raise ValueError(
+                f"properties must be among what estimator is fitted to, {self.fitted}, got "
+                f"{properties!r}"
+            )
+        fitted = [name for name in self.fitted if name in names]
+        return DerivativeGradients(
+            self.source, errors=self.errors, fitted=fitted, components=self.components
+        )
 
     def of_frame(self, frame: Any, properties: Any) -> FrameRows:
         """Return the rows of some properties of one frame, in units of the properties."""

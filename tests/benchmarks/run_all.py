@@ -39,8 +39,9 @@ def run(options: Options) -> bool:
         print("ACE: skipped, sphericart is not installed")
     else:
         import ace
+        import selection_frames
 
-        met.append(ace.run(options))
+        met += [ace.run(options), selection_frames.run(options)]
         if importlib.util.find_spec("featomic") is not None:
             import derivatives
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from skrigidity.atomistic.potential._fit import BasePotential
 from skrigidity.atomistic.potential._model import VIRIAL_ERROR
+from skrigidity.atomistic.potential._unlabelled import Unlabelled
 from skrigidity.gradients import ENERGY, FORCES, STRESS
 
 
-class RigidPotentialCV(BasePotential):
+class RigidPotentialCV(Unlabelled):
     """`RigidPotential` with errors and alpha chosen by the likelihood of frames left out.
 
     Every combination is tried; the rows of frames are made once (a second time where `cache_size`
@@ -64,7 +64,7 @@ weight_key, solver, cache_size
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        **BasePotential._parameter_constraints,
+        **Unlabelled._parameter_constraints,
         "energy_errors": ["array-like"],
         "force_errors": ["array-like"],
         "virial_errors": ["array-like", None],

@@ -8,7 +8,7 @@ from typing import Any
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skrigidity.atomistic.potential._fit import BasePotential
+from skrigidity.atomistic.potential._unlabelled import Unlabelled
 from skrigidity.gradients import ENERGY, FORCES, STRESS
 
 _POSITIVE = Interval(Real, 0, None, closed="neither")
@@ -18,7 +18,7 @@ VIRIAL_ERROR = 0.02
 _ALPHAS = tuple(10.0**k for k in range(-12, -3))
 
 
-class RigidPotential(BasePotential):
+class RigidPotential(Unlabelled):
     r"""Potential that is linear in a descriptor, with rigidities and calibrated error bars.
 
     Energies are sums over atoms of a linear function of their features; forces and stress are its
@@ -128,7 +128,7 @@ class RigidPotential(BasePotential):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        **BasePotential._parameter_constraints,
+        **Unlabelled._parameter_constraints,
         "energy_error": [_POSITIVE],
         "force_error": [_POSITIVE],
         "virial_error": [_POSITIVE, None],

@@ -49,7 +49,8 @@ class FramePredictions(RigidityMixin):
 
     def _validated(self, X: Any, *, reset: bool = False, name: str = "X") -> list[Atoms]:
         frames = check_frames(X, name)
-        reject_unknown_species(frames, self.species_, name)
+        if hasattr(self, "species_"):
+            reject_unknown_species(frames, self.species_, name)
         return frames
 
     def _checked(

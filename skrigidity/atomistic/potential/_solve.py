@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.linalg as sl
 from numpy.typing import NDArray
 
 from skrigidity.hessian import Factor, Prior, Rows, choose
@@ -62,16 +63,41 @@ class Problem(NamedTuple):
         """Return the solution for errors and a relative alpha."""
         rows = [matrix / errors[p] for p, (matrix, _) in self.reduced.items()]
         rhs = [values / errors[p] for p, (_, values) in self.reduced.items()]
-        matrix, own = np.concatenate(rows), len(self.gamma)
-        diagonal = sum(self.squares[p][:own] / errors[p] ** 2 for p in self.reduced)
-        unit = float(np.mean(diagonal)) or 1.0
-        gamma = np.zeros((matrix.shape[1],) * self.gamma.ndim)
-        gamma[(slice(own),) * self.gamma.ndim] = self.gamma
-        # Rows are rarely so many and so firm that normal equations would do.
-        method = "qr" if self.method == "auto" else self.method
-        prior = Prior(alpha * unit, gamma)
-        factor = choose(Rows(matrix, rhs=np.concatenate(rhs)), prior, method=method)
-        return Solved(factor, dict(errors), alpha)
+        diagonal: Any = sum(self.squares[p] / errors[p] ** 2 for p in self.reduced)
+        prior, method = prior_of(self.gamma, diagonal, alpha), method_of(self.method)
+        data = Rows(np.concatenate(rows), rhs=np.concatenate(rhs))
+        return Solved(choose(data, prior, method=method), dict(errors), alpha)
+
+
+def method_of(solver: str) -> str:
+    """Return the factorization: rows are rarely so firm that normal equations would do."""
+    return "qr" if solver == "auto" else solver
+
+
+def prior_of(gamma: Array, diagonal: Array, alpha: float, behind: Array | None = None) -> Prior:
+    """Return the regularizer of all columns, alpha being relative to the Hessian.
+
+    Parameters
+    ----------
+    gamma : ndarray of shape (n_own,) or (n_own, n_own)
+        The regularizer of the descriptor's columns, the first ones.
+    diagonal : ndarray of shape (n_features,)
+        The diagonal of the Hessian, which alpha is relative to the mean of.
+    alpha : float
+    behind : ndarray of shape (n_behind, n_behind), default=None
+        The regularizer of the columns behind them; None is none.
+
+    Returns
+    -------
+    Prior
+    """
+    own, n_behind = len(gamma), len(diagonal) - len(gamma)
+    behind = np.zeros((n_behind, n_behind)) if behind is None else behind
+    unit = float(np.mean(diagonal[:own])) or 1.0
+    if gamma.ndim == 1 and not (behind - np.diag(np.diag(behind))).any():
+        return Prior(alpha * unit, np.append(gamma, np.diag(behind)))
+    whole = gamma if gamma.ndim == 2 else np.diag(gamma)
+    return Prior(alpha * unit, sl.block_diag(whole, behind))
 
 
 def regularizer_of(regularizer: Any, names: Any) -> Array:
