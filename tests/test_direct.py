@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from oracle import exact_coef, exact_quad
 
 from skrigidity.hessian import Prior, Rows, choose
-from skrigidity.hessian.direct import DirectFactor, solve_lower, solve_upper
+from skrigidity.hessian.direct import DirectFactor, solve_triangular
 
 METHODS = ("auto", "cholesky", "qr", "spectral", "extended")
 
@@ -88,5 +88,5 @@ def test_triangular_solves(n):
     rng = np.random.default_rng(n)
     lower = np.tril(rng.normal(size=(n, n))) + 4 * np.eye(n)
     b = rng.normal(size=(n, 3))
-    assert_allclose(lower @ solve_lower(lower, b, np), b, atol=1e-10)
-    assert_allclose(lower.T @ solve_upper(lower.T, b, np), b, atol=1e-10)
+    assert_allclose(lower @ solve_triangular(lower, b, np, lower=True), b, atol=1e-10)
+    assert_allclose(lower.T @ solve_triangular(lower.T, b, np, lower=False), b, atol=1e-10)

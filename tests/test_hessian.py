@@ -27,6 +27,7 @@ from skrigidity.hessian import (
     accumulator,
     choose,
 )
+from skrigidity.hessian.triangular import equilibrate, scaled_condition
 
 METHODS = ("cholesky", "qr", "spectral", "extended")
 
@@ -393,6 +394,27 @@ def test_large_problems_stay_in_plain_precision():
     factor = choose(X, Prior(0.0))
     assert factor.info.method == "extended"
     assert factor.info.accuracy < 1e-8
+
+
+@pytest.mark.parametrize("d", [1, 2, 30, 120])
+@pytest.mark.parametrize("digits", [0, 3, 8])
+def test_conditions_are_estimated_closely_and_never_too_large(d, digits):
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        turn = np.linalg.qr(rng.normal(size=(d, d)))[0]
+        rows = rng.normal(size=(2 * d, d)) * np.logspace(0, -digits, d) @ turn
+        root = np.linalg.qr(rows * np.logspace(-100, 100, d), mode="r")
+        exact = np.linalg.cond(root * equilibrate(np.sum(root**2, axis=0)))
+        assert exact / 2 <= scaled_condition(root) <= exact * (1 + 1e-6)
+
+
+def test_many_rows_at_once_and_few():
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(300, 20)) @ rng.normal(size=(20, 20))
+    factor = choose(Rows(X, intercept=True), Prior(1.0))
+    assert factor.info.method == "cholesky"
+    pieces = [factor.quad(part) for part in np.split(X, 30)]
+    np.testing.assert_allclose(factor.quad(X), np.concatenate(pieces), rtol=1e-12)
 
 
 def test_inaccurate_factors_warn():

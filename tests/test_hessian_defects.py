@@ -24,7 +24,6 @@ from skrigidity.hessian import (
     accumulator,
     choose,
     leave_out,
-    loo_rows,
 )
 from skrigidity.hessian.gram import CholeskyAttempt
 from skrigidity.linear_model import ComponentRidge, RigidRidge, RigidRidgeCV
@@ -67,7 +66,7 @@ def test_predictions_of_rows_that_nearly_determine_a_direction(intercept):
     assert_allclose(left.residual[:, 0], np.ravel(residual), rtol=1e-9)
     assert_allclose(left.quad, 1 / rigidity, rtol=1e-9)
     alphas = np.array([1e-11, 1.0])
-    on_path = loo_rows(AlphaPath(rows, None, 1e-11), alphas, units=True)
+    on_path = AlphaPath(rows, None, 1e-11).leave_out(alphas, units=True)
     assert_allclose(on_path.residual[:, 0, 0], np.ravel(residual), rtol=1e-9)
     search = RigidRidgeCV(alphas, fit_intercept=intercept).fit(X, y)
     assert_allclose(search.scores_[0], -np.mean(np.ravel(residual) ** 2), rtol=1e-8)
@@ -116,7 +115,7 @@ def test_few_rows_form_nothing_of_the_size_of_the_features(calculate):
     if calculate == "leave_out":
         leave_out(rows, Prior(1.0))
     else:
-        loo_rows(AlphaPath(rows, None, 1e-3), np.logspace(-3, 3, 7), units=True)
+        AlphaPath(rows, None, 1e-3).leave_out(np.logspace(-3, 3, 7), units=True)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 16 * 8 * n * d

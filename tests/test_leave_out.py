@@ -13,7 +13,6 @@ from skrigidity.hessian import (
     Rows,
     choose,
     leave_out,
-    loo_rows,
 )
 
 CASES = quick_cases()
@@ -119,7 +118,8 @@ def test_methods_and_many_targets(method, n):
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((n, 8)), rng.standard_normal((n, 3))
     weight = rng.uniform(0.5, 2, n)
-    left = leave_out(Rows(X, weight=weight, intercept=True, rhs=y), Prior(0.3), method=method)
+    rows, prior = Rows(X, weight=weight, intercept=True, rhs=y), Prior(0.3)
+    left = leave_out(rows, prior, factor=choose(rows, prior, method=method))
     residual, rigidity = exact_loo(X, y, alpha=0.3, weight=weight, intercept=True)
     assert_allclose(left.quad, 1 / rigidity, rtol=1e-10)
     assert_allclose(left.residual, residual, rtol=1e-9, atol=1e-12)
@@ -395,8 +395,8 @@ def test_random_problems_against_fits_without_a_sample(seed):
     single = Rows(rows.matrix, weight=rows.weight, intercept=rows.intercept, rhs=rows.rhs)
     others = Rows(rng.normal(size=(4, rows.n_features)), intercept=1.0 * rows.has_intercept)
     sample = rng.integers(0, n, 4)
-    path = loo_rows(AlphaPath(single, gamma, alphas.min()), alphas, units=False)
-    elsewhere = OtherRows(single, gamma, alphas).without_row(path, others, sample)
+    path = AlphaPath(single, gamma, alphas.min()).leave_out(alphas, units=False)
+    elsewhere = OtherRows(single, gamma, alphas).without(path, others, sample)
     for a, alpha in enumerate(alphas):
         prior = Prior(alpha, gamma)
         for kind, labels in ((single, np.arange(n)), (rows, rows.groups)):
@@ -419,3 +419,35 @@ def test_random_problems_against_fits_without_a_sample(seed):
                     q = refit.quad(others[[k]])[0]
                     if kind is single:
                         assert_allclose(elsewhere[k, a], q, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(40, 6), (14, 6), (9, 20)])
+@pytest.mark.parametrize("heavy", [False, True])
+@pytest.mark.parametrize("regularizer", [None, "free"])
+def test_groups_of_all_sizes_on_a_path(shape, heavy, regularizer):
+    """Against refits: predictions, forms of other rows, and how well the models fit the rest."""
+    rng = np.random.default_rng(20)
+    n, d = shape
+    X, y, weight = rng.normal(size=shape), rng.normal(size=(n, 2)), rng.uniform(0.5, 2, n)
+    X[[0, 1, n - 1], [0, 1, 2]] = 1e3 if heavy else 0.0
+    groups = np.repeat(np.arange(n), np.arange(1, n + 1))[:n][::-1].copy()
+    groups = groups.max() - groups
+    gamma = None if regularizer is None else np.append(0.0, np.ones(d - 1))
+    rows = Rows(X, weight=weight, intercept=True, rhs=y)
+    alphas, asked = np.array([1e-2, 3.0]), rng.normal(size=(n, d))
+    path = AlphaPath(rows, gamma, alphas.min())
+    left = path.leave_out(alphas, groups, units=False)
+    rss, dof = path.variance(alphas, left, units=False)
+    others = OtherRows(rows, gamma, alphas).without(left, Rows(asked, intercept=True), np.arange(n))
+    for a, alpha in enumerate(alphas):
+        for g in range(groups.max() + 1):
+            own, rest = groups == g, rows.kept(groups != g)
+            factor = choose(rest, Prior(alpha, gamma), method="qr")
+            residual = y[own] - X[own] @ factor.solution.coef - factor.solution.intercept
+            assert_allclose(left.residual[own, a], residual, rtol=1e-8, atol=1e-9)
+            assert_allclose(left.quad[own, a], factor.quad(rows[own].replaced(weight=None)), 1e-9)
+            assert_allclose(others[own, a], factor.quad(Rows(asked[own], intercept=True)), 1e-8)
+            error = rest.rhs - rest.times(factor.solution.coef, factor.solution.intercept)
+            expected = rest.weight @ error**2
+            assert_allclose(rss[own, a], np.tile(expected, (own.sum(), 1)), rtol=1e-7)
+            assert_allclose(dof[own, a], factor.residual_dof(len(rest)), rtol=1e-7)

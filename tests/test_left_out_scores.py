@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skrigidity import Environments, RigidRidge, RigidRidgeCV
-from skrigidity.hessian import AlphaPath, Rows, loo_rows, loo_variance
+from skrigidity.hessian import AlphaPath, Rows
 from skrigidity.metrics import (
     crps,
     error_uncertainty_correlation,
@@ -233,8 +233,8 @@ def test_closed_form_of_the_residual_variance(shape):
     weight = weights(shape[0], "real")
     path = AlphaPath(Rows(X, weight=weight, intercept=True, rhs=y), None, alphas.min())
     for units, weight_type in ((True, "frequency"), (False, "precision")):
-        left = loo_rows(path, alphas, units=units)
-        rss, dof = loo_variance(path, alphas, left, units=units)
+        left = path.leave_out(alphas, units=units)
+        rss, dof = path.variance(alphas, left, units=units)
         for a, alpha in enumerate(alphas):
             for i in range(shape[0]):
                 rest = weight.copy()
@@ -386,8 +386,8 @@ def test_many_blocks_of_rows():
     X[[0, 15_000, 29_999]] = 1e4 * np.eye(3)
     alphas = np.array([1e-2, 1e3])
     path = AlphaPath(Rows(X, intercept=True, rhs=y), None, alphas.min())
-    left = loo_rows(path, alphas, units=True)
-    rss, dof = loo_variance(path, alphas, left, units=True)
+    left = path.leave_out(alphas, units=True)
+    rss, dof = path.variance(alphas, left, units=True)
     for i in (0, 7, 15_000, 29_999):
         for a, alpha in enumerate(alphas):
             rest = RigidRidge(alpha).fit(np.delete(X, i, 0), np.delete(y, i))

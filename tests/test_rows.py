@@ -19,7 +19,6 @@ from skrigidity.hessian import (
     accumulator,
     choose,
     leave_out,
-    loo_rows,
 )
 
 
@@ -147,7 +146,7 @@ def test_paths_of_lazy_rows(shape):
     rows = stacked(3, *shape, groups=False).seen()
     alphas = np.array([0.1, 10.0])
     left, expected = (
-        loo_rows(AlphaPath(r, None, 0.1), alphas, units=False) for r in (lazy(rows)[0], rows)
+        AlphaPath(r, None, 0.1).leave_out(alphas, units=False) for r in (lazy(rows)[0], rows)
     )
     assert_allclose(left.quad, expected.quad, rtol=1e-10)
     assert_allclose(left.residual, expected.residual, atol=1e-10)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .factor import Factor, warn_if_inaccurate
-from .gram import Accumulator, GramAccumulator, gram_of
+from .factor import Accumulator, Factor
+from .gram import GramAccumulator, gram_of
 from .prior import Prior
 from .rows import EPS, LazyRows, Rows, as_rows
-from .spectral import thin_factor
-from .tsqr import TSQRAccumulator
+from .triangular import TSQRAccumulator
 
 METHODS = ("auto", "cholesky", "qr", "spectral", "extended")
 # What a factorization must promise for a rigidity, to be used when there is a more accurate one.
@@ -37,11 +37,8 @@ _PASSES = 3
 # that matter, and some that are taken from the rows where these are at hand.
 _FIRM, _FIRM_ENOUGH = 1e-9, 1e-4
 
-ROUTES: dict[str, Callable[[int, int], Any]] = {
-    "cholesky": GramAccumulator,
-    "qr": TSQRAccumulator,
-    "spectral": TSQRAccumulator,
-}
+ROUTES: dict[str, Any] = {"cholesky": GramAccumulator, "qr": TSQRAccumulator}
+ROUTES["spectral"] = TSQRAccumulator
 
 
 def choose(rows: Any, prior: Prior | None = None, *, method: str = "auto") -> Factor:
@@ -94,9 +91,7 @@ def choose(rows: Any, prior: Prior | None = None, *, method: str = "auto") -> Fa
         if method == "cholesky" != factor.info.method and not isinstance(rows, LazyRows):
             source.stream = TSQRAccumulator(rows.n_features, rows.n_rhs).add(rows)
             factor = source.factor(prior)
-    factor = _with_rss(factor, rows)
-    factor.source = source
-    return warn_if_inaccurate(factor)
+    return source.sourced(_with_rss(factor, rows))
 
 
 def _with_rss(factor: Factor, rows: Rows) -> Factor:
@@ -117,7 +112,9 @@ def _automatic(rows: Rows, prior: Prior) -> Factor:
     if n - int(rows.has_intercept) >= d:
         plain = _from_gram(rows, prior)
     else:
-        plain = thin_factor(rows, prior, "fewer rows than features")
+        thin = TSQRAccumulator(d, rows.n_rhs)
+        thin._add_rows(thin._counted(rows))  # whole: they are kept as they are
+        plain = thin.spectral(prior, "fewer rows than features")
     firm = not rows.n_rhs or n * d**2 > _QUICK
     if plain is not None and _good_enough(plain, n * d**2 > _SECONDS, firm):
         return plain
@@ -194,6 +191,7 @@ def accumulator(
     return AutoAccumulator(n_features, n_rhs, method, prior)
 
 
+@dataclass(eq=False)
 class AutoAccumulator(Accumulator):
     """Rows in batches: as they are while there are few, then what is accurate enough for them.
 
@@ -202,15 +200,15 @@ class AutoAccumulator(Accumulator):
     features) or into a sequential QR: nothing is lost before.
     """
 
-    def __init__(
-        self, n_features: int, n_rhs: int = 0, method: str = "auto", prior: Prior | None = None
-    ) -> None:
-        if method != "auto" and method not in ROUTES:
-            raise ValueError(f"method must be one of {METHODS}, got {method!r}")
-        super().__init__(n_features, n_rhs)
-        self.method, self.prior = method, prior
-        self.pending = [Rows(np.zeros((0, n_features)), rhs=np.zeros((0, n_rhs)))]
-        self.stream: Any = None if method == "auto" else ROUTES[method](n_features, n_rhs)
+    method: str = "auto"
+    prior: Prior | None = None
+
+    def __post_init__(self) -> None:
+        d, t, auto = self.n_features, self.n_rhs, self.method == "auto"
+        if not auto and self.method not in ROUTES:
+            raise ValueError(f"method must be one of {METHODS}, got {self.method!r}")
+        self.pending = [Rows(np.zeros((0, d)), rhs=np.zeros((0, t)))]
+        self.stream: Any = None if auto else ROUTES[self.method](d, t)
 
     def continued(self, stream: Any) -> AutoAccumulator:
         """Return this accumulator, empty before, after all that another one has seen."""
@@ -255,17 +253,17 @@ class AutoAccumulator(Accumulator):
         """Return what the stream has seen so far in an accumulator that loses nothing."""
         if self.method != "auto" or not isinstance(self.stream, GramAccumulator):
             return self.stream
-        reduced = TSQRAccumulator.of(self.stream)
+        reduced = self.stream.to_tsqr()
         if "extended" in ROUTES and self.n_features <= _EXTENDED_STREAM_FEATURES:
             return ROUTES["extended"](self.n_features, self.n_rhs).continued(reduced)
         return reduced
 
     def _merge(self, other: Any) -> None:
-        parts, stream = other.pending, other.stream
+        parts = other.pending
         if self.stream is None:
             parts, self.pending = [*parts, *self.pending], []
-            self.stream = copy.deepcopy(stream)
-        elif stream is not None:
+            self.stream = copy.deepcopy(other.stream)
+        elif other.stream is not None:
             self._merge_stream(other)
         for rows in parts:
             self._add_rows(rows)
@@ -284,14 +282,14 @@ class AutoAccumulator(Accumulator):
         """Return the factor without a warning; singular normal equations fall back on a root."""
         stream = self.stream
         if stream is None:
-            rows = Rows.joined(self.pending, self.n_features, self.n_rhs)
+            rows = Rows.joined(self.pending)
             return _with_rss(_automatic(rows, prior), rows)
         if isinstance(stream, GramAccumulator):
             attempt = stream.attempt(prior)
             # A singular matrix may pass, on a pivot that is nothing but rounding.
             if attempt.accuracy < 1:
                 return attempt.factor(f"normal equations ({attempt.condition**2:.0e})")
-            stream = TSQRAccumulator.of(stream)
+            stream = stream.to_tsqr()
         if self.method == "spectral":
             return stream.spectral(prior, "as asked for")
         return stream.factor(prior)

@@ -70,13 +70,13 @@ class DirectFactor:
         whole = [concat([rows, targets], 1, xp), concat([penalty, zeros], 1, xp)]
         triangle = xp.linalg.qr(concat(whole, 0, xp))[1]
         self.root, self.penalty, self.n_features = triangle[:d, :d], penalty, d
-        self.coef = solve_upper(self.root, triangle[:d, d:], xp)
+        self.coef = solve_triangular(self.root, triangle[:d, d:], xp, lower=False)
         self.intercept = rhs_mean - self.mean @ self.coef
 
     def whiten(self, matrix: Any, intercept: Any = None) -> Any:
         """Return Z with ``Z @ Z.T = G @ inv(H) @ G.T``."""
         flags = self.xp.zeros_like(matrix[:, 0]) if intercept is None else intercept
-        z = solve_lower(self.root.T, (matrix - flags[:, None] * self.mean).T, self.xp).T
+        z = self._half((matrix - flags[:, None] * self.mean).T).T
         if not self.has_intercept:
             return z
         return concat([z, flags[:, None] / self.xp.sqrt(self.total)], 1, self.xp)
@@ -87,28 +87,24 @@ class DirectFactor:
 
     def residual_dof(self, n: float) -> Any:
         """Return n minus the effective degrees of freedom: ``trace(inv(H) @ L.T @ L)`` is left."""
-        z = solve_lower(self.root.T, self.penalty.T, self.xp)
+        z = self._half(self.penalty.T)
         return n - self.n_features - int(self.has_intercept) + self.xp.sum(z**2)
 
+    def _half(self, b: Any) -> Any:
+        return solve_triangular(self.root.T, b, self.xp, lower=True)
 
-def solve_lower(lower: Any, b: Any, xp: Any) -> Any:
-    """Return ``inv(lower) @ b``, which the standard lacks, by halves."""
-    n, k = lower.shape[0], lower.shape[0] // 2
+
+def solve_triangular(matrix: Any, b: Any, xp: Any, *, lower: bool) -> Any:
+    """Return ``inv(matrix) @ b``, which the standard lacks, by halves."""
+    n, k = matrix.shape[0], matrix.shape[0] // 2
     if n == 1:
-        return b / lower[0, 0]
-    first = solve_lower(lower[:k, :k], b[:k, :], xp)
-    rest = solve_lower(lower[k:, k:], b[k:, :] - lower[k:, :k] @ first, xp)
-    return concat([first, rest], 0, xp)
-
-
-def solve_upper(upper: Any, b: Any, xp: Any) -> Any:
-    """Return ``inv(upper) @ b``, likewise."""
-    n, k = upper.shape[0], upper.shape[0] // 2
-    if n == 1:
-        return b / upper[0, 0]
-    rest = solve_upper(upper[k:, k:], b[k:, :], xp)
-    first = solve_upper(upper[:k, :k], b[:k, :] - upper[:k, k:] @ rest, xp)
-    return concat([first, rest], 0, xp)
+        return b / matrix[0, 0]
+    one, two = slice(k), slice(k, n)
+    first, last = (one, two) if lower else (two, one)
+    x = solve_triangular(matrix[first, first], b[first, :], xp, lower=lower)
+    rest = b[last, :] - matrix[last, first] @ x
+    y = solve_triangular(matrix[last, last], rest, xp, lower=lower)
+    return concat([x, y] if lower else [y, x], 0, xp)
 
 
 def concat(arrays: list[Any], axis: int, xp: Any) -> Any:

@@ -17,9 +17,9 @@ from scipy.linalg.blas import dtrsm
 from scipy.linalg.lapack import dpotrf, dtrtri
 
 from .factor import FactorInfo, warn_of_error
-from .leave_out import LeftOut
-from .leave_out.hat import Hat, members_of
-from .rows import EPS, Array, row_squares
+from .leave_out import LeftBatch, LeftOut
+from .leave_out.hat import Hat
+from .rows import EPS, Array, per_row, row_squares
 from .triangular import scaled_condition
 
 
@@ -55,7 +55,7 @@ class KernelRows:
             raise ValueError(
                 f"train and diagonal must have shapes (n, n_train) and (n,), got {found}"
             )
-        self.weight = np.broadcast_to(np.asarray(1.0 if weight is None else weight, float), (n,))
+        self.weight = per_row(1.0 if weight is None else weight, n)
 
     def __len__(self) -> int:
         return len(self.train)
@@ -102,7 +102,7 @@ class DualFactor:
         if not alpha > 0:
             raise ValueError(f"alpha must be positive in the dual, got {alpha}")
         self.alpha = float(alpha)
-        self.weight = np.broadcast_to(np.asarray(1.0 if weight is None else weight, float), (n,))
+        self.weight = per_row(1.0 if weight is None else weight, n)
         if not (self.weight > 0).all():
             raise ValueError("weight must be positive in the dual: leave out rows of weight 0")
         self.noise = self.alpha / self.weight
@@ -197,7 +197,8 @@ class DualFactor:
         -------
         LeftOut
         """
-        return LeftOut(*_KernelHat(self, rhs).solve(members_of(labels))[:2])
+        left = _KernelHat(self, rhs).leave_out(labels)
+        return LeftOut(left.residual[:, 0], left.quad[:, 0])
 
     def update(self, rows: KernelRows) -> DualFactor:
         """Return the factor after adding m weighted rows, O(n^2 m); needs their `among`."""
@@ -230,12 +231,16 @@ class _KernelHat(Hat):
 
     def __init__(self, factor: DualFactor, rhs: Array) -> None:
         self.factor = factor
-        self.root_weight = np.sqrt(factor.weight)
+        self.weight = self.out = factor.weight
         self.root_noise = np.sqrt(factor.noise)
         self.rest_root = self.root_noise[:, None] * dtrtri(factor.root)[0]
         self.rest_rhs = np.sqrt(factor.alpha) * factor.half(rhs)
         self.residual = self.rest_root @ self.rest_rhs
-        self.negligible = 0.0
+        self.negligible, self.width, self.error = 0.0, len(rhs), np.zeros((1, 1))
+
+    def rows_alone(self) -> Iterator[LeftBatch]:
+        h, rest = self.leverages()
+        yield self.rows_left(np.arange(len(h)), h[:, None], rest[:, None], self.residual[:, None])
 
     def leverages(self) -> tuple[Array, Array]:
         rest = row_squares(self.rest_root)
@@ -247,7 +252,12 @@ class _KernelHat(Hat):
         h[weak] = (kernel[weak] - row_squares(half.T)) / self.factor.noise[weak]
         return np.maximum(h, 0.0), rest
 
-    def block(self, members: Array) -> tuple[Array, Array, Array, Array]:
+    def batch(self, members: Array) -> LeftBatch:
+        parts = zip(*(self._block(group) for group in members), strict=True)
+        p, vectors, rest, turned = (np.stack(part)[:, None] for part in parts)
+        return self.left(members, p, vectors, rest, turned, np.zeros(members.shape, dtype=bool))
+
+    def _block(self, members: Array) -> tuple[Array, Array, Array, Array]:
         kernel, noise = self.factor.kernel[:, members], self.factor.noise[members]
         if (np.diag(kernel[members]) < noise).all():
             half = self.factor.half(kernel)

@@ -1,13 +1,15 @@
-"""The factor protocol: what the rest of the package may ask of a Hessian.
+"""What the rest of the package may ask of a Hessian: factors, and accumulators that make them.
 
-And what all factors share: the intercept is eliminated by centring the rows.
+And what all of them share: the intercept is eliminated by centring the rows.
 """
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from scipy.linalg import LinAlgWarning
@@ -69,24 +71,23 @@ class Solution(NamedTuple):
 class UnpinnedError(ValueError):
     """A covariance was asked for with a prediction that nothing pins (R = 0)."""
 
-    def __init__(self, message: str = UNPINNED) -> None:
-        super().__init__(message)
-
 
 class Centre(NamedTuple):
     """Weighted mean of the training rows that have an intercept, and their total weight.
 
     The mean is kept as an unevaluated sum ``mean + low``: where it is large against the spread
-    of the rows, rounding it to one double would cost the digits that the rows still have.
+    of the rows, rounding it to one double would cost the digits that the rows still have. `rhs` is
+    the mean of the right-hand sides.
     """
 
     mean: Array
     low: Array
     weight: float
+    rhs: Array
 
-    def intercept(self, rhs_mean: Array, coef: Array) -> Array:
+    def intercept(self, coef: Array) -> Array:
         """Return the intercepts that go with coefficients of shape (n_features, n_rhs)."""
-        return (rhs_mean - self.mean @ coef) - self.low @ coef
+        return (self.rhs - self.mean @ coef) - self.low @ coef
 
     def subtract(self, block: Array, intercept: Array) -> None:
         """Replace rows ``x`` by ``x - f * mean`` in place, f being their intercept derivative."""
@@ -99,7 +100,7 @@ class Centre(NamedTuple):
 
 
 class RunningCentre:
-    """Centring of rows that arrive in blocks (Chan, Golub, LeVeque, 1983).
+    """Centring of rows and right-hand sides that arrive in blocks (Chan, Golub, LeVeque, 1983).
 
     Every block is centred at its own mean. What the centring at the common mean would have
     added is one more row per merge, ``sqrt(W1 W2 / (W1 + W2)) (m2 - m1)``, so that any
@@ -112,59 +113,47 @@ class RunningCentre:
         self.mean = np.zeros(n_columns)
         self.weight = 0.0
 
-    def centred(self, rows: Rows, values: Array | None = None) -> Array:
-        """Return the weighted, centred rows in float64, or `values` that go with them."""
-        n, weight, whole = len(rows), rows.weight, bool(rows.intercept.all())
-        out = np.empty((n + 1, len(self.mean)))
-        out[:n] = rows.dense() if values is None else values
-        own = slice(n) if whole else np.flatnonzero(rows.intercept)
-        part = out[own]
-        merged = self._centre(part, None if weight is None else weight[own])
-        if not whole:
-            out[own] = part
-        if weight is not None:
-            out[:n] *= np.sqrt(weight)[:, None]
-        if merged is None:
+    def centred(self, rows: Rows) -> Array:
+        """Return the weighted, centred rows in float64, right-hand sides behind the features."""
+        n, d, width = len(rows), rows.n_features, len(self.mean)
+        out, step = np.empty((n + 1, width)), None
+        out[:n, :d], out[:n, d:] = rows.dense(), rows.rhs[:, : width - d]
+        own = slice(n) if rows.intercept.all() else np.flatnonzero(rows.intercept)
+        share = rows.intercept if rows.weight is None else rows.intercept * rows.weight
+        total = float(share.sum())
+        if total > 0:
+            if self.weight == 0:
+                self.shift = _shift(out[own], np.einsum("i,ij->j", share, out[:n]) / total)
+            out[own] -= self.shift
+            mean = np.einsum("i,ij->j", share, out[:n]) / total
+            out[own] -= mean
+            step = self.merge(self.shift, mean, total)
+        if rows.weight is not None:
+            out[:n] *= np.sqrt(rows.weight)[:, None]
+        if step is None:
             return out[:n]
-        out[n] = merged
+        out[n] = step
         return out
 
-    def _centre(self, part: Array, weight: Array | None) -> Array | None:
-        total = float(len(part)) if weight is None else float(weight.sum())
-        if total == 0:
+    def merge(self, shift: Array, mean: Array, weight: float) -> Array | None:
+        """Take in the mean of other rows, ``shift + mean``; return the row that this adds."""
+        if weight == 0:
             return None
         if self.weight == 0:
-            self.shift = _shift(part, _mean(part, weight, total))
-        part -= self.shift
-        mean = _mean(part, weight, total)
-        part -= mean
-        return self._merge(mean, total)
-
-    def _merge(self, mean: Array, weight: float) -> Array | None:
+            self.shift = shift
         before, self.weight = self.weight, self.weight + weight
-        step = mean - self.mean
+        step = mean + (shift - self.shift) - self.mean
         self.mean = self.mean + step * (weight / self.weight)
         return np.sqrt(before * (weight / self.weight)) * step if before else None
 
-    def merge(self, other: RunningCentre) -> Array | None:
-        """Take in the mean of another stream; return the row that this adds, if any."""
-        if other.weight == 0:
-            return None
-        if self.weight == 0:
-            self.shift = other.shift
-        return self._merge(other.mean + (other.shift - self.shift), other.weight)
-
-    def finish(self, spread: Array) -> Centre:
-        """Return the mean; `spread` is the root of the sum of squares of each centred column."""
-        high = self.rounded()
+    def finish(self, squares: Array) -> Centre:
+        """Return the mean; `squares` are the sums of squares of the centred features."""
+        d, high = len(squares), self.shift + self.mean
         back = high - self.shift
-        low = (self.shift - (high - back)) + (self.mean - back)
-        negligible = np.abs(low) * np.sqrt(self.weight) <= 1e-15 * spread
-        return Centre(high, np.zeros_like(low) if negligible.all() else low, self.weight)
-
-    def rounded(self) -> Array:
-        """Return the mean in one double."""
-        return self.shift + self.mean
+        low = ((self.shift - (high - back)) + (self.mean - back))[:d]
+        negligible = low**2 * self.weight <= 1e-30 * squares
+        low = np.zeros(d) if negligible.all() else low
+        return Centre(high[:d], low, self.weight, high[d:])
 
 
 class Factor:
@@ -250,9 +239,8 @@ class Factor:
     def whiten_block(self, block: Array, flags: Array) -> Array:
         """Return whitened rows of features and intercept derivatives; may overwrite the rows."""
         self.centre.subtract(block, flags)
-        z = self._whiten(block)
-        own = flags / np.sqrt(self.centre.weight) if self.has_intercept else None
-        return z if own is None else np.column_stack([z, own])
+        z, weight = self._whiten(block), self.centre.weight
+        return np.column_stack([z, flags / np.sqrt(weight)]) if weight else z
 
     def _quad_rows(self, block: Array, flags: Array) -> Array:
         """Return q of feature rows and their intercept derivatives; may overwrite the rows."""
@@ -272,12 +260,111 @@ class Factor:
         return rows
 
 
-def warn_if_inaccurate(factor: Factor) -> Factor:
-    """Warn where the estimated accuracy of the rigidities is poor; return the factor."""
-    info = factor.info
-    cause = f"ill-conditioned Hessian (condition {info.condition:.1e}, method {info.method!r})"
-    warn_of_error(cause, info.accuracy, stacklevel=4)
-    return factor
+@dataclass(eq=False)
+class Accumulator:
+    """Sums up weighted rows; `finish` adds the regularizer and factorizes.
+
+    Order, batching and distribution over several accumulators (`merge`) do not matter.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of feature columns.
+    n_rhs : int, default=0
+        Number of right-hand sides that come with the rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import accumulator
+    >>> accumulator(2).add(np.eye(2)).merge(accumulator(2).add(np.ones((3, 2)))).n_rows
+    5
+    """
+
+    n_features: int
+    n_rhs: int = 0
+    n_rows: int = field(init=False, default=0)
+    has_intercept: bool = field(init=False, default=False)
+    # What a subclass has: the factor without a warning and its source, and its sums.
+    factor: ClassVar[Callable[..., Factor]]
+    _add_rows: ClassVar[Callable[..., None]]
+    _merge: ClassVar[Callable[..., None]]
+
+    def add(self, rows: Any) -> Self:
+        """Add rows (`Rows`, lazy or not, or a matrix of rows without intercept)."""
+        rows = as_rows(rows)
+        if rows.n_features != self.n_features or rows.n_rhs != self.n_rhs:
+            raise ValueError(
+                f"rows must have {self.n_features} features and {self.n_rhs} right-hand sides, "
+                f"got {rows.n_features} and {rows.n_rhs}"
+            )
+        for batch in self._batches(rows):
+            self._add_rows(self._counted(batch.seen()))
+        return self
+
+    def _batches(self, rows: Rows) -> Iterable[Rows]:
+        return rows.blocks()
+
+    def _counted(self, rows: Rows) -> Rows:
+        flags = rows.intercept
+        if not ((flags == 0) | (flags == 1)).all():
+            raise ValueError("intercept of training rows must be 0 or 1")
+        self.n_rows += len(rows)
+        self.has_intercept |= bool(flags.any())
+        return rows
+
+    def merge(self, other: Any) -> Self:
+        """Add everything that another accumulator of the same kind has seen."""
+        widths = (self.n_features, self.n_rhs)
+        if type(other) is not type(self) or (other.n_features, other.n_rhs) != widths:
+            raise ValueError(f"cannot merge {other!r} into {self!r}")
+        self._merge(other)
+        return self.counting(other)
+
+    def counting(self, other: Accumulator) -> Self:
+        """Return this accumulator, counting as well what another one has seen."""
+        self.n_rows += other.n_rows
+        self.has_intercept |= other.has_intercept
+        return self
+
+    def copy(self) -> Self:
+        """Return an independent copy."""
+        return copy.deepcopy(self)
+
+    @property
+    def max_rank(self) -> int:
+        """Largest rank that the centred rows can have."""
+        return max(0, self.n_rows - int(self.has_intercept))
+
+    def finish(self, prior: Prior) -> Factor:
+        """Return the factor of all rows so far, with the regularizer added."""
+        prior.check(self.n_features)
+        return self.sourced(self.factor(prior))
+
+    def sourced(self, factor: Factor) -> Factor:
+        """Return a factor of these rows; warn where it may be inaccurate."""
+        factor.source, info = self, factor.info
+        cause = f"ill-conditioned Hessian (condition {info.condition:.1e}, method {info.method!r})"
+        warn_of_error(cause, info.accuracy, stacklevel=4)
+        return factor
+
+
+class CentredAccumulator(Accumulator):
+    """Accumulator of rows that are centred as they arrive, right-hand sides as further columns."""
+
+    add_centred: Callable[[Array], None]
+
+    def __init__(self, n_features: int, n_rhs: int = 0) -> None:
+        super().__init__(n_features, n_rhs)
+        self.running = RunningCentre(n_features + n_rhs)
+
+    def _add_rows(self, rows: Rows) -> None:
+        self.add_centred(self.running.centred(rows))
+
+    def _merge(self, other: Any) -> None:
+        step = self.running.merge(other.running.shift, other.running.mean, other.running.weight)
+        if step is not None:
+            self.add_centred(step[None])
 
 
 def warn_of_error(cause: str, error: float, *, stacklevel: int) -> None:
@@ -285,10 +372,6 @@ def warn_of_error(cause: str, error: float, *, stacklevel: int) -> None:
     if error > _ACCURACY_WARNING:
         message = f"{cause}: rigidities may be off by a relative {error:.0e}. Try a larger alpha."
         warnings.warn(message, LinAlgWarning, stacklevel=stacklevel)
-
-
-def _mean(part: Array, weight: Array | None, total: float) -> Array:
-    return part.mean(axis=0) if weight is None else np.einsum("i,ij->j", weight, part) / total
 
 
 def _shift(part: Array, mean: Array) -> Array:

@@ -3,130 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import scipy.linalg as sl
 from scipy.linalg.blas import dgemm, dsymm, dsyr, dsyrk, dtrsm
 from scipy.linalg.lapack import dpotrf
 
-from .factor import Factor, RunningCentre, Solution, warn_if_inaccurate
+from .factor import CentredAccumulator, Factor, Solution
 from .prior import Prior
-from .rows import EPS, Array, Rows, as_rows, check_squares, row_squares
-from .triangular import TriangularFactor, scaled_condition
+from .rows import EPS, Array, Rows, check_squares, row_squares
+from .triangular import TriangularFactor, TSQRAccumulator, equilibrate, scaled_condition
 
 # Squared means up to this multiple of the variance may be subtracted from the moments.
 _LARGE_MEAN = 100.0
 # In units of the machine precision and of the (scaled) unit diagonal: above the rounding errors
 # of the Gram matrix, so that the shifted matrix is positive definite.
 _SHIFT = 64.0
-
-
-@dataclass(eq=False)
-class Accumulator:
-    """Sums up weighted rows; `finish` adds the regularizer and factorizes.
-
-    Order, batching and distribution over several accumulators (`merge`) do not matter.
-
-    Parameters
-    ----------
-    n_features : int
-        Number of feature columns.
-    n_rhs : int, default=0
-        Number of right-hand sides that come with the rows.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skrigidity.hessian import accumulator
-    >>> accumulator(2).add(np.eye(2)).merge(accumulator(2).add(np.ones((3, 2)))).n_rows
-    5
-    """
-
-    n_features: int
-    n_rhs: int = 0
-    n_rows: int = field(init=False, default=0)
-    has_intercept: bool = field(init=False, default=False)
-    # What a subclass has: the factor without a warning and its source, and its sums.
-    factor: ClassVar[Callable[..., Factor]]
-    _add_rows: ClassVar[Callable[..., None]]
-    _merge: ClassVar[Callable[..., None]]
-
-    def add(self, rows: Any) -> Self:
-        """Add rows (`Rows`, lazy or not, or a matrix of rows without intercept)."""
-        rows = as_rows(rows)
-        if rows.n_features != self.n_features or rows.n_rhs != self.n_rhs:
-            raise ValueError(
-                f"rows must have {self.n_features} features and {self.n_rhs} right-hand sides, "
-                f"got {rows.n_features} and {rows.n_rhs}"
-            )
-        for batch in self._batches(rows):
-            self._add_rows(self._counted(batch.seen()))
-        return self
-
-    def _batches(self, rows: Rows) -> Iterable[Rows]:
-        return rows.blocks()
-
-    def _counted(self, rows: Rows) -> Rows:
-        flags = rows.intercept
-        if not ((flags == 0) | (flags == 1)).all():
-            raise ValueError("intercept of training rows must be 0 or 1")
-        self.n_rows += len(rows)
-        self.has_intercept |= bool(flags.any())
-        return rows
-
-    def merge(self, other: Any) -> Self:
-        """Add everything that another accumulator of the same kind has seen."""
-        widths = (self.n_features, self.n_rhs)
-        if type(other) is not type(self) or (other.n_features, other.n_rhs) != widths:
-            raise ValueError(f"cannot merge {other!r} into {self!r}")
-        self._merge(other)
-        return self.counting(other)
-
-    def counting(self, other: Accumulator) -> Self:
-        """Return this accumulator, counting as well what another one has seen."""
-        self.n_rows += other.n_rows
-        self.has_intercept |= other.has_intercept
-        return self
-
-    def copy(self) -> Self:
-        """Return an independent copy."""
-        return copy.deepcopy(self)
-
-    @property
-    def max_rank(self) -> int:
-        """Largest rank that the centred rows can have."""
-        return max(0, self.n_rows - int(self.has_intercept))
-
-    def finish(self, prior: Prior) -> Factor:
-        """Return the factor of all rows so far, with the regularizer added."""
-        prior.check(self.n_features)
-        factor = self.factor(prior)
-        factor.source = self
-        return warn_if_inaccurate(factor)
-
-
-class CentredAccumulator(Accumulator):
-    """Accumulator of rows that are centred as they arrive (`RunningCentre`)."""
-
-    _add_block: Callable[[Array, Array], None]
-    _merge_centred: Callable[[Any], None]
-
-    def __init__(self, n_features: int, n_rhs: int = 0) -> None:
-        super().__init__(n_features, n_rhs)
-        self.running = RunningCentre(n_features)
-        self.running_rhs = RunningCentre(n_rhs)
-
-    def _add_rows(self, rows: Rows) -> None:
-        self._add_block(self.running.centred(rows), self.running_rhs.centred(rows, rows.rhs))
-
-    def _merge(self, other: Any) -> None:
-        row, rhs = self.running.merge(other.running), self.running_rhs.merge(other.running_rhs)
-        if row is not None and rhs is not None:
-            self._add_block(row[None], rhs[None])
-        self._merge_centred(other)
 
 
 class GramAccumulator(CentredAccumulator):
@@ -153,30 +46,40 @@ class GramAccumulator(CentredAccumulator):
     array([0.31, 0.31])
     """
 
-    def __init__(
-        self, n_features: int, n_rhs: int = 0, *, precondition: Array | None = None
-    ) -> None:
+    def __init__(self, n_features: int, n_rhs: int = 0, *, precondition: Any = None) -> None:
         super().__init__(n_features, n_rhs)
         self.precondition = precondition
-        self.gram = np.zeros((n_features, n_features), order="F")  # upper triangle only
-        self.cross = np.zeros((n_features, n_rhs))
-        self.square = np.zeros(n_rhs)
+        # Of features and right-hand sides, upper triangle only.
+        self.moments = np.zeros((n_features + n_rhs,) * 2, order="F")
         self.taken = np.zeros(n_features)  # squares that centring has taken from the diagonal
+
+    @property
+    def gram(self) -> Array:
+        """The Gram matrix of the features, upper triangle only."""
+        return self.moments[: self.n_features, : self.n_features]
+
+    @property
+    def cross(self) -> Array:
+        """The products of features and right-hand sides."""
+        return self.moments[: self.n_features, self.n_features :]
+
+    @property
+    def square(self) -> Array:
+        """The squares of the right-hand sides."""
+        return self.moments.diagonal()[self.n_features :]
 
     @property
     def loss(self) -> float:
         """Factor by which centring has magnified the rounding of the moments."""
-        square = np.maximum(np.diag(self.gram), np.finfo(float).tiny)
+        square = np.maximum(self.gram.diagonal(), np.finfo(float).tiny)
         return 1.0 + float(np.max(self.taken / square, initial=0.0))
 
-    def _add_block(self, block: Array, rhs: Array) -> None:
+    def add_centred(self, block: Array) -> None:
+        """Add centred, weighted rows, right-hand sides behind the features."""
         if self.precondition is not None:
-            block = dtrsm(1.0, self.precondition, block.T, trans_a=1, overwrite_b=1).T
-        self.gram = dsyrk(1.0, block.T, beta=1.0, c=self.gram, overwrite_c=1)
-        if self.n_rhs:
-            # SciPy's BLAS throughout: the idle threads of two libraries get into each other's way.
-            self.cross += dgemm(1.0, block.T, rhs.T, trans_b=1)
-            self.square += row_squares(rhs.T)
+            features = block[:, : self.n_features]
+            features[...] = dtrsm(1.0, self.precondition, features.T, trans_a=1).T
+        self.moments = dsyrk(1.0, block.T, beta=1.0, c=self.moments, overwrite_c=1)
 
     def add_whole(self, rows: Rows) -> Self:
         """Add a dense matrix in one product, centring its moments instead of its rows.
@@ -184,31 +87,47 @@ class GramAccumulator(CentredAccumulator):
         Saves several passes over the rows, and loses digits where the means are large against
         the spread (`loss`). Only for an empty accumulator.
         """
-        n, matrix, rhs = len(self._counted(rows)), rows.matrix, rows.rhs
-        rhs_mean = rhs.mean(axis=0) if self.has_intercept else np.zeros(self.n_rhs)
-        rhs = rhs - rhs_mean
-        columns = np.column_stack([np.ones(n), rhs])
-        products = dgemm(1.0, matrix.T, columns.T, trans_b=1)
-        self.gram, self.cross = dsyrk(1.0, matrix.T), products[:, 1:]
-        self.square = row_squares(rhs.T)
+        n, d, matrix = len(self._counted(rows)), self.n_features, rows.matrix
+        rhs_mean = rows.rhs.mean(axis=0) if self.has_intercept else np.zeros(self.n_rhs)
+        rhs = rows.rhs - rhs_mean
+        # SciPy's BLAS throughout: the idle threads of two libraries get into each other's way.
+        products = dgemm(1.0, matrix.T, np.column_stack([np.ones(n), rhs]).T, trans_b=1)
+        gram = dsyrk(1.0, matrix.T)
         if self.has_intercept:
             mean = products[:, 0] / n
-            dsyr(-n, mean, a=self.gram, overwrite_a=1)
+            dsyr(-n, mean, a=gram, overwrite_a=1)
             self.taken = n * mean**2
-            for running, value in ((self.running, mean), (self.running_rhs, rhs_mean)):
-                running.shift, running.weight = value, float(n)
+            self.running.shift, self.running.weight = np.append(mean, rhs_mean), float(n)
+        self.moments[:d, :d], self.moments[:d, d:] = gram, products[:, 1:]
+        self.moments[d:, d:] = dsyrk(1.0, rhs.T)
         return self
 
-    def _merge_centred(self, other: Any) -> None:
-        if not np.array_equal(self._preconditioner(), other._preconditioner()):
+    def _merge(self, other: Any) -> None:
+        if not np.array_equal(self.precondition, other.precondition):
             raise ValueError("cannot merge accumulators with different preconditioners")
-        self.gram += other.gram
-        self.cross += other.cross
-        self.square += other.square
+        super()._merge(other)
+        self.moments += other.moments
         self.taken += other.taken
 
-    def _preconditioner(self) -> Array:
-        return np.empty(0) if self.precondition is None else self.precondition
+    def to_tsqr(self) -> TSQRAccumulator:
+        """Return a sequential QR of the same rows, to the accuracy of their moments."""
+        out, d = TSQRAccumulator(self.n_features, self.n_rhs).counting(self), self.n_features
+        scale = np.sqrt(np.maximum(self.gram.diagonal(), np.finfo(float).tiny))
+        values, vectors = np.linalg.eigh(self.gram / scale / scale[:, None], UPLO="U")
+        largest = float(values.max(initial=0.0))
+        keep = values > len(values) * EPS * largest
+        roots, vectors = np.sqrt(values[keep])[:, None], vectors[:, keep]
+        rows = roots * vectors.T * scale
+        rhs = (vectors.T @ (self.cross / scale[:, None])) / roots
+        if self.precondition is not None:
+            rows = rows @ self.precondition
+        rest = np.sqrt(np.maximum(self.square - row_squares(rhs.T), 0.0))
+        out.add_centred(np.hstack([rows, rhs]))
+        out.add_centred(np.diag(np.append(np.zeros(d), rest))[d:])
+        out.running = copy.copy(self.running)
+        least = float(values[keep].min(initial=1.0)) / max(largest, 1.0)
+        out.inherited = EPS * self.loss / max(least, EPS)
+        return out
 
     def attempt(self, prior: Prior) -> CholeskyAttempt:
         """Try a Cholesky factorization; say how accurate it would be."""
@@ -216,18 +135,7 @@ class GramAccumulator(CentredAccumulator):
 
     def factor(self, prior: Prior) -> Factor:
         """Return the Cholesky factor; LinAlgError where the normal equations are singular."""
-        attempt = self.attempt(prior)
-        if np.isinf(attempt.condition):
-            raise np.linalg.LinAlgError("the normal equations are singular: use method='auto'")
-        return attempt.factor("normal equations as asked for")
-
-    def full_gram(self) -> Array:
-        """Return the Gram matrix with both triangles filled."""
-        return np.triu(self.gram) + np.triu(self.gram, 1).T
-
-    def spread(self) -> Array:
-        """Return the norm of each centred column, as it is stored."""
-        return np.sqrt(np.maximum(np.diag(self.gram), 0.0))
+        return self.attempt(prior).factor("normal equations as asked for")
 
 
 class CholeskyAttempt:
@@ -239,8 +147,7 @@ class CholeskyAttempt:
 
     def __init__(self, stream: GramAccumulator, prior: Prior) -> None:
         self.stream, self.prior = stream, prior
-        check_squares(np.diag(stream.gram))
-        check_squares(stream.square, "y")
+        check_squares(stream.moments.diagonal(), stream.n_features)
         self.hessian = stream.gram.copy(order="F")  # upper triangle only
         if stream.precondition is None:
             prior.add_to(self.hessian)
@@ -262,35 +169,32 @@ class CholeskyAttempt:
 
     def factor(self, reason: str) -> TriangularFactor:
         """Return the factor, with the solution for the right-hand sides."""
+        if np.isinf(self.condition):
+            raise np.linalg.LinAlgError("the normal equations are singular: use method='auto'")
         stream, root, solution = self.stream, self.root, None
-        plain = stream.precondition is None
-        if not plain:
+        method, condition = "cholesky", self.condition
+        if stream.precondition is not None:
             root = root @ stream.precondition
-        centre = stream.running.finish(np.sqrt(row_squares(root.T)))
+            method, condition = "qr", scaled_condition(root)
+        centre = stream.running.finish(row_squares(root.T))
         if stream.n_rhs:
             coef, rss = self.solved()
-            if not plain:
-                coef = sl.solve_triangular(stream.precondition, coef, check_finite=False)
-            solution = Solution(coef, centre.intercept(stream.running_rhs.rounded(), coef), rss)
+            solution = Solution(coef, centre.intercept(coef), rss)
         factor = TriangularFactor(
-            root,
-            centre,
-            self.prior,
-            method="cholesky" if plain else "qr",
-            reason=reason,
-            condition=self.condition if plain else None,
-            gram_accuracy=self.accuracy,
-            solution=solution,
+            root, centre, self.prior, method, reason, condition, self.accuracy, solution
         )
         factor.source = stream
         return factor
 
     def solved(self) -> tuple[Array, Array]:
-        """Return coefficients in the stream's coordinates, and residual sums of squares."""
+        """Return coefficients and residual sums of squares."""
         stream = self.stream
         coef = sl.cho_solve((self.root, False), stream.cross, check_finite=False)
-        image = dsymm(1.0, stream.gram, coef) - 2 * stream.cross
-        return coef, np.maximum(stream.square + np.einsum("ij,ij->j", coef, image), 0.0)
+        residual = np.vstack([-coef, np.eye(stream.n_rhs)])
+        image = dsymm(1.0, stream.moments, residual)
+        if stream.precondition is not None:
+            coef = sl.solve_triangular(stream.precondition, coef, check_finite=False)
+        return coef, np.maximum(np.einsum("ij,ij->j", residual, image), 0.0)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # an attempt names what overflows
@@ -316,11 +220,6 @@ def _is_plain(rows: Rows) -> bool:
         return not flags.any()
     sample = matrix[:: max(1, len(matrix) // 64)]
     return bool((sample.mean(axis=0) ** 2 <= _LARGE_MEAN * sample.var(axis=0)).all())
-
-
-def equilibrate(diagonal: Array) -> Array:
-    """Return powers of two, exact factors, that scale a symmetric matrix to a diagonal near 1."""
-    return np.exp2(-np.round(np.log2(np.where(diagonal > 0, diagonal, 1.0)) / 2))
 
 
 def shifted_cholesky(matrix: Array, shift: float) -> Array:

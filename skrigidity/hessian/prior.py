@@ -68,11 +68,10 @@ class Prior:
         if self.alpha == 0:
             return np.zeros((0, n_features))
         if self.gamma is not None and self.gamma.ndim == 2:
-            values, vectors = penalized_eigenpairs(self.gamma)
+            values, vectors, _ = _eigenpairs(self.gamma)
             return np.sqrt(self.alpha) * (np.sqrt(values)[:, None] * vectors.T)
         diagonal = self._diagonal(n_features)
-        root = np.sqrt(self.alpha) * np.diag(np.sqrt(diagonal))
-        return root if diagonal.all() else root[diagonal > 0]
+        return np.sqrt(self.alpha) * np.diag(np.sqrt(diagonal))[diagonal > 0]
 
     def _diagonal(self, n_features: int) -> Array:
         return np.ones(n_features) if self.gamma is None else self.gamma
@@ -168,7 +167,8 @@ def standard_form(
     seen = s > max(rows.shape) * EPS * s.max(initial=0.0)
     u, v, null = u[:, seen], vt[seen].T, null / units
     coupling, projected = u.T @ penalized, u.T @ rhs
-    unseen = np.linalg.qr(null @ _complement(v))[0] if v.shape[1] < null.shape[1] else none
+    rest = np.linalg.qr(v, mode="complete")[0][:, v.shape[1] :]
+    unseen = np.linalg.qr(null @ rest)[0] if rest.shape[1] else none
     scale = float(np.linalg.norm(penalized, axis=0).max(initial=0.0))
     error += EPS * float(s.max(initial=0.0) / s[seen].min(initial=np.inf))
     form = StandardForm(basis, n_penalized, null @ (v / s[seen]), coupling, unseen, scale, error)
@@ -177,11 +177,11 @@ def standard_form(
     return form, penalized, rhs - u @ projected, projected
 
 
-def penalized_eigenpairs(gamma: Array) -> tuple[Array, Array]:
-    """Return the eigenpairs of a matrix regularizer that are not numerically zero."""
+def _eigenpairs(gamma: Array) -> tuple[Array, Array, Array]:
+    """Return eigenvalues that are not numerically zero, their vectors, and all other vectors."""
     values, vectors = sl.eigh(gamma)
     keep = values > len(values) * EPS * max(values[-1], 0.0)
-    return values[keep], vectors[:, keep]
+    return values[keep], vectors[:, keep], vectors[:, ~keep]
 
 
 def _penalized_and_free(gamma: Array | None, d: int) -> tuple[Array | None, Array, float]:
@@ -193,14 +193,9 @@ def _penalized_and_free(gamma: Array | None, d: int) -> tuple[Array | None, Arra
         null = np.zeros((d, len(free)))
         null[free, np.arange(len(free))] = 1.0
         return np.where(gamma > 0, 1 / np.sqrt(np.where(gamma > 0, gamma, 1.0)), 0.0), null, 0.0
-    values, vectors = penalized_eigenpairs(gamma)
+    values, vectors, null = _eigenpairs(gamma)
     error = EPS * float(values[-1] / values[0]) if len(values) else 0.0
-    return vectors / np.sqrt(values), _complement(vectors), error
-
-
-def _complement(vectors: Array) -> Array:
-    """Return an orthonormal basis of what is orthogonal to orthonormal columns."""
-    return np.linalg.qr(vectors, mode="complete")[0][:, vectors.shape[1] :]
+    return vectors / np.sqrt(values), null, error
 
 
 def _checked_gamma(gamma: Any) -> Array:

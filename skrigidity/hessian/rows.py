@@ -14,6 +14,8 @@ EPS = float(np.finfo(np.float64).eps)
 # 16 MB of float64 a block: large enough for BLAS-3, small enough to stay near the cache.
 _BLOCK_ENTRIES = 2**21
 _MIN_BLOCK_ROWS = 64
+# What every row has beside its entries in the matrix.
+_BESIDE = ("weight", "intercept", "rhs", "groups")
 
 
 def block_rows(n_columns: int, entries: int = _BLOCK_ENTRIES) -> int:
@@ -94,10 +96,10 @@ class Rows:
             raise ValueError(f"matrix must hold real numbers, got dtype {matrix.dtype}")
         n = matrix.shape[0]
         self.matrix = matrix
-        self.weight = None if weight is None else _per_row(weight, n)
+        self.weight = None if weight is None else per_row(weight, n)
         if self.weight is not None and not ((self.weight >= 0) & (self.weight < np.inf)).all():
             raise ValueError("weight must be non-negative and finite")
-        self.intercept = _per_row(intercept, n)
+        self.intercept = per_row(intercept, n)
         self.columns = None if columns is None else np.asarray(columns)
         rhs = np.zeros((n, 0)) if rhs is None else np.asarray(rhs, dtype=np.float64)
         self.rhs = rhs[:, None] if rhs.ndim == 1 else rhs
@@ -162,13 +164,9 @@ class Rows:
         return self[np.flatnonzero(mask)]
 
     def __getitem__(self, key: Any) -> Rows:
-        return self.replaced(
-            matrix=self.matrix[key],
-            weight=None if self.weight is None else self.weight[key],
-            intercept=self.intercept[key],
-            rhs=self.rhs[key],
-            groups=None if self.groups is None else self.groups[key],
-        )
+        parts = {name: getattr(self, name) for name in ("matrix", *_BESIDE)}
+        taken = {name: part[key] for name, part in parts.items() if part is not None}
+        return self.replaced(**taken)
 
     def dense(self, *, copy: bool = False) -> Array:
         """Return the rows, dense and in float64; where they are so already, a view or a copy."""
@@ -264,7 +262,7 @@ class LazyRows(Rows):
         return Rows.joined(parts, n_rhs=self.n_rhs)
 
     def __getattr__(self, name: str) -> Any:
-        if name not in ("weight", "intercept", "rhs", "groups"):
+        if name not in _BESIDE:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self._small, name)
 
@@ -313,14 +311,16 @@ def row_squares(matrix: Array) -> Array:
     return np.asarray(np.einsum("ij,ij->i", matrix, matrix))
 
 
-def check_squares(squares: Array, name: str = "X") -> None:
-    """Raise ValueError where sums of squares overflow."""
-    if not np.isfinite(squares).all():
+def check_squares(squares: Array, n_features: int) -> None:
+    """Raise ValueError where sums of squares overflow, of features or right-hand sides."""
+    finite = np.isfinite(squares)
+    if not finite.all():
         raise ValueError(
-            f"{name} holds values that are not finite or beyond 1e150 (with their weights): their "
-            "squares overflow. Use other units"
+            f"{'y' if finite[:n_features].all() else 'X'} holds values that are not finite or "
+            "beyond 1e150 (with their weights): their squares overflow. Use other units"
         )
 
 
-def _per_row(values: Any, n: int) -> Array:
+def per_row(values: Any, n: int) -> Array:
+    """Return one float64 a row, from one or all of them."""
     return np.broadcast_to(np.asarray(values, dtype=np.float64), (n,))

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import scipy.linalg as sl
 
-from .factor import Centre, Factor, FactorInfo, RunningCentre, Solution, UnpinnedError
+from .factor import UNPINNED, Centre, Factor, FactorInfo, Solution, UnpinnedError
 from .prior import Prior, StandardForm, standard_form
-from .rows import EPS, Array, Rows, check_squares, row_squares
+from .rows import EPS, Array, check_squares, row_squares
 
 # What singular vectors from a Gram matrix must promise.
 _PROMISED_GRAM = 1e-11
@@ -72,8 +72,7 @@ def spectrum_of(rows: Array, rhs: Array, prior: Prior, *, n_rows: int, max_rank:
 
     `n_rows` sets the rank tolerance, `max_rank` is what `n_rows` centred rows can have.
     """
-    check_squares(row_squares(rows.T))
-    check_squares(row_squares(rhs.T), "y")
+    check_squares(np.append(row_squares(rows.T), row_squares(rhs.T)), rows.shape[1])
     form, rows, rhs, projected = standard_form(rows, rhs, prior)
     left = max_rank - form.n_free
     rank = min(len(rows), form.n_penalized, max(0, left))
@@ -117,13 +116,11 @@ class SpectralFactor(Factor):
         Singular values and vectors of the centred rows.
     centre : Centre
         Mean of the training rows.
-    rhs_mean : ndarray of shape (n_rhs,)
-        Mean of the right-hand sides.
     prior : Prior
         The regularizer.
     reason : str
         Why this factorization was chosen.
-    rounding : callable, default=None
+    rounding : callable
         Returns what was lost before the decomposition, for a prior.
 
     Examples
@@ -137,10 +134,9 @@ class SpectralFactor(Factor):
 
     spectrum: Spectrum
     centre: Centre
-    rhs_mean: Array
     prior: Prior
     reason: str
-    rounding: Callable[[Prior], float] | None = None
+    rounding: Callable[[Prior], float]
 
     def __post_init__(self) -> None:
         spectrum, form, alpha = self.spectrum, self.spectrum.form, self.prior.alpha
@@ -156,13 +152,13 @@ class SpectralFactor(Factor):
         rank = form.n_free + int(self.has_intercept) + pinned
         accuracy = self._accuracy(condition, float(values.min(initial=np.inf)))
         self.info = FactorInfo("spectral", condition, rank, accuracy, self.reason)
-        if len(self.rhs_mean):
+        if len(self.centre.rhs):
             # Within the rounding of the rows, a direction is one that they do not have.
             seen = np.where(spectrum.s > spectrum.tolerance, spectrum.s, 0.0)
             filtered = (seen / self._values)[:, None] * spectrum.rotated
             coef = form.back(spectrum.vectors @ filtered) + form.free @ spectrum.free_rhs
             rss = self._shrink**2 @ spectrum.rotated**2 + spectrum.left_over
-            self.solution = Solution(coef, self.centre.intercept(self.rhs_mean, coef), rss)
+            self.solution = Solution(coef, self.centre.intercept(coef), rss)
 
     def at(self, alpha: float) -> Factor:
         """Return the factor of the same rows at another regularization strength."""
@@ -180,9 +176,8 @@ class SpectralFactor(Factor):
         rows of it, or of the free directions: that counts by 1 / alpha.
         """
         spectrum, form = self.spectrum, self.spectrum.form
-        before = 0.0 if self.rounding is None else self.rounding(self.prior)
         # The first is of scaled columns, the second does without dependent ones.
-        before = min(before, EPS * float(np.sqrt(condition)))
+        before = min(self.rounding(self.prior), EPS * float(np.sqrt(condition)))
         high = spectrum.turned * spectrum.s.max(initial=0.0) + 2 * EPS * form.scale
         estimate = before + 4 * max(16 * EPS, spectrum.turned) + form.error
         return min(1.0, estimate + float(high / np.sqrt(least)))
@@ -235,7 +230,7 @@ class SpectralFactor(Factor):
     def _whiten(self, block: Array) -> Array:
         (inside, outside, free), lost, size = self._parts(block)
         if lost.any():
-            raise UnpinnedError
+            raise UnpinnedError(UNPINNED)
         if outside.shape[1]:
             # Orthogonal parts: back in feature coordinates they add up to as many columns.
             inside = inside @ self.spectrum.vectors.T + outside
@@ -246,16 +241,6 @@ class SpectralFactor(Factor):
         """Return n minus the effective degrees of freedom, as a sum."""
         rest = n - int(self.has_intercept) - self.spectrum.form.n_free
         return float(rest - len(self._shrink) + self._shrink.sum())
-
-
-def thin_factor(rows: Rows, prior: Prior, reason: str) -> SpectralFactor:
-    """Return the spectral factor of rows in memory, none of weight zero."""
-    running, running_rhs = RunningCentre(rows.n_features), RunningCentre(rows.n_rhs)
-    block, rhs = running.centred(rows), running_rhs.centred(rows, rows.rhs)
-    max_rank = max(0, len(rows) - int(rows.has_intercept))
-    spectrum = spectrum_of(block, rhs, prior, n_rows=len(rows), max_rank=max_rank)
-    centre = running.finish(np.sqrt(row_squares(block.T)))
-    return SpectralFactor(spectrum, centre, running_rhs.rounded(), prior, reason)
 
 
 def _decomposed(rows: Array, rank: int, alpha: float) -> tuple[Any, Any, Any, float]:

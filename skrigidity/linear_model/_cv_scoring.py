@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from inspect import signature
 from typing import Any, NamedTuple
 
@@ -93,7 +93,7 @@ def left_out_scores(
     samples: Samples,
     rows: Rows,
     alphas: np.ndarray,
-    path: AlphaPath | None,
+    path: AlphaPath,
     groups: np.ndarray | None,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Score every alpha and target by predictions of samples, or groups, that were left out.
@@ -110,7 +110,7 @@ def left_out_scores(
         Training rows.
     alphas : ndarray of shape (n_alphas,)
         Regularization strengths.
-    path : AlphaPath or None
+    path : AlphaPath
         Decomposition of the rows.
     groups : ndarray of int of shape (n_rows,) or None
         Rows with the same number are left out together.
@@ -124,9 +124,9 @@ def left_out_scores(
     """
     scores = {name: np.full((len(alphas), rows.n_rhs), -np.inf) for name in scorers}
     excluded = np.zeros(len(alphas), dtype=int)
-    for piece in _pieces(len(rows) * rows.n_rhs, len(alphas)):
+    for piece in _pieces(max(len(rows) * rows.n_rhs, _entries(groups)), len(alphas)):
         data = LeftOutSet(owner, samples, rows, alphas[piece], path, groups)
-        for a, q in enumerate(data.left[1].T, start=piece.start):
+        for a, q in enumerate(data.left.quad.T, start=piece.start):
             kept = np.flatnonzero(np.isfinite(q))
             excluded[a] = len(q) - len(kept)
             if not len(kept):
@@ -142,19 +142,18 @@ def left_out_scores(
 
 
 def error_scores(
-    blocks: Iterable[tuple[np.ndarray, ...]], rows: Rows, n_alphas: int, *, units: bool
+    path: AlphaPath, alphas: np.ndarray, groups: np.ndarray | None, *, units: bool
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Sum up what samples that were left out say, block by block.
+    """Sum up what samples that were left out say, batch by batch.
 
     Parameters
     ----------
-    blocks : iterable of tuples of ndarray
-        Numbers of some rows, their residuals of shape (n_members, n_alphas, n_targets) and 1 / R
-        of shape (n_members, n_alphas).
-    rows : Rows
-        Training rows.
-    n_alphas : int
-        Number of regularization strengths.
+    path : AlphaPath
+        Decomposition of the rows.
+    alphas : ndarray of shape (n_alphas,)
+        Regularization strengths.
+    groups : ndarray of int of shape (n_rows,) or None
+        Rows with the same number are left out together.
     units : bool
         Weights count repetitions; else they are inverse variances.
 
@@ -165,15 +164,28 @@ def error_scores(
     n_excluded : ndarray of int of shape (n_alphas,)
         Number of rows without which some direction is not determined.
     """
+    found = [
+        _error_scores(path, alphas[piece], groups, units)
+        for piece in _pieces(_entries(groups), len(alphas))
+    ]
+    scores = {name: np.concatenate([each[name] for each, _ in found]) for name in found[0][0]}
+    return scores, np.concatenate([excluded for _, excluded in found])
+
+
+def _error_scores(
+    path: AlphaPath, alphas: np.ndarray, groups: np.ndarray | None, units: bool
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    rows, n_alphas = path.rows, len(alphas)
     squares, scaled = np.zeros((2, n_alphas, rows.n_rhs))
     logs, total = np.zeros((2, n_alphas))
     excluded = np.zeros(n_alphas, dtype=int)
-    for members, residual, quad in blocks:
+    for batch in path.left_out(alphas, groups, units=units):
+        members, quad = batch.members.ravel(), batch.quad.reshape(-1, n_alphas)
         weight = np.ones((len(quad), 1)) if rows.weight is None else rows.weight[members, None]
         lost = ~np.isfinite(quad)
         counted = np.where(lost, 0.0, weight)
         variance = (1.0 if units else 1 / weight) + np.where(lost, 1.0, quad)
-        square = residual**2
+        square = batch.residual.reshape(len(quad), *squares.shape) ** 2
         squares += np.einsum("ia,iat->at", counted, square)
         scaled += np.einsum("ia,iat->at", counted / variance, square)
         logs += (counted * np.log(variance)).sum(axis=0)
@@ -197,6 +209,11 @@ def results(scores: dict[str, np.ndarray], alphas: np.ndarray) -> dict[str, Any]
         out[f"mean_test_{name}"] = mean
         out[f"rank_test_{name}"] = (mean[:, None] < mean).sum(axis=1).astype(np.int32) + 1
     return out
+
+
+def _entries(groups: np.ndarray | None) -> int:
+    """Return how many entries the blocks of all groups have."""
+    return 0 if groups is None else int((np.bincount(groups) ** 2).sum())
 
 
 def _pieces(size: int, n_alphas: int) -> Iterator[slice]:

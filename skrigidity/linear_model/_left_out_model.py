@@ -14,17 +14,7 @@ from sklearn.utils.validation import _num_samples
 
 from ..environments import Environments
 from ..gradients import inverse, ratio
-from ..hessian import (
-    AlphaPath,
-    LeftGroups,
-    OtherRows,
-    Prior,
-    Rows,
-    leave_groups,
-    leave_out,
-    loo_rows,
-    loo_variance,
-)
+from ..hessian import AlphaPath, LeftOut, OtherRows, Prior, Rows
 
 
 class Samples(NamedTuple):
@@ -79,8 +69,8 @@ class LeftOutSet:
         Training rows.
     alphas : ndarray of shape (n_alphas,)
         Regularization strengths.
-    path : AlphaPath or None
-        Their decomposition; None where groups are left out.
+    path : AlphaPath
+        Their decomposition.
     groups : ndarray of int of shape (n_rows,) or None
         Number of every row's group.
     """
@@ -89,13 +79,13 @@ class LeftOutSet:
     samples: Samples
     rows: Rows
     alphas: np.ndarray
-    path: AlphaPath | None
+    path: AlphaPath
     groups: np.ndarray | None
 
     @property
     def units(self) -> bool:
-        """Whether one unit of weight is left out at a time."""
-        return self.groups is None and self.owner.weight_type == "frequency"
+        """Whether weights count repetitions, of which one is left out at a time."""
+        return bool(self.owner.weight_type == "frequency")
 
     @property
     def weight(self) -> np.ndarray:
@@ -103,56 +93,31 @@ class LeftOutSet:
         return np.ones(len(self.rows)) if self.rows.weight is None else self.rows.weight
 
     @cached_property
-    def left(self) -> tuple[np.ndarray, np.ndarray]:
+    def left(self) -> LeftOut:
         """Residuals and 1 / R of shapes (n_rows, n_alphas, n_targets) and (n_rows, n_alphas)."""
-        if self.path is not None:
-            return self._loo.residual, self._loo.quad
-        left = [
-            leave_out(self.rows, Prior(a, self._gamma), self.groups, method=self.owner.solver)
-            for a in self.alphas
-        ]
-        residual, quad = ([getattr(each, part) for each in left] for part in ("residual", "quad"))
-        return np.stack(residual, axis=1), np.stack(quad, axis=1)
-
-    @property
-    def out(self) -> np.ndarray:
-        """Weight of a row that is left out with it."""
-        return self.weight if self.path is None else self._loo.out[:, 0]
-
-    @cached_property
-    def _loo(self) -> Any:
-        assert self.path is not None
-        return loo_rows(self.path, self.alphas, units=self.units)
+        return self.path.leave_out(self.alphas, self.groups, units=self.units)
 
     @cached_property
     def scale(self) -> np.ndarray:
         """C**2 of models without each row, of the shape of the residuals."""
-        residual, quad = self.left
         if self.owner.calibration is None:
-            return np.ones_like(residual)
+            return np.ones_like(self.left.residual)
         if self.owner.calibration == "loo":
-            return self._from_others(residual, quad)
-        if self.path is not None:
-            rss, dof = loo_variance(self.path, self.alphas, self._loo, units=self.units)
-            return ratio(rss, dof[:, :, None])
-        left, weight = self._left_groups, self.weight
-        dof = left.dof
-        if self.owner.weight_type == "frequency":
-            # There n is the sum of the weights that stay, not their number.
-            surplus = np.array([(weight[m] - 1).sum() for m in left.members])
-            dof = dof + (weight - 1).sum() - surplus[:, None]
-        return ratio(left.rss, dof[:, :, None])[self.groups]
+            return self._from_others(self.left.residual, self.left.quad)
+        rss, dof = self.path.variance(self.alphas, self.left, units=self.units)
+        return ratio(rss, dof[:, :, None])
 
     def _from_others(self, residual: np.ndarray, quad: np.ndarray) -> np.ndarray:
         """Average e**2 R over all rows but the one, or the group, whose C**2 it is."""
         usable = (quad > 0) & np.isfinite(quad)
         share = np.where(usable, self.weight[:, None], 0.0)[:, :, None]
         square = residual**2 / np.where(usable, quad, 1.0)[:, :, None]
-        if self.groups is None:
-            own = np.where(usable, self.out[:, None], 0.0)[:, :, None]
-            own_square = own * square
-        else:
-            own, own_square = (self._over_groups(v) for v in (share, share * square))
+        own = share
+        if self.groups is None and self.units:
+            own = np.minimum(share, 1.0)
+        own_square = own * square
+        if self.groups is not None:
+            own, own_square = self._over_groups(own), self._over_groups(own_square)
         total = (share * square).sum(axis=0) - own_square
         return ratio(np.maximum(total, 0.0), share.sum(axis=0) - own)
 
@@ -161,22 +126,6 @@ class LeftOutSet:
         sums = np.zeros((self.groups.max() + 1, *values.shape[1:]))
         np.add.at(sums, self.groups, values)
         return sums[self.groups]
-
-    @cached_property
-    def _left_groups(self) -> LeftGroups:
-        assert self.groups is not None
-        return leave_groups(
-            self.rows,
-            self._gamma,
-            self.alphas,
-            self.groups,
-            self.left[0],
-            method=self.owner.solver,
-        )
-
-    @property
-    def _gamma(self) -> Any:
-        return Prior(1.0, self.owner.regularizer).gamma
 
     # --- rigidities of other predictions ---------------------------------------------------
 
@@ -195,7 +144,8 @@ class LeftOutSet:
             sample = np.arange(len(self.rows))
             if several:
                 sample = np.repeat(sample, X.sizes)
-            values = [self._quad(gradients.rows(X, level, part), sample) for part in asked]
+            without = self._others.without
+            values = [without(self.left, gradients.rows(X, level, part), sample) for part in asked]
             self._known_parts[key] = Parts(np.stack(values, axis=1), sample, several)
             self._asked.append(components)
         return self._known_parts[key]
@@ -210,12 +160,7 @@ class LeftOutSet:
 
     @cached_property
     def _others(self) -> OtherRows:
-        return OtherRows(self.rows, self._gamma, self.alphas)
-
-    def _quad(self, others: Rows, sample: np.ndarray) -> np.ndarray:
-        if self.groups is None:
-            return self._others.without_row(self._loo, others, sample)
-        return self._others.without_group(self._left_groups, others, sample)
+        return OtherRows(self.rows, Prior(1.0, self.owner.regularizer).gamma, self.alphas)
 
 
 class LeftOutModel(RegressorMixin, BaseEstimator):
@@ -239,11 +184,12 @@ class LeftOutModel(RegressorMixin, BaseEstimator):
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Return the targets minus leave-one-out residuals."""
-        rhs, (residual, quad) = self.data.rows.rhs, self.data.left
-        y = rhs[self.kept, self.target] - residual[self.kept, self.a, self.target]
+        left = self.data.left
+        residual = left.residual[self.kept, self.a, self.target]
+        y = self.data.rows.rhs[self.kept, self.target] - residual
         if not return_std:
             return y
-        scale, q = self.data.scale[self.kept, self.a, self.target], quad[self.kept, self.a]
+        scale, q = self.data.scale[self.kept, self.a, self.target], left.quad[self.kept, self.a]
         noise = scale if self.data.owner.calibration == "bayesian" else 0.0
         # A scale that is not known leaves nothing known, also of what cannot move.
         with np.errstate(invalid="ignore"):
@@ -251,7 +197,7 @@ class LeftOutModel(RegressorMixin, BaseEstimator):
 
     def prediction_rigidity(self, X: Any) -> np.ndarray:
         """Return the rigidity of every sample."""
-        return inverse(self.data.left[1][self.kept, self.a])
+        return inverse(self.data.left.quad[self.kept, self.a])
 
     def local_rigidity(self, X: Any) -> Any:
         """Return the rigidities of every sample's environments."""

@@ -11,7 +11,7 @@ from sklearn.base import _fit_context
 from ..gradients import check_groups
 from ..hessian import AlphaPath, Prior, Rows, choose
 from ._cv_scoring import BUILT_IN, error_scores, left_out_scores, resolve, results
-from ._left_out_model import LeftOutSet, Samples
+from ._left_out_model import Samples
 from ._ridge import RigidRidge, RigidRidgeBase
 
 # Scores that differ by less, relatively, are equal; ties over more than a factor of ten count.
@@ -155,8 +155,7 @@ class RigidRidgeCV(RigidRidgeBase):
             Sample weights.
         groups : array-like of shape (n_samples,), default=None
             Samples of one group (frames of one trajectory) are left out together, also by
-            ``calibration="loo"``; exact, at the cost of a factorization per alpha. Not for the
-            evidence.
+            ``calibration="loo"``; exact. Not for the evidence.
 
         Returns
         -------
@@ -179,16 +178,13 @@ class RigidRidgeCV(RigidRidgeBase):
             rows = rows[seen]
             labels = None if labels is None else np.unique(labels[seen], return_inverse=True)[1]
         self.alphas_ = self._checked_alphas(rows, "evidence" in scorers.values())
-        path = None
-        if labels is None:
-            gamma = Prior(1.0, self.regularizer).gamma
-            path = AlphaPath(rows, gamma, self.alphas_.min())
+        path = AlphaPath(rows, Prior(1.0, self.regularizer).gamma, self.alphas_.min())
         scores = self._scores(scorers, Samples(X, seen), rows, path, labels)
         self.cv_results_ = results(scores, self.alphas_)
         self._pick(scores[chosen], one_target=not shape)
         alphas = self._alphas(rows.n_rhs)
         prior = Prior(alphas.min(), self.regularizer)
-        if path is not None and path.stream is not None and self.solver == "auto":
+        if path.stream is not None and self.solver == "auto":
             factor = path.stream.finish(prior)
         else:
             factor = choose(rows, prior, method=self.solver)
@@ -217,7 +213,7 @@ class RigidRidgeCV(RigidRidgeBase):
         scorers: dict[str, Any],
         samples: Samples,
         rows: Rows,
-        path: AlphaPath | None,
+        path: AlphaPath,
         labels: np.ndarray | None,
     ) -> dict[str, np.ndarray]:
         """Return every score, of shape (n_alphas, n_targets), and count what is left out."""
@@ -226,17 +222,11 @@ class RigidRidgeCV(RigidRidgeBase):
         excluded = np.zeros(len(self.alphas_), dtype=int)
         scores: dict[str, np.ndarray] = {}
         found: dict[str, np.ndarray] = {}
-        if path is not None and "evidence" in names:
+        if "evidence" in names:
             found["evidence"] = self._evidence(rows, path)
         if names - {"evidence"}:
             units = self.weight_type == "frequency"
-            if path is not None:
-                left = path.left_out(self.alphas_, units=units)
-                blocks: Any = ((b.members, b.residual, b.quad) for b in left)
-            else:
-                whole = LeftOutSet(self, samples, rows, self.alphas_, None, labels)
-                blocks = [(np.arange(len(rows)), *whole.left)]
-            errors, excluded = error_scores(blocks, rows, len(self.alphas_), units=units)
+            errors, excluded = error_scores(path, self.alphas_, labels, units=units)
             found.update(errors)
         if others:
             scores, excluded = left_out_scores(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg as sl
 
-from ..factor import Centre, Factor, FactorInfo, UnpinnedError
+from ..factor import UNPINNED, Centre, Factor, FactorInfo, UnpinnedError
 from ..prior import Prior
 from ..rows import EPS, Array, row_squares
 from .pairs import Pair
@@ -109,7 +109,7 @@ class ExtendedFactor(Factor):
         """Return whitened rows; may overwrite the rows."""
         z, lost = self._whitened(block, flags)
         if np.any(lost):
-            raise UnpinnedError
+            raise UnpinnedError(UNPINNED)
         return z
 
     def parameters(self, cross: Pair) -> Array:

@@ -8,11 +8,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..factor import Centre, Factor, Solution
-from ..gram import Accumulator
+from ..factor import Accumulator, Centre, Factor, Solution
 from ..prior import Prior
 from ..rows import Array, Rows
-from ..tsqr import TSQRAccumulator
+from ..triangular import TSQRAccumulator
 from .factor import ExtendedFactor
 from .pairs import GRAM_ROWS, Pair, SlicedMatrix, exact, gram, two_sum
 from .preconditioner import Preconditioned, RowMap
@@ -79,12 +78,11 @@ class ExtendedGramAccumulator(Accumulator):
 
     def continued(self, stream: TSQRAccumulator) -> Self:
         """Take over what a sequential QR has seen: centred rows, and their mean."""
-        block = np.hstack(stream.rows())
+        block, running = np.hstack(stream.rows()), stream.running
         pair, weight = exact(np.pad(block, ((0, 1), (1, 0)))), np.ones(len(block) + 1)
-        if stream.running.weight:
-            pair.high[-1] = [1.0, *stream.running.shift, *stream.running_rhs.shift]
-            pair.low[-1, 1:] = [*stream.running.mean, *stream.running_rhs.mean]
-            weight[-1] = stream.running.weight
+        if running.weight:
+            pair.high[-1], pair.low[-1, 1:] = [1.0, *running.shift], running.mean
+            weight[-1] = running.weight
         self._add_block(pair, weight)
         return self.counting(stream)
 
@@ -117,7 +115,7 @@ class ExtendedGramAccumulator(Accumulator):
         hessian = rows.add_prior(self.gram.part((own, own)), prior)
         inner = Preconditioned(hessian, self.n_rows)
         rows = replace(rows, scale=units * inner.scale)
-        centre = Centre(means.high[:d], means.low[:d], self.weight)
+        centre = Centre(means.high[:d], means.low[:d], self.weight, means.rounded[d:])
         factor = ExtendedFactor(inner, rows, centre, prior, reason, self)
         if not factor.trusted:
             return self.to_tsqr().factor(prior)
@@ -126,7 +124,7 @@ class ExtendedGramAccumulator(Accumulator):
             coef = self.scale[:d, None] * u.rounded[int(self.has_intercept) :] / self.scale[d:]
             with np.errstate(over="ignore"):
                 rss = self._rss(u) / self.scale[d:] / self.scale[d:]
-            factor.solution = Solution(coef, centre.intercept(means.rounded[d:], coef), rss)
+            factor.solution = Solution(coef, centre.intercept(coef), rss)
         return factor
 
     def _parameters(self, factor: ExtendedFactor, hessian: Pair) -> Pair:
@@ -148,18 +146,16 @@ class ExtendedGramAccumulator(Accumulator):
 
     def to_tsqr(self) -> TSQRAccumulator:
         """Return a TSQR accumulator that has seen the same rows."""
-        d, own = self.n_features, self._columns(rhs=True)
-        out = TSQRAccumulator(d, self.n_rhs).counting(self)
+        own = self._columns(rhs=True)
+        out = TSQRAccumulator(self.n_features, self.n_rhs).counting(self)
         rows = Preconditioned(self.gram.part((own, own)), self.n_rows).rows()
         rows /= np.append(1.0, self.scale)[own]
         if self.has_intercept:
             # The intercept is the first column: what is left below its row is centred.
             rows = np.asarray(np.linalg.qr(rows, mode="r"))[1:, 1:]
-            mean = self.gram.rounded[0, 1:] / (self.weight * self.scale)
-            for running, part in ((out.running, slice(d)), (out.running_rhs, slice(d, None))):
-                running.shift, running.mean = self.shift[part], mean[part]
-                running.weight = self.weight
-        out._add_block(rows[:, :d], rows[:, d:])
+            out.running.shift, out.running.weight = self.shift, self.weight
+            out.running.mean = self.gram.rounded[0, 1:] / (self.weight * self.scale)
+        out.add_centred(rows)
         return out
 
 

@@ -15,10 +15,10 @@ import numpy as np
 import scipy.linalg as sl
 from scipy.linalg.lapack import dpotrf
 
-from ..gram import equilibrate, shifted_cholesky
+from ..gram import shifted_cholesky
 from ..prior import Prior
 from ..rows import EPS, Array
-from ..triangular import scaled_condition
+from ..triangular import equilibrate, scaled_condition
 from .pairs import PAIR_EPS, Pair, SlicedMatrix, exact, two_product
 
 _PASSES = 2

@@ -3,53 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from ..choose import choose
 from ..gram import GramAccumulator, gram_of
 from ..prior import Prior
-from ..rows import EPS, Array, Rows, row_squares
-from ..spectral import spectrum_of_gram
-from ..tsqr import TSQRAccumulator
-from .groups import DOUBTFUL, affordable, few_rows, fit_without, predicted
-from .hat import LeftBasis, coordinates, shrinkage, times
+from ..rows import EPS, Array, Rows
+from ..spectral import SpectralFactor, spectrum_of_gram
+from ..triangular import TSQRAccumulator
+from .basis import BasisHat
+from .hat import Hat, LeftBatch, LeftOut, form_of
+from .products import SpectralHat
 
 # Eigenvalues of the normal equations, and what they say of the data, are good to this.
 _PROMISED = 2e-8
-_CLOSE_TO_ONE, _NEXT_TO_NOTHING = 0.9, 1e-8
 # Residual sums of squares below this share of the total have lost their digits in moments.
 _FIRM = 1e-9
-
-
-@dataclass(frozen=True)
-class LooRows:
-    """What every row looks like to a model that has not seen it, or not one unit of it.
-
-    Attributes
-    ----------
-    members : ndarray of int of shape (n_rows,)
-        Which rows.
-    residual : ndarray of shape (n_rows, n_alphas, n_rhs)
-        Right-hand side minus its prediction; of no meaning where `quad` is infinite.
-    quad : ndarray of shape (n_rows, n_alphas)
-        ``g.T @ inv(H) @ g``, H without the row; inf where nothing else pins it.
-    out : ndarray of shape (n_rows, 1)
-        The weight that is left out: all of a row's, or at most one unit.
-    h, remainder : ndarray of shape (n_rows, n_alphas)
-        Leverages and, without cancellation, what they leave of 1.
-    remains : ndarray of shape (n_rows, n_alphas)
-        The same without what is left out: 1 minus its share of the leverage.
-    """
-
-    members: Array
-    residual: Array
-    quad: Array
-    out: Array
-    h: Array
-    remainder: Array
-    remains: Array
+# Shares of a quadratic form below this are rounding.
+_NOTHING = 1e-20
+# One over what a fit leaves of a row: above this its products with other rows have lost digits.
+_LARGE = 1e6
+# Entries of an array of products of rows with groups.
+_ENTRIES = 2**21
 
 
 class AlphaPath:
@@ -70,7 +47,7 @@ class AlphaPath:
     >>> from skrigidity.hessian import AlphaPath, Rows
     >>> rows = Rows(np.arange(6.0)[:, None], intercept=True, rhs=np.arange(6.0) % 2)
     >>> path = AlphaPath(rows, None, lowest=1.0)
-    >>> (left,) = path.left_out(np.array([1.0, 10.0]), units=True)
+    >>> left = path.leave_out(np.array([1.0, 10.0]), units=True)
     >>> (left.residual[:, :, 0] ** 2).sum(axis=0).round(2)
     array([2.87, 2.58])
     """
@@ -81,35 +58,27 @@ class AlphaPath:
         self.prior.gamma = gamma
         self.weight = np.ones(len(rows)) if rows.weight is None else rows.weight
         self.stream: GramAccumulator | None = None
-        self.basis: LeftBasis | None = None
-        rhs = rows.rhs
-        self.size = np.abs(rhs - rhs.mean(axis=0)).max(axis=0, initial=0.0)
-        if few_rows(rows):
-            self.basis = LeftBasis(rows[:], self.prior, lowest)
-            self.total = self.basis.total
-        else:
-            self._decompose(lowest)
-        of = self.spectrum if self.basis is None else self.basis
-        self.s, self.rotated, self.tolerance = of.s, of.rotated, of.tolerance
-        self.left_over, self.n_free = of.left_over, of.form.n_free
+        # An explicit basis of all rows costs about as much as the features.
+        few = len(rows) <= 2 * rows.n_features + 2
+        self.hat: BasisHat | SpectralHat
+        self.hat = BasisHat(rows[:], self.prior, lowest) if few else self._many(lowest)
 
-    def _decompose(self, lowest: float) -> None:
-        rows = self.rows
-        stream = gram_of(rows)
+    def _many(self, lowest: float) -> SpectralHat:
+        rows, stream = self.rows, gram_of(self.rows)
         if self.prior.gamma is None:
             found = spectrum_of_gram(stream.gram, stream.cross, stream.square, len(rows))
             squares = found.s**2 + lowest
             firm = (found.left_over >= _FIRM * stream.square).all()
             if firm and EPS * stream.loss * squares.max() <= _PROMISED * squares.min():
-                self.stream, self.spectrum = stream, found
-        if self.stream is None:
-            exact = TSQRAccumulator(rows.n_features, rows.n_rhs).add(rows)
-            self.spectrum = exact.spectrum(self.prior)
-        self.total = stream.running.weight
-        self.centre = stream.running.finish(stream.spread())
-        if self.stream is not None:
-            self.mean_coordinates = times(self.centre.mean[None], self.spectrum.vectors)
-        self.rhs_mean = stream.running_rhs.rounded()
+                self.stream = stream
+                centre = stream.running.finish(np.diag(stream.gram))
+                factor = SpectralFactor(
+                    found, centre, self.prior, "one for all alphas", lambda prior: 0.0
+                )
+                # Means that were subtracted from the moments may be so from products as well.
+                return SpectralHat(rows, factor, small_mean=stream.loss != 1)
+        exact = TSQRAccumulator(rows.n_features, rows.n_rhs).add(rows)
+        return SpectralHat(rows, exact.spectral(self.prior, "one for all alphas"))
 
     def evidence(self, alphas: Array, n: float, log_weights: float) -> Array:
         """Return the log marginal likelihood, intercept integrated out, noise at its optimum.
@@ -123,111 +92,197 @@ class AlphaPath:
         log_weights : float
             Sum of the logarithms of the weights, where these are inverse variances.
         """
-        shrink = self.shrink(alphas)
-        fixed = self.n_free + int(self.total > 0)
-        loss = np.einsum("ka,kt->at", shrink, self.rotated**2) + self.left_over
+        hat = self.hat.at(alphas)
+        loss = hat.loss
         # Fewer samples than unpenalized parameters tell as little as exactly as many.
-        left = max(n - fixed, 0.0)
+        left = max(n - hat.n_fixed, 0.0)
         logs = np.zeros_like(loss)
         if left > 0:
             with np.errstate(divide="ignore"):
                 logs = left * (np.log(2 * np.pi * loss / left) + 1)
-        determinant = -np.log(shrink).sum(axis=0)
-        if self.total > 0:
-            determinant = determinant + np.log(self.total)
+        determinant = -np.log(np.where(hat.shrink > 0, hat.shrink, 1.0)).sum(axis=0)
+        if hat.total > 0:
+            determinant = determinant + np.log(hat.total)
         return -0.5 * (logs + (determinant - log_weights)[:, None])
 
-    def left_out(self, alphas: Array, *, units: bool) -> Iterator[LooRows]:
-        """Iterate over blocks of rows, every row left out, or one unit of its weight."""
-        negligible = (10 * max(len(self.rows), self.rows.n_features) * EPS) ** 2
-        if self.basis is None:
-            of_all = self._many(alphas)
-        else:
-            of_all = iter([(np.arange(len(self.rows)), *self.basis.fitted(alphas))])
-        for members, h, remainder, residual, error in of_all:
-            weight = self.weight[members, None]
-            out = np.minimum(weight, 1.0) if units else weight
-            remains = remainder + h * (1 - out / weight)
-            lost = remains <= negligible
-            remains = np.where(lost, 1.0, remains)
-            divisor = (remains * np.sqrt(weight))[:, :, None]
-            residual = residual / divisor
-            quad = np.where(lost, np.inf, h / weight / remains)
-            with np.errstate(invalid="ignore"):
-                large = DOUBTFUL * np.maximum(np.abs(residual), self.size)
-                doubtful = (error / divisor > large).any(axis=2)
-            if self.basis is None:
-                doubtful |= remains < _NEXT_TO_NOTHING
-            again = np.argwhere(doubtful & ~lost)
-            for i, a in again if affordable(self.rows, len(again)) else ():
-                # Next to nothing is left of the row: predicted by a fit without it.
-                prior, own = self.prior.with_alpha(alphas[a]), self.rows[members[[i]]]
-                factor = fit_without(self.rows, prior, members[[i]], 1.0 if units else np.inf)
-                residual[i, a], quad[i, a] = (part[0] for part in predicted(factor, own))
-            yield LooRows(members, residual, quad, out, h, remainder, remains)
+    def left_out(
+        self, alphas: Array, groups: Array | None = None, *, units: bool
+    ) -> Iterator[LeftBatch]:
+        """Iterate over batches of what `leave_out` returns."""
+        hat, labels = self._grouped(alphas, groups, units)
+        return hat.left_out(labels)
 
-    def shrink(self, alphas: Array) -> Array:
-        """Return ``alpha / (s_k^2 + alpha)``; 1 for what the data do not determine at alpha 0."""
-        return shrinkage(self.s, self.tolerance, alphas)
+    def _grouped(self, alphas: Array, groups: Array | None, units: bool) -> tuple[Hat, Array]:
+        if groups is not None:
+            return self.hat.at(alphas), groups
+        out = np.minimum(self.weight, 1.0) if units else self.weight
+        return self.hat.at(alphas, out), np.arange(len(self.rows))
 
-    def _many(self, alphas: Array) -> Iterator[tuple[Array, ...]]:
-        """Yield members and what `LeftBasis.fitted` returns of them, rows of high leverage last."""
-        inverse = 1 / self.spectrum.denominators(alphas)
-        filtered = self.s[:, None, None] * inverse[:, :, None] * self.rotated[:, None, :]
-        norms = np.linalg.norm(filtered, axis=0)
-        flat = filtered.reshape(len(self.s), norms.size)
-        high: list[tuple[Any, ...]] = []
-        room = np.empty((0, 0))
-        for piece, rows in self.rows.numbered():
-            room = np.empty((len(rows), len(self.s))) if len(rows) > len(room) else room
-            z, fixed = self.coordinates(rows, room)
-            rhs = rows.rhs - rows.intercept[:, None] * self.rhs_mean
-            weight, members = self.weight[piece], np.arange(piece.start, piece.stop)
-            predicted = times(z, flat).reshape(len(z), *norms.shape)
-            if self.n_free:
-                predicted += (fixed[:, : self.n_free] @ self.spectrum.free_rhs)[:, None]
-            residual = (rhs[:, None, :] - predicted) * np.sqrt(weight)[:, None, None]
-            h = times(np.square(z, out=z), inverse) + row_squares(fixed)[:, None]
-            h *= weight[:, None]
-            near = (h > _CLOSE_TO_ONE).any(axis=1)
-            if near.any():
-                high.append((members[near], h[near], residual[near]))
-            yield members[~near], h[~near], 1 - h[~near], residual[~near], 0 * norms
-        if high:
-            members, h, residual = map(np.concatenate, zip(*high, strict=True))
-            remainder, largest = self._from_squares(members, h, inverse, self.shrink(alphas))
-            yield members, h, remainder, residual, 4 * EPS * np.sqrt(largest) * norms
+    def leave_out(self, alphas: Array, groups: Array | None = None, *, units: bool) -> LeftOut:
+        """Leave out every row, one unit of its weight or its group, at every alpha.
 
-    def coordinates(self, rows: Rows, room: Array | None = None) -> tuple[Array, Array]:
-        """Return unweighted rows in spectral coordinates, and their unpenalized part.
+        Parameters
+        ----------
+        alphas : ndarray of shape (n_alphas,)
+            Regularization strengths.
+        groups : ndarray of int of shape (n_rows,), default=None
+            Number of every row's group, from 0.
+        units : bool
+            Weights count repetitions: leave out one unit of weight (of rows that have less, all),
+            not a row. Groups are left out whole.
 
-        `room` is memory for the former, which need not be asked for again in every block.
+        Returns
+        -------
+        LeftOut
+            Residuals of shape (n_rows, n_alphas, n_rhs), forms of shape (n_rows, n_alphas).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity.hessian import AlphaPath, Rows
+        >>> rows = Rows(np.ones((3, 1)), rhs=np.array([0.0, 3.0, 6.0]))
+        >>> left = AlphaPath(rows, None, 0.0).leave_out(np.zeros(1), units=True)
+        >>> left.residual[[0, 2], 0, 0], left.quad[:, 0]
+        (array([-4.5,  4.5]), array([0.5, 0.5, 0.5]))
         """
-        if self.stream is None or self.stream.loss == 1:
-            return coordinates(rows, self.spectrum, self.centre)
-        # Means that were subtracted from the moments may be so from the products as well.
-        z = np.empty((len(rows), len(self.s))) if room is None else room[: len(rows)]
-        z[...] = -self.mean_coordinates
-        fixed = (rows.intercept / np.sqrt(self.total))[:, None]
-        return times(rows.dense(), self.spectrum.vectors, z), fixed
+        hat, labels = self._grouped(alphas, groups, units)
+        return hat.leave_out(labels)
 
-    def _from_squares(
-        self, members: Array, h: Array, inverse: Array, shrink: Array
-    ) -> tuple[Array, float]:
-        """Return 1 - h from ``h (1 - h) = sum_{j != i} P_ij**2 + regularizer``.
+    def variance(self, alphas: Array, left: LeftOut, *, units: bool) -> tuple[Array, Array]:
+        """Return how well every model that has not seen a row, or its group, fits all others.
 
-        And the largest square of a weighted row.
+        With M the identity minus the hat matrix, leaving out a weight u of rows of weight s moves
+        their weighted targets by ``tau = u e / sqrt(s)``, e being their leave-out residuals. That
+        leaves ``M @ (y - E_G tau)`` to all others, and their degrees of freedom drop by the trace
+        of ``inv(M_GG) @ (M @ M)_GG``.
+
+        Parameters
+        ----------
+        alphas : ndarray of shape (n_alphas,)
+            Regularization strengths.
+        left : LeftOut
+            What `leave_out` returns for them.
+        units : bool
+            As there; n is then the total weight, else the number of rows.
+
+        Returns
+        -------
+        rss : ndarray of shape (n_rows, n_alphas, n_rhs)
+            Weighted residual sum of squares of what stays.
+        dof : ndarray of shape (n_rows, n_alphas)
+            Its residual degrees of freedom.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity.hessian import AlphaPath, Rows
+        >>> rows = Rows(np.ones((3, 1)), rhs=np.array([0.0, 3.0, 6.0]))
+        >>> path, alphas = AlphaPath(rows, None, 0.0), np.zeros(1)
+        >>> left = path.leave_out(alphas, units=True)
+        >>> rss, dof = path.variance(alphas, left, units=True)
+        >>> rss[:, 0, 0], dof[:, 0]
+        (array([ 4.5, 18. ,  4.5]), array([1., 1., 1.]))
         """
-        weight, (z, fixed) = self.weight[members], self.coordinates(self.rows[members])
-        total, largest = ((z**2) @ (inverse * shrink)) * weight[:, None], 0.0
-        for piece, block in self.rows.numbered():
-            others, others_fixed = self.coordinates(block)
-            largest = max(largest, float(np.max(self.weight[piece] * row_squares(others))))
-            scale = np.sqrt(np.outer(weight, self.weight[piece]))
-            itself = members[:, None] == np.arange(piece.start, piece.stop)
-            shared = fixed @ others_fixed.T
-            for a in range(inverse.shape[1]):
-                hat = (shared + (z * inverse[:, a]) @ others.T) * scale
-                hat[itself] = 0.0
-                total[:, a] += np.einsum("ij,ij->i", hat, hat)
-        return total / h, largest
+        hat = self.hat.at(alphas)
+        dof = hat.n_beyond + hat.shrink.sum(axis=0)
+        if units:
+            dof = dof + self.weight.sum() - len(self.rows)
+        all_rss, all_dof = np.empty_like(left.residual), np.empty_like(left.quad)
+        for batch in left.batches:
+            share = batch.out / self.weight[batch.members]
+            square, rss = hat.others(batch, share)
+            # What stays of a row that is left out in part has its leave-one-out residual.
+            rss += np.einsum("mk,mkat->mat", batch.out * (1 - share), batch.residual**2)
+            taken = (share[:, None] * batch.inverse * square).sum(axis=2)
+            if units:
+                whole = np.where(batch.inverse > 0, batch.remainder * batch.inverse, 1.0)
+                taken += batch.out.sum(axis=1)[:, None] - (share[:, None] * whole).sum(axis=2)
+            all_rss[batch.members], all_dof[batch.members] = rss[:, None], (dof - taken)[:, None]
+        return all_rss, all_dof
+
+
+class OtherRows:
+    """Quadratic forms of any rows, each without the training row that it goes with, or its group.
+
+    Leaving out a group adds ``sum_k (V.T c)_k**2 / r_k`` to the form of a row, c being its products
+    with the group and r_k what remains along the eigenvectors V.
+
+    Parameters
+    ----------
+    rows : Rows
+        Training rows, none of weight zero.
+    gamma : ndarray or None
+        The regularizer's matrix or diagonal.
+    alphas : ndarray of shape (n_alphas,)
+        Regularization strengths.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import AlphaPath, OtherRows, Rows
+    >>> rows, alphas = Rows(np.array([[1.0], [2.0]]), rhs=np.zeros(2)), np.array([1.0, 4.0])
+    >>> left = AlphaPath(rows, None, 1.0).leave_out(alphas, units=True)
+    >>> others = OtherRows(rows, None, alphas)
+    >>> others.without(left, Rows(np.ones((2, 1))), np.arange(2))
+    array([[0.2  , 0.125],
+           [0.5  , 0.2  ]])
+    """
+
+    def __init__(self, rows: Rows, gamma: Any, alphas: Array) -> None:
+        prior = Prior(float(alphas.min()), gamma)
+        factor = cast(SpectralFactor, choose(rows, prior, method="spectral"))
+        self.factors = [factor.at(alpha) for alpha in alphas]
+        self.hat = SpectralHat(rows, factor).at(alphas)
+        # Training rows have no part outside of the row space.
+        self.inside = np.concatenate([self.hat.coordinates(block) for block in rows.blocks()])
+
+    def without(self, left: LeftOut, others: Rows, sample: Array) -> Array:
+        """Leave out what `left` leaves out of the row that each other row goes with.
+
+        Parameters
+        ----------
+        left : LeftOut
+            What `AlphaPath.leave_out` returns for the training rows.
+        others : Rows
+            Rows whose forms are asked for: environments, components.
+        sample : ndarray of int of shape (n_others,)
+            The training row that each goes with.
+
+        Returns
+        -------
+        ndarray of shape (n_others, n_alphas)
+            ``g.T @ inv(H) @ g``; inf where nothing else pins the prediction.
+        """
+        place = np.empty((2, len(self.inside)), dtype=int)
+        for b, batch in enumerate(left.batches):
+            place[0, batch.members] = b
+            place[1, batch.members] = np.arange(len(batch.members))[:, None]
+        number, group = place[:, sample]
+        out = np.empty((len(others), len(self.factors)))
+        asked, chosen = [], []
+        for b, batch in enumerate(left.batches):
+            mine = np.flatnonzero(number == b)
+            step = max(1, _ENTRIES // (batch.members.shape[1] * max(1, self.inside.shape[1])))
+            for start in range(0, len(mine), step):
+                part = mine[start : start + step]
+                out[part] = self._grown(others[part], batch, group[part])
+            # Next to a leverage of 1 most digits have cancelled.
+            for g, a in np.argwhere((batch.inverse > _LARGE).any(axis=2)):
+                own = mine[(group[mine] == g) & np.isfinite(out[mine, a])]
+                if len(own):
+                    asked.append((batch.members[g], batch.out[g], a))
+                    chosen.append(own)
+        fits = self.hat.fitted_without(asked)
+        for (*_, a), own, factor in zip(asked, chosen, fits, strict=False):
+            out[own, a] = form_of(factor, others[own])
+        return out
+
+    def _grown(self, others: Rows, batch: LeftBatch, group: Array) -> Array:
+        """Return forms with what they gain by their group being left out."""
+        z, inverse = self.hat.coordinates(others), batch.inverse[group]
+        c = (z[:, None] * self.inside[batch.members[group]]) @ self.hat.inverse
+        c *= np.sqrt(batch.out[group])[:, :, None]
+        squares = np.einsum("makj,mka->maj", batch.vectors[group], c) ** 2
+        quad = np.stack([factor.quad(others) for factor in self.factors], axis=1)
+        lost = (squares * (inverse == 0)).sum(axis=2) > _NOTHING * quad
+        return np.where(lost, np.inf, quad + (squares * inverse).sum(axis=2))
