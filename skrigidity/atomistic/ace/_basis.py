@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from functools import cached_property, partial
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 
 from skrigidity.atomistic._neighbors import Neighbors
 from skrigidity.atomistic.ace._densities import harmonics_with_gradients, spherical_harmonics
 from skrigidity.atomistic.ace._enumerate import Family, Product, enumerate_families, without
-from skrigidity.atomistic.ace._gradients import Batch, Rows, add_forces, add_rows, rows_of
+from skrigidity.atomistic.ace._gradients import (
+    Batch,
+    Rows,
+    add_adjoint,
+    add_forces,
+    add_rows,
+    add_sums,
+    rows_of,
+)
 from skrigidity.atomistic.ace._polynomial import Polynomials
-from skrigidity.atomistic.ace._radial import many_body_functions, pair_functions, with_slopes
+from skrigidity.atomistic.ace._radial import many_body_functions, pair_functions
 from skrigidity.environments import consecutive
 
 Array = NDArray[np.float64]
@@ -172,10 +179,10 @@ class ACEBasis:
         size = min(_BATCH, _BATCH_BYTES // (8 * max(self._polynomials.n_monomials, 1)))
         return consecutive(ends, n_pairs, max(size, 1))
 
-    def _radial(self, r: Array, r0: Array) -> Array:
-        table = self._polynomials.table
-        pair = pair_functions(r, r0, self.cutoff, self.n_pair, self.pair_agnesi)
-        many = many_body_functions(r, r0, self.cutoff, table.n_radial, self.agnesi)
+    def _radial(self, r: Array, r0: Array, *, slopes: bool = False) -> Array:
+        table, cutoff = self._polynomials.table, self.cutoff
+        pair = pair_functions(r, r0, cutoff, self.n_pair, self.pair_agnesi, slopes=slopes)
+        many = many_body_functions(r, r0, cutoff, table.n_radial, self.agnesi, slopes=slopes)
         return table.radial_functions(pair, many)
 
     def _numbers(self, environment: Ints, species: Ints, n_environments: int) -> Ints:
@@ -214,13 +221,16 @@ class ACEBasis:
         """
         features = np.empty((len(species), len(self.functions)))
         totals = np.zeros((n_columns, 3 * len(species) + 6))
-        for batch, kinds, values, jacobian in self._differentiated(neighbors, species):
-            features[batch.centers] = values.T
-            for z in np.unique(kinds):
-                rows = self._rows[z]
-                entries = np.ascontiguousarray(jacobian[rows.entries].T)
-                where = columns[species[batch.centers]]
-                add_rows(rows, batch.chosen(kinds == z), entries, where, totals)
+        jacobian = self._polynomials.jacobian
+        for batches, numbers, densities in self._summed(neighbors, species):
+            centers, missing = batches[0].centers, self._missing(numbers)
+            values, entries = self._polynomials(densities), jacobian(densities)
+            values[missing] = 0.0
+            entries[missing[jacobian.functions]] = 0.0
+            features[centers] = values.T
+            for rows, batch in zip(self._rows, batches, strict=True):
+                chosen = np.ascontiguousarray(entries[rows.entries].T)
+                add_rows(rows, batch, chosen, columns[species[centers]], totals)
         return features, *_split(totals)
 
     def backward(
@@ -244,20 +254,31 @@ class ACEBasis:
         strain : ndarray of shape (6, n_outputs)
         """
         n_outputs = weights.shape[2]
-        local = np.empty((len(species), n_outputs))
+        local = np.zeros((n_outputs, len(species)))
         totals = np.zeros((n_outputs, 3 * len(species) + 6))
-        for batch, kinds, values, jacobian in self._differentiated(neighbors, species):
-            adjoint = np.empty((n_outputs, len(batch.centers), self._polynomials.table.n_rows))
-            for z in np.unique(species[batch.centers]):
-                which = np.flatnonzero(species[batch.centers] == z)
-                local[batch.centers[which]] = values[:, which].T @ weights[z]
+        polynomials: dict[tuple[int, ...], list[tuple[Ints, Array]]] = {}
+        # With more neighbors than that no function is missing.
+        enough = self._needed[0].max(axis=0)[:, None] if self.purified else 0
+        for batches, numbers, densities in self._summed(neighbors, species):
+            centers = batches[0].centers
+            adjoint = np.zeros((n_outputs, *densities.shape))
+            kinds = np.vstack([species[centers], np.minimum(numbers, enough)])
+            for kind in set(map(tuple, kinds.T.tolist())):
+                if kind not in polynomials:
+                    missing = self._missing(np.array(kind[1:])[:, None])
+                    remaining = np.where(missing, 0.0, weights[kind[0]])
+                    polynomials[kind] = self._polynomials.contracted(remaining)
+                which = np.flatnonzero((kinds.T == kind).all(axis=1))
+                chosen = densities[:, which]
                 for k in range(n_outputs):
-                    adjoint[k, which] = self._adjoint(jacobian[:, which], weights[z, :, k])
-            for z in np.unique(kinds):
-                rows = self._rows[z]
-                by_density = np.ascontiguousarray(adjoint[:, :, rows.rows])
-                add_forces(rows, batch.chosen(kinds == z), by_density, totals)
-        return local, *_split(totals)
+                    value, gradient = np.zeros(len(which)), np.zeros(chosen.shape)
+                    for monomials, coefficients in polynomials[kind]:
+                        add_adjoint(monomials, coefficients[k], chosen, value, gradient)
+                    local[k, centers[which]] = value
+                    adjoint[k][:, which] = gradient
+            for rows, batch in zip(self._rows, batches, strict=True):
+                add_forces(rows, batch, adjoint, totals)
+        return local.T, *_split(totals)
 
     @cached_property
     def _rows(self) -> list[Rows]:
@@ -266,51 +287,32 @@ class ACEBasis:
         n_functions = len(self.functions)
         return [rows_of(z, table, jacobian, n_functions) for z in range(len(self.r0))]
 
-    def _adjoint(self, values: Array, weights: Array) -> Array:
-        """Return the derivatives of a linear function by the densities, per environment."""
-        jacobian = self._polynomials.jacobian
-        entries = np.arange(len(jacobian.functions))
-        shape = self._polynomials.table.n_rows, len(entries)
-        matrix = sparse.csr_matrix(
-            (weights[jacobian.functions], (jacobian.densities, entries)), shape=shape
-        )
-        return np.asarray(matrix @ values).T
-
-    def _differentiated(
+    def _summed(
         self, neighbors: Neighbors, species: Ints
-    ) -> Iterator[tuple[Batch, Ints, Array, Array]]:
-        """Yield environments, species of their neighbors, functions and entries of the Jacobian."""
-        table, jacobian = self._polynomials.table, self._polynomials.jacobian
+    ) -> Iterator[tuple[list[Batch], Ints, Array]]:
+        """Yield environments by the species of neighbors, numbers of these, and densities."""
+        table, n_species = self._polynomials.table, len(self.r0)
         centers = np.repeat(np.arange(len(species)), neighbors.counts)
-        order = np.lexsort((neighbors.atoms, centers))
+        order = np.argsort(centers * n_species + species[neighbors.atoms], kind="stable")
         ends = np.concatenate([[0], np.cumsum(neighbors.counts)])
         n_pairs = min(_BATCH_NEIGHBORS, _BATCH_RADIAL // (int(table.radial.max()) + 1))
         for start, stop in self._batches(ends, n_pairs):
             pairs = order[ends[start] : ends[stop]]
             vectors, atoms = neighbors.vectors[pairs], neighbors.atoms[pairs]
-            environment, kinds = centers[pairs] - start, species[atoms]
-            radial, slopes = with_slopes(
-                partial(self._radial, r0=self.r0[species[centers[pairs]], kinds]),
-                np.linalg.norm(vectors, axis=1),
-            )
-            harmonics, gradients = harmonics_with_gradients(vectors, table.max_degree)
-            numbers = self._numbers(environment, kinds, stop - start)
-            densities = table.sums(radial, harmonics, kinds, numbers)
-            features, derivatives = self._polynomials(densities), jacobian(densities)
-            missing = self._missing(numbers)
-            features[missing] = 0.0
-            derivatives[missing[jacobian.functions]] = 0.0
-            batch = Batch(
-                np.arange(start, stop),
-                ends[start : stop + 1] - ends[start],
-                atoms,
-                vectors,
-                radial,
-                slopes,
-                harmonics,
-                gradients,
-            )
-            yield batch, kinds, features, derivatives
+            kinds = species[atoms]
+            numbers = self._numbers(centers[pairs] - start, kinds, stop - start)
+            last = np.cumsum(numbers.T).reshape(numbers.T.shape).T
+            r0 = self.r0[species[centers[pairs]], kinds]
+            radial = self._radial(np.linalg.norm(vectors, axis=1), r0, slopes=True)
+            harmonics = harmonics_with_gradients(vectors, table.max_degree)
+            batches = [
+                Batch(np.arange(start, stop), *ends_of, atoms, vectors, *radial, *harmonics)
+                for ends_of in zip(last - numbers, last, strict=True)
+            ]
+            densities = np.zeros((table.n_rows, stop - start))
+            for rows, batch in zip(self._rows, batches, strict=True):
+                add_sums(rows, batch, densities)
+            yield batches, numbers, densities
 
 
 def _split(totals: Array) -> tuple[Array, Array]:

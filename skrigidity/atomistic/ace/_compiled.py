@@ -31,7 +31,7 @@ def add_rows(rows: Any, batch: Any, jacobian: Array, columns: Ints, totals: Arra
     """Add derivatives of the functions: see `skrigidity.atomistic.ace._gradients.add_rows`."""
     ends, which = rows.entry_ends, rows.entry_rows
     for i in range(len(batch.centers)):
-        if batch.ends[i] == batch.ends[i + 1]:
+        if batch.first[i] == batch.last[i]:
             continue
         table, targets = _derivatives(rows, batch, i), _targets(batch, i, totals.shape[1] - 6)
         width, entries = table.shape[1], jacobian[i]
@@ -63,7 +63,7 @@ def add_rows(rows: Any, batch: Any, jacobian: Array, columns: Ints, totals: Arra
 @_compile
 def _targets(batch: Any, i: int, strain: int) -> Ints:
     """Return where each column of the table of derivatives goes; -1 for nowhere."""
-    first, n = batch.ends[i], batch.ends[i + 1] - batch.ends[i]
+    first, n = batch.first[i], batch.last[i] - batch.first[i]
     targets = np.full(3 * n + 9, -1)
     for c in range(3):
         targets[3 * n + c] = 3 * batch.centers[i] + c
@@ -79,7 +79,7 @@ def _targets(batch: Any, i: int, strain: int) -> Ints:
 @_compile
 def _derivatives(rows: Any, batch: Any, i: int) -> Array:
     """Differentiate the densities of an environment by neighbors, its center and strain."""
-    first, n = batch.ends[i], batch.ends[i + 1] - batch.ends[i]
+    first, n = batch.first[i], batch.last[i] - batch.first[i]
     slopes, values = np.empty((2, len(batch.radial), 3 * n))
     harmonics, gradients = np.empty((2, batch.harmonics.shape[1], 3 * n))
     fixed = np.zeros((9, 3 * n))
@@ -127,19 +127,61 @@ def _derivatives(rows: Any, batch: Any, i: int) -> Array:
 
 
 @_compile
+def add_sums(rows: Any, batch: Any, densities: Array) -> None:
+    """Write densities: see `skrigidity.atomistic.ace._gradients.add_sums`."""
+    for i in range(len(batch.centers)):
+        pairs = slice(batch.first[i], batch.last[i])
+        radial, harmonics = batch.radial[:, pairs].copy(), batch.harmonics[pairs].T.copy()
+        for v in range(len(rows.rows)):
+            value, harmonic = radial[rows.radial[v]], harmonics[rows.harmonic[v]]
+            total = 0.0
+            for j in range(len(value)):
+                total += value[j] * harmonic[j]
+            densities[rows.rows[v], i] = total
+
+
+@_compile
+def add_adjoint(
+    monomials: Ints, coefficients: Array, densities: Array, values: Array, adjoint: Array
+) -> None:
+    """Add a polynomial and derivatives: see `skrigidity.atomistic.ace._gradients.add_adjoint`."""
+    degree, n = monomials.shape[1], len(values)
+    # Products of the coefficient with the factors before each one, and of all factors behind it.
+    before, behind = np.empty((degree + 1, n)), np.empty(n)
+    for m in range(len(monomials)):
+        for e in range(n):
+            before[0, e] = coefficients[m]
+            behind[e] = 1.0
+        for k in range(degree):
+            factor, product, longer = densities[monomials[m, k]], before[k], before[k + 1]
+            for e in range(n):
+                longer[e] = product[e] * factor[e]
+        product = before[degree]
+        for e in range(n):
+            values[e] += product[e]
+        for k in range(degree - 1, -1, -1):
+            factor, product = densities[monomials[m, k]], before[k]
+            total = adjoint[monomials[m, k]]
+            for e in range(n):
+                total[e] += product[e] * behind[e]
+                behind[e] *= factor[e]
+
+
+@_compile
 def add_forces(rows: Any, batch: Any, adjoint: Array, totals: Array) -> None:
     """Add derivatives of linear functions: see `skrigidity.atomistic.ace._gradients.add_forces`."""
     n_harmonics = batch.harmonics.shape[1]
     strain = totals.shape[1] - 6
     for i in range(len(batch.centers)):
-        first, n = batch.ends[i], batch.ends[i + 1] - batch.ends[i]
-        pairs = slice(first, first + n)
+        first, n = batch.first[i], batch.last[i] - batch.first[i]
+        pairs = slice(first, batch.last[i])
         # Copies, as rows that are a power of 2 apart would push each other out of the cache.
         radial, slopes = batch.radial[:, pairs].copy(), batch.slopes[:, pairs].copy()
         for k in range(adjoint.shape[0]):
             along, across = np.zeros((2, n_harmonics, n))
             for v in range(len(rows.radial)):
-                w, value, slope = adjoint[k, i, v], radial[rows.radial[v]], slopes[rows.radial[v]]
+                w = adjoint[k, rows.rows[v], i]
+                value, slope = radial[rows.radial[v]], slopes[rows.radial[v]]
                 a, b = along[rows.harmonic[v]], across[rows.harmonic[v]]
                 for j in range(n):
                     a[j] += w * slope[j]

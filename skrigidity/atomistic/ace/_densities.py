@@ -84,13 +84,18 @@ class DensityTable:
         ----------
         pair : ndarray of shape (n_pair, n_neighbors)
         many_body : ndarray of shape (n_radial, n_neighbors)
+            Both with their slopes: (2, n, n_neighbors).
 
         Returns
         -------
         ndarray of shape (n_pair + n_products, n_neighbors)
+            With their slopes: (2, n_pair + n_products, n_neighbors).
         """
+        out = np.empty((*pair.shape[:-2], self.n_pair + len(self._products), pair.shape[-1]))
         # Functions of pairs are of degree 0, but for the constant Y_00.
-        return np.concatenate([sqrt(4 * pi) * pair, self._products(many_body)])
+        np.multiply(pair, sqrt(4 * pi), out=out[..., : self.n_pair, :])
+        self._products.evaluate(many_body, out[..., self.n_pair :, :])
+        return out
 
     def sums(
         self, radial: Array, harmonics: Array, species: NDArray[np.intp], counts: NDArray[np.intp]
@@ -169,14 +174,23 @@ class _RadialProducts:
     def rows(self, radial: Iterable[tuple[int, ...]]) -> NDArray[np.intp]:
         return np.array([self._row[entry] for entry in radial], dtype=np.intp)
 
-    def __call__(self, functions: Array) -> Array:
-        out = np.empty((len(self._row), functions.shape[1]), dtype=functions.dtype)
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def evaluate(self, functions: Array, out: Array) -> None:
+        """Write products; and from functions with slopes, (2, n, n_neighbors), their slopes too."""
         end = len(self._single)
-        out[:end] = functions[self._single]
+        out[..., :end, :] = functions[..., self._single, :]
         for shorter, last in self._steps:
-            np.multiply(out[shorter], functions[last], out=out[end : end + len(last)])
+            new = slice(end, end + len(last))
+            if functions.ndim == 2:
+                np.multiply(out[shorter], functions[last], out=out[new])
+            else:
+                (values, slopes), (factors, factor_slopes) = out[:, shorter], functions[:, last]
+                np.multiply(values, factors, out=out[0, new])
+                np.multiply(slopes, factors, out=out[1, new])
+                out[1, new] += values * factor_slopes
             end += len(last)
-        return out
 
 
 def spherical_harmonics(vectors: Array, max_degree: int) -> Array:

@@ -42,13 +42,13 @@ class Rows(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Environments of some atoms of a frame: their neighbors of one species, sorted by atom.
+    """Environments of some atoms of a frame, with their neighbors of one species.
 
     Attributes
     ----------
     centers : ndarray of int of shape (n_environments,)
         The atoms in the middle.
-    ends : ndarray of int of shape (n_environments + 1,)
+    first, last : ndarrays of int of shape (n_environments,)
         Where the pairs of each environment begin and end.
     atoms : ndarray of int of shape (n_pairs,)
         Neighbors, or whose images they are.
@@ -59,23 +59,14 @@ class Batch(NamedTuple):
     """
 
     centers: Ints
-    ends: Ints
+    first: Ints
+    last: Ints
     atoms: Ints
     vectors: Array
     radial: Array
     slopes: Array
     harmonics: Array
     gradients: Array
-
-    def chosen(self, pairs: NDArray[np.bool_]) -> Batch:
-        """Return the same environments with some of their neighbors only."""
-        if pairs.all():
-            return self
-        ends = np.concatenate([[0], np.cumsum(pairs)])[self.ends]
-        radial, slopes = (np.ascontiguousarray(a[:, pairs]) for a in (self.radial, self.slopes))
-        rest = self.harmonics[pairs], self.gradients[pairs]
-        parts = self.atoms[pairs], self.vectors[pairs], radial, slopes, *rest
-        return Batch(self.centers, ends, *parts)
 
 
 def rows_of(species: int, table: DensityTable, jacobian: Jacobian, n_functions: int) -> Rows:
@@ -121,6 +112,52 @@ def add_rows(rows: Rows, batch: Batch, jacobian: Array, columns: Ints, totals: A
         totals[columns[i], -6:] += matrix @ by_strain
 
 
+def add_sums(rows: Rows, batch: Batch, densities: Array) -> None:
+    """Write the densities of one neighbor species into their rows.
+
+    Parameters
+    ----------
+    rows : Rows
+    batch : Batch
+    densities : ndarray of shape (n_densities, n_environments)
+    """
+    if (compiled := loops()) is not None:
+        compiled.add_sums(rows, batch, densities)
+        return
+    for i, (first, last) in enumerate(zip(batch.first, batch.last, strict=True)):
+        sums = batch.radial[:, first:last] @ batch.harmonics[first:last]
+        densities[rows.rows, i] = sums[rows.radial, rows.harmonic]
+
+
+def add_adjoint(
+    monomials: Ints, coefficients: Array, densities: Array, values: Array, adjoint: Array
+) -> None:
+    """Add a polynomial and its derivatives by the densities.
+
+    Parameters
+    ----------
+    monomials : ndarray of int of shape (n_monomials, degree)
+    coefficients : ndarray of shape (n_monomials,)
+    densities : ndarray of shape (n_densities, n_environments)
+    values : ndarray of shape (n_environments,)
+    adjoint : ndarray of shape (n_densities, n_environments)
+    """
+    if (compiled := loops()) is not None:
+        compiled.add_adjoint(monomials, coefficients, densities, values, adjoint)
+        return
+    # Products of the coefficient with the factors before each one, and of all factors behind it.
+    before = [np.tile(coefficients[:, None], len(values))]
+    for factor in monomials.T:
+        before.append(before[-1] * densities[factor])
+    values += before.pop().sum(axis=0)
+    behind = np.ones_like(before[0])
+    for factor in monomials.T[::-1]:
+        which = factor, np.arange(len(factor))
+        into = sparse.csr_matrix((np.ones(len(factor)), which), (len(adjoint), len(factor)))
+        adjoint += into @ (before.pop() * behind)
+        behind *= densities[factor]
+
+
 def add_forces(rows: Rows, batch: Batch, adjoint: Array, totals: Array) -> None:
     """Add the derivatives of linear functions of the features, summed over environments.
 
@@ -128,7 +165,7 @@ def add_forces(rows: Rows, batch: Batch, adjoint: Array, totals: Array) -> None:
     ----------
     rows : Rows
     batch : Batch
-    adjoint : ndarray of shape (n_outputs, n_environments, n_rows)
+    adjoint : ndarray of shape (n_outputs, n_densities, n_environments)
         Derivatives of the outputs by the densities.
     totals : ndarray of shape (n_outputs, 3 * n_atoms + 6)
         Derivatives by positions and by strain.
@@ -139,10 +176,11 @@ def add_forces(rows: Rows, batch: Batch, adjoint: Array, totals: Array) -> None:
     positions = totals[:, :-6].reshape(len(totals), -1, 3)
     for i, center in enumerate(batch.centers):
         atoms, by_atom, by_strain = _pair_gradients(rows, batch, i)
-        gradients = np.tensordot(adjoint[:, i], by_atom, axes=1)
+        weights = adjoint[:, rows.rows, i]
+        gradients = np.tensordot(weights, by_atom, axes=1)
         positions[:, atoms] += gradients
         positions[:, center] -= gradients.sum(axis=1)
-        totals[:, -6:] += adjoint[:, i] @ by_strain
+        totals[:, -6:] += weights @ by_strain
 
 
 @cache
@@ -165,7 +203,7 @@ def _pair_gradients(rows: Rows, batch: Batch, i: int) -> tuple[Ints, Array, Arra
     by_atom : ndarray of shape (n_rows, n, 3)
     by_strain : ndarray of shape (n_rows, 6)
     """
-    pairs = slice(batch.ends[i], batch.ends[i + 1])
+    pairs = slice(batch.first[i], batch.last[i])
     vectors, atoms = batch.vectors[pairs], batch.atoms[pairs]
     directions = vectors / np.linalg.norm(vectors, axis=1)[:, None]
     slopes = batch.slopes[:, None, pairs] * directions.T
@@ -173,11 +211,8 @@ def _pair_gradients(rows: Rows, batch: Batch, i: int) -> tuple[Ints, Array, Arra
     values = slopes[rows.radial] * batch.harmonics[pairs].T[rows.harmonic, None]
     values += batch.radial[rows.radial, None, pairs] * gradients[rows.harmonic]
     by_strain = voigt((values @ vectors).transpose(1, 2, 0)).T
+    others, which = np.unique(atoms, return_inverse=True)
     # An atom's own images move with it.
-    other = atoms != batch.centers[i]
-    values, atoms = values[:, :, other], atoms[other]
-    if not len(atoms):
-        return atoms, values.transpose(0, 2, 1), by_strain
-    first = np.flatnonzero(np.diff(atoms, prepend=-1))
-    by_atom = np.add.reduceat(values, first, axis=2).transpose(0, 2, 1)
-    return atoms[first], by_atom, by_strain
+    kept = others != batch.centers[i]
+    sums = np.equal.outer(which, np.flatnonzero(kept)).astype(np.float64)
+    return others[kept], (values @ sums).transpose(0, 2, 1), by_strain
