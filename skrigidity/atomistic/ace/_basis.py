@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
+from math import pi, sqrt
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skrigidity.atomistic._neighbors import Neighbors
+from skrigidity.atomistic.ace import _loops
 from skrigidity.atomistic.ace._densities import harmonics_with_gradients, spherical_harmonics
 from skrigidity.atomistic.ace._enumerate import Family, Product, enumerate_families, without
 from skrigidity.atomistic.ace._gradients import (
@@ -27,9 +29,8 @@ from skrigidity.environments import consecutive
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.intp]
-# Environments, neighbors, bytes of monomials and, to differentiate, values of radial functions at a
-# time: what fits into the cache.
-_BATCH, _BATCH_NEIGHBORS, _BATCH_BYTES, _BATCH_RADIAL = 64, 2048, 1 << 25, 1 << 17
+# Environments, neighbors and bytes of monomials at a time: what fits into the cache.
+_BATCH, _BATCH_NEIGHBORS, _BATCH_BYTES = 64, 2048, 1 << 25
 
 
 class Function(NamedTuple):
@@ -162,28 +163,30 @@ class ACEBasis:
         ends = np.concatenate([[0], np.cumsum(counts)])
         out = np.empty((len(counts), len(self.functions)))
         table = self._polynomials.table
-        for start, stop in self._batches(ends, _BATCH_NEIGHBORS):
+        for start, stop in self._batches(ends):
             pairs = slice(ends[start], ends[stop])
             environment = np.repeat(np.arange(stop - start), counts[start:stop])
             r = np.linalg.norm(vectors[pairs], axis=1)
             r0 = self.r0[centers[start:stop][environment], species[pairs]]
             numbers = self._numbers(environment, species[pairs], stop - start)
             harmonics = spherical_harmonics(vectors[pairs], table.max_degree)
-            sums = table.sums(self._radial(r, r0), harmonics, species[pairs], numbers)
+            radial = table.with_products(self._radial(r, r0))
+            sums = table.sums(radial, harmonics, species[pairs], numbers)
             features = self._polynomials(sums)
             features[self._missing(numbers)] = 0.0
             out[start:stop] = features.T
         return out
 
-    def _batches(self, ends: Ints, n_pairs: int) -> Iterator[tuple[int, int]]:
+    def _batches(self, ends: Ints) -> Iterator[tuple[int, int]]:
         size = min(_BATCH, _BATCH_BYTES // (8 * max(self._polynomials.n_monomials, 1)))
-        return consecutive(ends, n_pairs, max(size, 1))
+        return consecutive(ends, _BATCH_NEIGHBORS, max(size, 1))
 
     def _radial(self, r: Array, r0: Array, *, slopes: bool = False) -> Array:
         table, cutoff = self._polynomials.table, self.cutoff
         pair = pair_functions(r, r0, cutoff, self.n_pair, self.pair_agnesi, slopes=slopes)
         many = many_body_functions(r, r0, cutoff, table.n_radial, self.agnesi, slopes=slopes)
-        return table.radial_functions(pair, many)
+        # Functions of pairs are of degree 0, but for the constant Y_00.
+        return np.concatenate([sqrt(4 * pi) * pair, many], axis=-2)
 
     def _numbers(self, environment: Ints, species: Ints, n_environments: int) -> Ints:
         """Count the neighbors of each species (first axis) of each environment."""
@@ -295,8 +298,7 @@ class ACEBasis:
         centers = np.repeat(np.arange(len(species)), neighbors.counts)
         order = np.argsort(centers * n_species + species[neighbors.atoms], kind="stable")
         ends = np.concatenate([[0], np.cumsum(neighbors.counts)])
-        n_pairs = min(_BATCH_NEIGHBORS, _BATCH_RADIAL // (int(table.radial.max()) + 1))
-        for start, stop in self._batches(ends, n_pairs):
+        for start, stop in self._batches(ends):
             pairs = order[ends[start] : ends[stop]]
             vectors, atoms = neighbors.vectors[pairs], neighbors.atoms[pairs]
             kinds = species[atoms]
@@ -304,6 +306,8 @@ class ACEBasis:
             last = np.cumsum(numbers.T).reshape(numbers.T.shape).T
             r0 = self.r0[species[centers[pairs]], kinds]
             radial = self._radial(np.linalg.norm(vectors, axis=1), r0, slopes=True)
+            if _loops.compiled() is None:
+                radial = table.with_products(radial)
             harmonics = harmonics_with_gradients(vectors, table.max_degree)
             batches = [
                 Batch(np.arange(start, stop), *ends_of, atoms, vectors, *radial, *harmonics)

@@ -1,4 +1,4 @@
-"""The loops of `_gradients`, compiled by numba; imported only where numba is installed.
+"""The loops of derivatives, compiled by numba; imported only where numba is installed.
 
 Inner loops run over whole rows of arrays without calls or slices in between: that is what LLVM
 makes fast code of.
@@ -80,7 +80,8 @@ def _targets(batch: Any, i: int, strain: int) -> Ints:
 def _derivatives(rows: Any, batch: Any, i: int) -> Array:
     """Differentiate the densities of an environment by neighbors, its center and strain."""
     first, n = batch.first[i], batch.last[i] - batch.first[i]
-    slopes, values = np.empty((2, len(batch.radial), 3 * n))
+    radial = _radial(rows, batch, i)
+    values, slopes = np.empty((2, radial.shape[1], 3 * n))
     harmonics, gradients = np.empty((2, batch.harmonics.shape[1], 3 * n))
     fixed = np.zeros((9, 3 * n))
     for j in range(n):
@@ -90,8 +91,8 @@ def _derivatives(rows: Any, batch: Any, i: int) -> Array:
         for c in range(3):
             q = c * n + j
             for p in range(len(slopes)):
-                slopes[p, q] = batch.slopes[p, pair] * vector[c] / r
-                values[p, q] = batch.radial[p, pair]
+                values[p, q] = radial[0, p, j]
+                slopes[p, q] = radial[1, p, j] * vector[c] / r
             for h in range(len(harmonics)):
                 harmonics[h, q] = batch.harmonics[pair, h]
                 gradients[h, q] = batch.gradients[pair, c, h]
@@ -127,11 +128,29 @@ def _derivatives(rows: Any, batch: Any, i: int) -> Array:
 
 
 @_compile
+def _radial(rows: Any, batch: Any, i: int) -> Array:
+    """Return radial functions of an environment, products too, and their slopes."""
+    pairs, first = slice(batch.first[i], batch.last[i]), len(batch.radial)
+    # Copies, as rows that are a power of 2 apart would push each other out of the cache.
+    out = np.empty((2, first + len(rows.products), batch.last[i] - batch.first[i]))
+    out[0, :first], out[1, :first] = batch.radial[:, pairs], batch.slopes[:, pairs]
+    values, slopes = out
+    for p in range(len(rows.products)):
+        value, slope = values[rows.products[p, 0]], slopes[rows.products[p, 0]]
+        factor, factor_slope = values[rows.products[p, 1]], slopes[rows.products[p, 1]]
+        product, product_slope = values[first + p], slopes[first + p]
+        for j in range(len(value)):
+            product[j] = value[j] * factor[j]
+            product_slope[j] = slope[j] * factor[j] + value[j] * factor_slope[j]
+    return out
+
+
+@_compile
 def add_sums(rows: Any, batch: Any, densities: Array) -> None:
     """Write densities: see `skrigidity.atomistic.ace._gradients.add_sums`."""
     for i in range(len(batch.centers)):
         pairs = slice(batch.first[i], batch.last[i])
-        radial, harmonics = batch.radial[:, pairs].copy(), batch.harmonics[pairs].T.copy()
+        radial, harmonics = _radial(rows, batch, i)[0], batch.harmonics[pairs].T.copy()
         for v in range(len(rows.rows)):
             value, harmonic = radial[rows.radial[v]], harmonics[rows.harmonic[v]]
             total = 0.0
@@ -174,9 +193,7 @@ def add_forces(rows: Any, batch: Any, adjoint: Array, totals: Array) -> None:
     strain = totals.shape[1] - 6
     for i in range(len(batch.centers)):
         first, n = batch.first[i], batch.last[i] - batch.first[i]
-        pairs = slice(first, batch.last[i])
-        # Copies, as rows that are a power of 2 apart would push each other out of the cache.
-        radial, slopes = batch.radial[:, pairs].copy(), batch.slopes[:, pairs].copy()
+        radial, slopes = _radial(rows, batch, i)
         for k in range(adjoint.shape[0]):
             along, across = np.zeros((2, n_harmonics, n))
             for v in range(len(rows.radial)):

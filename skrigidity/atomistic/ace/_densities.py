@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import groupby
-from math import pi, sqrt
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -43,6 +42,9 @@ class DensityTable:
     species, radial, harmonic : ndarrays of int of shape (n_rows,)
         The neighbor species of each row, and the radial function and the spherical harmonic whose
         products it is the sum of.
+    products : ndarray of int of shape (n_products, 2)
+        Radial functions that are products of two before them: the last ones, behind the functions
+        of pairs and the many-body ones.
 
     Examples
     --------
@@ -60,14 +62,21 @@ class DensityTable:
         self.n_rows = int(starts[-1])
         self.max_degree = max((density.degree for density in ordered), default=0)
         self.n_radial = max((d.radial[-1] for d in ordered), default=0)
-        self._products = _RadialProducts(d.radial for d in ordered)
+        longer = {d.radial[:k] for d in ordered for k in range(2, len(d.radial) + 1)}
+        made = sorted(longer, key=lambda radial: (len(radial), radial))
+        singles = [(n,) for n in range(1, self.n_radial + 1)]
+        where = {radial: n_pair + i for i, radial in enumerate([*singles, *made])}
+        pairs = [(where[radial[:-1]], where[radial[-1:]]) for radial in made]
+        self.products = np.array(pairs, dtype=np.intp).reshape(-1, 2)
+        # Those of one length can be made at a time.
+        self._steps = np.flatnonzero(np.diff([len(radial) for radial in made])) + 1
         # Groups of rows (species, degree, first row, radial functions); m runs fastest in each.
         self._groups = [
             (z, 0, z * n_pair, np.arange(n_pair)) for z in range(n_species if n_pair else 0)
         ]
         for (z, degree), group in groupby(ordered, key=lambda d: (d.species, d.degree)):
             members = list(group)
-            radial = n_pair + self._products.rows(d.radial for d in members)
+            radial = np.array([where[d.radial] for d in members])
             self._groups.append((z, degree, self.start[members[0]], radial))
         self.species, self.radial, self.harmonic = np.empty((3, self.n_rows), dtype=np.intp)
         for z, degree, start, radial in self._groups:
@@ -77,24 +86,31 @@ class DensityTable:
             self.radial[rows] = np.repeat(radial, width)
             self.harmonic[rows] = degree**2 + np.tile(np.arange(width), len(radial))
 
-    def radial_functions(self, pair: Array, many_body: Array) -> Array:
-        """Return all radial functions that the densities are made of.
+    def with_products(self, radial: Array) -> Array:
+        """Append the products of radial functions.
 
         Parameters
         ----------
-        pair : ndarray of shape (n_pair, n_neighbors)
-        many_body : ndarray of shape (n_radial, n_neighbors)
-            Both with their slopes: (2, n, n_neighbors).
+        radial : ndarray of shape (n_pair + n_radial, n_neighbors)
+            Or with their slopes: (2, n_pair + n_radial, n_neighbors).
 
         Returns
         -------
-        ndarray of shape (n_pair + n_products, n_neighbors)
-            With their slopes: (2, n_pair + n_products, n_neighbors).
+        ndarray of shape (n_pair + n_radial + n_products, n_neighbors)
+            Or with their slopes, like `radial`.
         """
-        out = np.empty((*pair.shape[:-2], self.n_pair + len(self._products), pair.shape[-1]))
-        # Functions of pairs are of degree 0, but for the constant Y_00.
-        np.multiply(pair, sqrt(4 * pi), out=out[..., : self.n_pair, :])
-        self._products.evaluate(many_body, out[..., self.n_pair :, :])
+        n, n_neighbors = radial.shape[-2:]
+        out = np.empty((*radial.shape[:-2], n + len(self.products), n_neighbors))
+        out[..., :n, :] = radial
+        for products in np.split(self.products, self._steps):
+            new = slice(n, n + len(products))
+            first, second = (out[..., factors, :] for factors in products.T)
+            if radial.ndim == 2:
+                np.multiply(first, second, out=out[new])
+            else:
+                out[0, new] = first[0] * second[0]
+                out[1, new] = first[1] * second[0] + first[0] * second[1]
+            n += len(products)
         return out
 
     def sums(
@@ -104,8 +120,8 @@ class DensityTable:
 
         Parameters
         ----------
-        radial : ndarray of shape (n_pair + n_products, n_neighbors)
-            The `radial_functions` of the neighbors, environment after environment.
+        radial : ndarray of shape (n_pair + n_radial + n_products, n_neighbors)
+            Radial functions of the neighbors, environment after environment.
         harmonics : ndarray of shape (n_neighbors, (l_max + 1)²)
         species : ndarray of int of shape (n_neighbors,)
         counts : ndarray of int of shape (n_species, n_environments)
@@ -155,42 +171,6 @@ def equal_counts(counts: NDArray[np.intp]) -> list[tuple[NDArray[np.intp], NDArr
         environments = np.flatnonzero(counts == count)
         groups.append((environments, first[environments, None] + np.arange(count)))
     return groups
-
-
-class _RadialProducts:
-    """Products of radial functions, each made of a shorter one and one more function."""
-
-    def __init__(self, wanted: Iterable[tuple[int, ...]]) -> None:
-        prefixes = {radial[:k] for radial in wanted for k in range(1, len(radial) + 1)}
-        ordered = sorted(prefixes, key=lambda radial: (len(radial), radial))
-        self._row = {radial: i for i, radial in enumerate(ordered)}
-        self._steps = []
-        for length in range(2, max(map(len, ordered), default=1) + 1):
-            chosen = [radial for radial in ordered if len(radial) == length]
-            shorter = np.array([self._row[radial[:-1]] for radial in chosen])
-            self._steps.append((shorter, np.array([radial[-1] - 1 for radial in chosen])))
-        self._single = np.array([r[0] - 1 for r in ordered if len(r) == 1], dtype=np.intp)
-
-    def rows(self, radial: Iterable[tuple[int, ...]]) -> NDArray[np.intp]:
-        return np.array([self._row[entry] for entry in radial], dtype=np.intp)
-
-    def __len__(self) -> int:
-        return len(self._row)
-
-    def evaluate(self, functions: Array, out: Array) -> None:
-        """Write products; and from functions with slopes, (2, n, n_neighbors), their slopes too."""
-        end = len(self._single)
-        out[..., :end, :] = functions[..., self._single, :]
-        for shorter, last in self._steps:
-            new = slice(end, end + len(last))
-            if functions.ndim == 2:
-                np.multiply(out[shorter], functions[last], out=out[new])
-            else:
-                (values, slopes), (factors, factor_slopes) = out[:, shorter], functions[:, last]
-                np.multiply(values, factors, out=out[0, new])
-                np.multiply(slopes, factors, out=out[1, new])
-                out[1, new] += values * factor_slopes
-            end += len(last)
 
 
 def spherical_harmonics(vectors: Array, max_degree: int) -> Array:

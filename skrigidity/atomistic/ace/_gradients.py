@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from skrigidity.atomistic._frames import voigt
+from skrigidity.atomistic.ace import _loops
 from skrigidity.atomistic.ace._densities import DensityTable
 from skrigidity.atomistic.ace._polynomial import Jacobian
 
@@ -23,7 +22,7 @@ class Rows(NamedTuple):
 
     Attributes
     ----------
-    rows, radial, harmonic : ndarrays of int of shape (n_rows,)
+    rows, radial, harmonic, products : ndarrays of int
         Of the `DensityTable`.
     entries : ndarray of int of shape (n_entries,)
         Among all of the Jacobian.
@@ -36,6 +35,7 @@ class Rows(NamedTuple):
     rows: Ints
     radial: Ints
     harmonic: Ints
+    products: Ints
     entries: Ints
     entry_ends: Ints
     entry_rows: Ints
@@ -54,6 +54,7 @@ class Batch(NamedTuple):
         Neighbors, or whose images they are.
     vectors : ndarray of shape (n_pairs, 3)
     radial, slopes : ndarrays of shape (n_radial, n_pairs)
+        Without their products where loops are compiled: those make them as they go.
     harmonics : ndarray of shape (n_pairs, n_harmonics)
     gradients : ndarray of shape (n_pairs, 3, n_harmonics)
     """
@@ -77,6 +78,7 @@ def rows_of(species: int, table: DensityTable, jacobian: Jacobian, n_functions: 
         rows,
         table.radial[rows],
         table.harmonic[rows],
+        table.products,
         entries,
         np.searchsorted(jacobian.functions[entries], np.arange(n_functions + 1)),
         np.searchsorted(rows, jacobian.densities[entries]),
@@ -96,8 +98,8 @@ def add_rows(rows: Rows, batch: Batch, jacobian: Array, columns: Ints, totals: A
     totals : ndarray of shape (n_columns, 3 * n_atoms + 6)
         Derivatives by positions and by strain.
     """
-    if (compiled := loops()) is not None:
-        compiled.add_rows(rows, batch, jacobian, columns, totals)
+    if (loops := _loops.compiled()) is not None:
+        loops.add_rows(rows, batch, jacobian, columns, totals)
         return
     n_functions = len(rows.entry_ends) - 1
     positions = totals[:, :-6].reshape(len(totals), -1, 3)
@@ -121,8 +123,8 @@ def add_sums(rows: Rows, batch: Batch, densities: Array) -> None:
     batch : Batch
     densities : ndarray of shape (n_densities, n_environments)
     """
-    if (compiled := loops()) is not None:
-        compiled.add_sums(rows, batch, densities)
+    if (loops := _loops.compiled()) is not None:
+        loops.add_sums(rows, batch, densities)
         return
     for i, (first, last) in enumerate(zip(batch.first, batch.last, strict=True)):
         sums = batch.radial[:, first:last] @ batch.harmonics[first:last]
@@ -142,8 +144,8 @@ def add_adjoint(
     values : ndarray of shape (n_environments,)
     adjoint : ndarray of shape (n_densities, n_environments)
     """
-    if (compiled := loops()) is not None:
-        compiled.add_adjoint(monomials, coefficients, densities, values, adjoint)
+    if (loops := _loops.compiled()) is not None:
+        loops.add_adjoint(monomials, coefficients, densities, values, adjoint)
         return
     # Products of the coefficient with the factors before each one, and of all factors behind it.
     before = [np.tile(coefficients[:, None], len(values))]
@@ -170,8 +172,8 @@ def add_forces(rows: Rows, batch: Batch, adjoint: Array, totals: Array) -> None:
     totals : ndarray of shape (n_outputs, 3 * n_atoms + 6)
         Derivatives by positions and by strain.
     """
-    if (compiled := loops()) is not None:
-        compiled.add_forces(rows, batch, adjoint, totals)
+    if (loops := _loops.compiled()) is not None:
+        loops.add_forces(rows, batch, adjoint, totals)
         return
     positions = totals[:, :-6].reshape(len(totals), -1, 3)
     for i, center in enumerate(batch.centers):
@@ -181,16 +183,6 @@ def add_forces(rows: Rows, batch: Batch, adjoint: Array, totals: Array) -> None:
         positions[:, atoms] += gradients
         positions[:, center] -= gradients.sum(axis=1)
         totals[:, -6:] += weights @ by_strain
-
-
-@cache
-def loops() -> ModuleType | None:
-    """Return the compiled loops, None where numba is not installed."""
-    try:
-        from skrigidity.atomistic.ace import _compiled
-    except ImportError:
-        return None
-    return _compiled
 
 
 def _pair_gradients(rows: Rows, batch: Batch, i: int) -> tuple[Ints, Array, Array]:
