@@ -163,7 +163,7 @@ class ACEBasis:
         ends = np.concatenate([[0], np.cumsum(counts)])
         out = np.empty((len(counts), len(self.functions)))
         table = self._polynomials.table
-        for start, stop in self._batches(ends):
+        for start, stop in self._batches(ends, _BATCH):
             pairs = slice(ends[start], ends[stop])
             environment = np.repeat(np.arange(stop - start), counts[start:stop])
             r = np.linalg.norm(vectors[pairs], axis=1)
@@ -177,8 +177,8 @@ class ACEBasis:
             out[start:stop] = features.T
         return out
 
-    def _batches(self, ends: Ints) -> Iterator[tuple[int, int]]:
-        size = min(_BATCH, _BATCH_BYTES // (8 * max(self._polynomials.n_monomials, 1)))
+    def _batches(self, ends: Ints, size: int) -> Iterator[tuple[int, int]]:
+        size = min(size, _BATCH_BYTES // (8 * max(self._polynomials.n_monomials, 1)))
         return consecutive(ends, _BATCH_NEIGHBORS, max(size, 1))
 
     def _radial(self, r: Array, r0: Array, *, slopes: bool = False) -> Array:
@@ -225,15 +225,15 @@ class ACEBasis:
         features = np.empty((len(species), len(self.functions)))
         totals = np.zeros((n_columns, 3 * len(species) + 6))
         jacobian = self._polynomials.jacobian
-        for batches, numbers, densities in self._summed(neighbors, species):
+        # The entries of a Jacobian are more than the densities.
+        for batches, numbers, densities in self._summed(neighbors, species, _BATCH // 4):
             centers, missing = batches[0].centers, self._missing(numbers)
             values, entries = self._polynomials(densities), jacobian(densities)
             values[missing] = 0.0
             entries[missing[jacobian.functions]] = 0.0
             features[centers] = values.T
             for rows, batch in zip(self._rows, batches, strict=True):
-                chosen = np.ascontiguousarray(entries[rows.entries].T)
-                add_rows(rows, batch, chosen, columns[species[centers]], totals)
+                add_rows(rows, batch, entries, columns[species[centers]], totals)
         return features, *_split(totals)
 
     def backward(
@@ -262,16 +262,16 @@ class ACEBasis:
         polynomials: dict[tuple[int, ...], list[tuple[Ints, Array]]] = {}
         # With more neighbors than that no function is missing.
         enough = self._needed[0].max(axis=0)[:, None] if self.purified else 0
-        for batches, numbers, densities in self._summed(neighbors, species):
+        for batches, numbers, densities in self._summed(neighbors, species, _BATCH):
             centers = batches[0].centers
             adjoint = np.zeros((n_outputs, *densities.shape))
-            kinds = np.vstack([species[centers], np.minimum(numbers, enough)])
-            for kind in set(map(tuple, kinds.T.tolist())):
+            kinds = np.column_stack([species[centers], np.minimum(numbers, enough).T])
+            for kind in set(map(tuple, kinds.tolist())):
                 if kind not in polynomials:
                     missing = self._missing(np.array(kind[1:])[:, None])
                     remaining = np.where(missing, 0.0, weights[kind[0]])
                     polynomials[kind] = self._polynomials.contracted(remaining)
-                which = np.flatnonzero((kinds.T == kind).all(axis=1))
+                which = np.flatnonzero((kinds == kind).all(axis=1))
                 chosen = densities[:, which]
                 for k in range(n_outputs):
                     value, gradient = np.zeros(len(which)), np.zeros(chosen.shape)
@@ -291,14 +291,14 @@ class ACEBasis:
         return [rows_of(z, table, jacobian, n_functions) for z in range(len(self.r0))]
 
     def _summed(
-        self, neighbors: Neighbors, species: Ints
+        self, neighbors: Neighbors, species: Ints, size: int
     ) -> Iterator[tuple[list[Batch], Ints, Array]]:
         """Yield environments by the species of neighbors, numbers of these, and densities."""
         table, n_species = self._polynomials.table, len(self.r0)
         centers = np.repeat(np.arange(len(species)), neighbors.counts)
         order = np.argsort(centers * n_species + species[neighbors.atoms], kind="stable")
         ends = np.concatenate([[0], np.cumsum(neighbors.counts)])
-        for start, stop in self._batches(ends):
+        for start, stop in self._batches(ends, size):
             pairs = order[ends[start] : ends[stop]]
             vectors, atoms = neighbors.vectors[pairs], neighbors.atoms[pairs]
             kinds = species[atoms]
@@ -308,10 +308,12 @@ class ACEBasis:
             radial = self._radial(np.linalg.norm(vectors, axis=1), r0, slopes=True)
             if _loops.compiled() is None:
                 radial = table.with_products(radial)
-            harmonics = harmonics_with_gradients(vectors, table.max_degree)
+            values, slopes = radial
+            harmonics, gradients = harmonics_with_gradients(vectors, table.max_degree)
+            parts = atoms, vectors, values, slopes, harmonics, gradients
             batches = [
-                Batch(np.arange(start, stop), *ends_of, atoms, vectors, *radial, *harmonics)
-                for ends_of in zip(last - numbers, last, strict=True)
+                Batch(np.arange(start, stop), begin, end, *parts)
+                for begin, end in zip(last - numbers, last, strict=True)
             ]
             densities = np.zeros((table.n_rows, stop - start))
             for rows, batch in zip(self._rows, batches, strict=True):

@@ -17,13 +17,15 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 
+# Sums may be reordered, which lets them use wide registers.
+_FASTMATH = {"reassoc", "contract"}
+
+
 def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
-    # Sums may be reordered, which lets them use wide registers.
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract"}}
     try:
-        return njit(cache=True, **options)(function)
+        return njit(function, cache=True, nogil=True, fastmath=_FASTMATH)
     except RuntimeError:  # no place for files that may be written to
-        return njit(**options)(function)
+        return njit(function, nogil=True, fastmath=_FASTMATH)
 
 
 @_compile
@@ -34,8 +36,10 @@ def add_rows(rows: Any, batch: Any, jacobian: Array, columns: Ints, totals: Arra
         if batch.first[i] == batch.last[i]:
             continue
         table, targets = _derivatives(rows, batch, i), _targets(batch, i, totals.shape[1] - 6)
-        width, entries = table.shape[1], jacobian[i]
-        sums = np.empty(width)
+        width = table.shape[1]
+        entries, sums = np.empty(len(which)), np.empty(width)
+        for e in range(len(which)):
+            entries[e] = jacobian[rows.entries[e], i]
         for f in range(columns.shape[1]):
             e, last = ends[f], ends[f + 1]
             if e == last:

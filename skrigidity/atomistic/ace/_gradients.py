@@ -92,7 +92,7 @@ def add_rows(rows: Rows, batch: Batch, jacobian: Array, columns: Ints, totals: A
     ----------
     rows : Rows
     batch : Batch
-    jacobian : ndarray of shape (n_environments, n_entries)
+    jacobian : ndarray of shape (n_entries, n_environments)
     columns : ndarray of int of shape (n_environments, n_functions)
         Where the functions of each environment go.
     totals : ndarray of shape (n_columns, 3 * n_atoms + 6)
@@ -105,9 +105,8 @@ def add_rows(rows: Rows, batch: Batch, jacobian: Array, columns: Ints, totals: A
     positions = totals[:, :-6].reshape(len(totals), -1, 3)
     for i, center in enumerate(batch.centers):
         atoms, by_atom, by_strain = _pair_gradients(rows, batch, i)
-        matrix = sparse.csr_matrix(
-            (jacobian[i], rows.entry_rows, rows.entry_ends), (n_functions, len(by_atom))
-        )
+        entries = jacobian[rows.entries, i], rows.entry_rows, rows.entry_ends
+        matrix = sparse.csr_matrix(entries, (n_functions, len(by_atom)))
         gradients = (matrix @ by_atom.reshape(len(by_atom), -1)).reshape(n_functions, -1, 3)
         positions[columns[i, :, None], atoms] += gradients
         positions[columns[i], center] -= gradients.sum(axis=1)
