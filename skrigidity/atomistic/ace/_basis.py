@@ -16,11 +16,13 @@ from skrigidity.atomistic.ace._densities import harmonics_with_gradients, spheri
 from skrigidity.atomistic.ace._enumerate import Family, Product, enumerate_families, without
 from skrigidity.atomistic.ace._gradients import (
     Batch,
+    Entries,
     Rows,
     add_adjoint,
     add_forces,
     add_rows,
     add_sums,
+    entries_of,
     rows_of,
 )
 from skrigidity.atomistic.ace._polynomial import Polynomials
@@ -232,8 +234,8 @@ class ACEBasis:
             values[missing] = 0.0
             entries[missing[jacobian.functions]] = 0.0
             features[centers] = values.T
-            for rows, batch in zip(self._rows, batches, strict=True):
-                add_rows(rows, batch, entries, columns[species[centers]], totals)
+            for rows, which, batch in zip(self._rows, self._entries, batches, strict=True):
+                add_rows(rows, which, batch, entries, columns[species[centers]], totals)
         return features, *_split(totals)
 
     def backward(
@@ -286,9 +288,13 @@ class ACEBasis:
     @cached_property
     def _rows(self) -> list[Rows]:
         """By the species of the neighbor."""
-        table, jacobian = self._polynomials.table, self._polynomials.jacobian
-        n_functions = len(self.functions)
-        return [rows_of(z, table, jacobian, n_functions) for z in range(len(self.r0))]
+        return [rows_of(z, self._polynomials.table) for z in range(len(self.r0))]
+
+    @cached_property
+    def _entries(self) -> list[Entries]:
+        """By the species of the neighbor."""
+        jacobian, n_functions = self._polynomials.jacobian, len(self.functions)
+        return [entries_of(rows, jacobian, n_functions) for rows in self._rows]
 
     def _summed(
         self, neighbors: Neighbors, species: Ints, size: int

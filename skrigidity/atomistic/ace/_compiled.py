@@ -29,17 +29,19 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_compile
-def add_rows(rows: Any, batch: Any, jacobian: Array, columns: Ints, totals: Array) -> None:
+def add_rows(
+    rows: Any, entries: Any, batch: Any, jacobian: Array, columns: Ints, totals: Array
+) -> None:
     """Add derivatives of the functions: see `skrigidity.atomistic.ace._gradients.add_rows`."""
-    ends, which = rows.entry_ends, rows.entry_rows
+    ends, which = entries.ends, entries.rows
     for i in range(len(batch.centers)):
         if batch.first[i] == batch.last[i]:
             continue
         table, targets = _derivatives(rows, batch, i), _targets(batch, i, totals.shape[1] - 6)
         width = table.shape[1]
-        entries, sums = np.empty(len(which)), np.empty(width)
+        weights, sums = np.empty(len(which)), np.empty(width)
         for e in range(len(which)):
-            entries[e] = jacobian[rows.entries[e], i]
+            weights[e] = jacobian[entries.entries[e], i]
         for f in range(columns.shape[1]):
             e, last = ends[f], ends[f + 1]
             if e == last:
@@ -47,14 +49,14 @@ def add_rows(rows: Any, batch: Any, jacobian: Array, columns: Ints, totals: Arra
             for q in range(width):
                 sums[q] = 0.0
             while e + 4 <= last:
-                w0, w1, w2, w3 = entries[e], entries[e + 1], entries[e + 2], entries[e + 3]
+                w0, w1, w2, w3 = weights[e], weights[e + 1], weights[e + 2], weights[e + 3]
                 t0, t1 = table[which[e]], table[which[e + 1]]
                 t2, t3 = table[which[e + 2]], table[which[e + 3]]
                 for q in range(width):
                     sums[q] += w0 * t0[q] + w1 * t1[q] + w2 * t2[q] + w3 * t3[q]
                 e += 4
             while e < last:
-                w0, t0 = entries[e], table[which[e]]
+                w0, t0 = weights[e], table[which[e]]
                 for q in range(width):
                     sums[q] += w0 * t0[q]
                 e += 1

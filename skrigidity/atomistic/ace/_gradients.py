@@ -18,27 +18,30 @@ Ints = NDArray[np.intp]
 
 
 class Rows(NamedTuple):
-    """Densities of one neighbor species, and the entries of the Jacobian that are by them.
-
-    Attributes
-    ----------
-    rows, radial, harmonic, products : ndarrays of int
-        Of the `DensityTable`.
-    entries : ndarray of int of shape (n_entries,)
-        Among all of the Jacobian.
-    entry_ends : ndarray of int of shape (n_functions + 1,)
-        Where the entries of each function begin and end.
-    entry_rows : ndarray of int of shape (n_entries,)
-        The density, among `rows`, that an entry is the derivative by.
-    """
+    """Densities of one neighbor species: attributes of `DensityTable`, and which rows they are."""
 
     rows: Ints
     radial: Ints
     harmonic: Ints
     products: Ints
+
+
+class Entries(NamedTuple):
+    """Entries of the Jacobian by the densities of one neighbor species.
+
+    Attributes
+    ----------
+    entries : ndarray of int of shape (n_entries,)
+        Among all of the Jacobian.
+    ends : ndarray of int of shape (n_functions + 1,)
+        Where the entries of each function begin and end.
+    rows : ndarray of int of shape (n_entries,)
+        The density, among those of the species, that an entry is the derivative by.
+    """
+
     entries: Ints
-    entry_ends: Ints
-    entry_rows: Ints
+    ends: Ints
+    rows: Ints
 
 
 class Batch(NamedTuple):
@@ -70,27 +73,28 @@ class Batch(NamedTuple):
     gradients: Array
 
 
-def rows_of(species: int, table: DensityTable, jacobian: Jacobian, n_functions: int) -> Rows:
-    """Gather what belongs to the neighbors of one species."""
+def rows_of(species: int, table: DensityTable) -> Rows:
+    """Gather the densities of the neighbors of one species."""
     rows = np.flatnonzero(table.species == species)
-    entries = np.flatnonzero(table.species[jacobian.densities] == species)
-    return Rows(
-        rows,
-        table.radial[rows],
-        table.harmonic[rows],
-        table.products,
-        entries,
-        np.searchsorted(jacobian.functions[entries], np.arange(n_functions + 1)),
-        np.searchsorted(rows, jacobian.densities[entries]),
-    )
+    return Rows(rows, table.radial[rows], table.harmonic[rows], table.products)
 
 
-def add_rows(rows: Rows, batch: Batch, jacobian: Array, columns: Ints, totals: Array) -> None:
+def entries_of(rows: Rows, jacobian: Jacobian, n_functions: int) -> Entries:
+    """Gather the entries of the Jacobian by the densities of the neighbors of one species."""
+    entries = np.flatnonzero(np.isin(jacobian.densities, rows.rows))
+    ends = np.searchsorted(jacobian.functions[entries], np.arange(n_functions + 1))
+    return Entries(entries, ends, np.searchsorted(rows.rows, jacobian.densities[entries]))
+
+
+def add_rows(
+    rows: Rows, entries: Entries, batch: Batch, jacobian: Array, columns: Ints, totals: Array
+) -> None:
     """Add the derivatives of the functions, summed over environments.
 
     Parameters
     ----------
     rows : Rows
+    entries : Entries
     batch : Batch
     jacobian : ndarray of shape (n_entries, n_environments)
     columns : ndarray of int of shape (n_environments, n_functions)
@@ -99,14 +103,14 @@ def add_rows(rows: Rows, batch: Batch, jacobian: Array, columns: Ints, totals: A
         Derivatives by positions and by strain.
     """
     if (loops := _loops.compiled()) is not None:
-        loops.add_rows(rows, batch, jacobian, columns, totals)
+        loops.add_rows(rows, entries, batch, jacobian, columns, totals)
         return
-    n_functions = len(rows.entry_ends) - 1
+    n_functions = len(entries.ends) - 1
     positions = totals[:, :-6].reshape(len(totals), -1, 3)
     for i, center in enumerate(batch.centers):
         atoms, by_atom, by_strain = _pair_gradients(rows, batch, i)
-        entries = jacobian[rows.entries, i], rows.entry_rows, rows.entry_ends
-        matrix = sparse.csr_matrix(entries, (n_functions, len(by_atom)))
+        parts = jacobian[entries.entries, i], entries.rows, entries.ends
+        matrix = sparse.csr_matrix(parts, (n_functions, len(by_atom)))
         gradients = (matrix @ by_atom.reshape(len(by_atom), -1)).reshape(n_functions, -1, 3)
         positions[columns[i, :, None], atoms] += gradients
         positions[columns[i], center] -= gradients.sum(axis=1)
