@@ -12,7 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from skrigidity.atomistic._neighbors import Neighbors
 from skrigidity.atomistic.ace import _loops
-from skrigidity.atomistic.ace._densities import harmonics_with_gradients, spherical_harmonics
+from skrigidity.atomistic.ace._densities import (
+    bounds,
+    harmonics_with_gradients,
+    spherical_harmonics,
+)
 from skrigidity.atomistic.ace._enumerate import Family, Product, enumerate_families, without
 from skrigidity.atomistic.ace._gradients import (
     Batch,
@@ -21,7 +25,6 @@ from skrigidity.atomistic.ace._gradients import (
     add_adjoint,
     add_forces,
     add_rows,
-    add_sums,
     entries_of,
     rows_of,
 )
@@ -113,17 +116,17 @@ class ACEBasis:
         self.cutoff, self.purified = cutoff, purified
         self.r0 = np.asarray(r0, dtype=np.float64)
         self.agnesi, self.pair_agnesi = agnesi, pair_agnesi
-        bounds = list(max_degree)
-        settings = n_species, cutoff, bounds, purified, self.r0.tolist(), angular_weight, agnesi
+        degrees = list(max_degree)
+        settings = n_species, cutoff, degrees, purified, self.r0.tolist(), angular_weight, agnesi
         self.settings = (*settings, pair_basis, pair_agnesi, sorted(map(sorted, drop)))
-        self.n_pair = int(bounds[0]) if pair_basis and bounds else 0
+        self.n_pair = int(degrees[0]) if pair_basis and degrees else 0
         pairs = [
             Function(1, (z,), (n,), (), None)
             for z in range(n_species)
             for n in range(1, self.n_pair + 1)
         ]
         families = []
-        for order, bound in enumerate(bounds, start=1):
+        for order, bound in enumerate(degrees, start=1):
             found = enumerate_families(order, bound, angular_weight, n_species)
             if bound and not found:
                 raise ValueError(
@@ -134,7 +137,7 @@ class ACEBasis:
         families = without(families, drop)
         self.functions = [*pairs, *_functions(families)]
         if not self.functions:
-            raise ValueError(f"max_degree: expected an order of at least 1, got {bounds}")
+            raise ValueError(f"max_degree: expected an order of at least 1, got {degrees}")
         self._needed = _needed_neighbors(self.functions, n_species)
         self._polynomials = Polynomials(families, purified, self.n_pair, n_species)
 
@@ -166,14 +169,15 @@ class ACEBasis:
         out = np.empty((len(counts), len(self.functions)))
         table = self._polynomials.table
         for start, stop in self._batches(ends, _BATCH):
-            pairs = slice(ends[start], ends[stop])
             environment = np.repeat(np.arange(stop - start), counts[start:stop])
-            r = np.linalg.norm(vectors[pairs], axis=1)
-            r0 = self.r0[centers[start:stop][environment], species[pairs]]
-            numbers = self._numbers(environment, species[pairs], stop - start)
-            harmonics = spherical_harmonics(vectors[pairs], table.max_degree)
-            radial = table.with_products(self._radial(r, r0))
-            sums = table.sums(radial, harmonics, species[pairs], numbers)
+            order = self._order(environment, species[ends[start] : ends[stop]])
+            pairs = order + ends[start]
+            kinds, around = species[pairs], vectors[pairs]
+            numbers = self._numbers(environment, kinds, stop - start)
+            r0 = self.r0[centers[start:stop][environment], kinds]
+            radial = table.with_products(self._radial(np.linalg.norm(around, axis=1), r0)[None])
+            harmonics = spherical_harmonics(around, table.max_degree)
+            sums = table.sums(radial[0], harmonics, numbers)
             features = self._polynomials(sums)
             features[self._missing(numbers)] = 0.0
             out[start:stop] = features.T
@@ -189,6 +193,9 @@ class ACEBasis:
         many = many_body_functions(r, r0, cutoff, table.n_radial, self.agnesi, slopes=slopes)
         # Functions of pairs are of degree 0, but for the constant Y_00.
         return np.concatenate([sqrt(4 * pi) * pair, many], axis=-2)
+
+    def _order(self, environment: Ints, species: Ints) -> Ints:
+        return np.argsort(environment * len(self.r0) + species, kind="stable")
 
     def _numbers(self, environment: Ints, species: Ints, n_environments: int) -> Ints:
         """Count the neighbors of each species (first axis) of each environment."""
@@ -300,30 +307,32 @@ class ACEBasis:
         self, neighbors: Neighbors, species: Ints, size: int
     ) -> Iterator[tuple[list[Batch], Ints, Array]]:
         """Yield environments by the species of neighbors, numbers of these, and densities."""
-        table, n_species = self._polynomials.table, len(self.r0)
+        table, loops = self._polynomials.table, _loops.compiled()
         centers = np.repeat(np.arange(len(species)), neighbors.counts)
-        order = np.argsort(centers * n_species + species[neighbors.atoms], kind="stable")
+        order = self._order(centers, species[neighbors.atoms])
         ends = np.concatenate([[0], np.cumsum(neighbors.counts)])
         for start, stop in self._batches(ends, size):
             pairs = order[ends[start] : ends[stop]]
             vectors, atoms = neighbors.vectors[pairs], neighbors.atoms[pairs]
             kinds = species[atoms]
             numbers = self._numbers(centers[pairs] - start, kinds, stop - start)
-            last = np.cumsum(numbers.T).reshape(numbers.T.shape).T
             r0 = self.r0[species[centers[pairs]], kinds]
             radial = self._radial(np.linalg.norm(vectors, axis=1), r0, slopes=True)
-            if _loops.compiled() is None:
+            if loops is None:
                 radial = table.with_products(radial)
             values, slopes = radial
             harmonics, gradients = harmonics_with_gradients(vectors, table.max_degree)
             parts = atoms, vectors, values, slopes, harmonics, gradients
             batches = [
-                Batch(np.arange(start, stop), begin, end, *parts)
-                for begin, end in zip(last - numbers, last, strict=True)
+                Batch(np.arange(start, stop), first, last, *parts)
+                for first, last in zip(*bounds(numbers), strict=True)
             ]
-            densities = np.zeros((table.n_rows, stop - start))
-            for rows, batch in zip(self._rows, batches, strict=True):
-                add_sums(rows, batch, densities)
+            if loops is None:
+                densities = table.sums(values, harmonics, numbers)
+            else:
+                densities = np.zeros((table.n_rows, stop - start))
+                for rows, batch in zip(self._rows, batches, strict=True):
+                    loops.add_sums(rows, batch, densities)
             yield batches, numbers, densities
 
 

@@ -153,7 +153,7 @@ def _radial(rows: Any, batch: Any, i: int) -> Array:
 
 @_compile
 def add_sums(rows: Any, batch: Any, densities: Array) -> None:
-    """Write densities: see `skrigidity.atomistic.ace._gradients.add_sums`."""
+    """Write the densities (n_densities, n_environments) of one neighbor species."""
     for i in range(len(batch.centers)):
         pairs = slice(batch.first[i], batch.last[i])
         radial, harmonics = _radial(rows, batch, i)[0], batch.harmonics[pairs].T.copy()

@@ -117,23 +117,6 @@ def add_rows(
         totals[columns[i], -6:] += matrix @ by_strain
 
 
-def add_sums(rows: Rows, batch: Batch, densities: Array) -> None:
-    """Write the densities of one neighbor species into their rows.
-
-    Parameters
-    ----------
-    rows : Rows
-    batch : Batch
-    densities : ndarray of shape (n_densities, n_environments)
-    """
-    if (loops := _loops.compiled()) is not None:
-        loops.add_sums(rows, batch, densities)
-        return
-    for i, (first, last) in enumerate(zip(batch.first, batch.last, strict=True)):
-        sums = batch.radial[:, first:last] @ batch.harmonics[first:last]
-        densities[rows.rows, i] = sums[rows.radial, rows.harmonic]
-
-
 def add_adjoint(
     monomials: Ints, coefficients: Array, densities: Array, values: Array, adjoint: Array
 ) -> None:

@@ -177,9 +177,7 @@ def _enveloped(
     polynomials = orthonormal_polynomials(x, n, power)
     if not slopes:
         return envelope * polynomials
-    out = np.empty((2, *polynomials.shape))
-    np.multiply(polynomials, envelope, out=out[0])
-    np.multiply(polynomials, slope, out=out[1])
+    out = np.stack([polynomials * envelope, polynomials * slope])
     # The derivatives are polynomials that are orthogonal with the weight's next power.
     k = np.arange(1, n)[:, None]
     factors = np.sqrt(k * (k + 2 * power + 1)) * (envelope * x_slope)
