@@ -191,8 +191,8 @@ class ACEBasis:
         table, cutoff = self._polynomials.table, self.cutoff
         pair = pair_functions(r, r0, cutoff, self.n_pair, self.pair_agnesi, slopes=slopes)
         many = many_body_functions(r, r0, cutoff, table.n_radial, self.agnesi, slopes=slopes)
-        # Functions of pairs are of degree 0, but for the constant Y_00.
-        return np.concatenate([sqrt(4 * pi) * pair, many], axis=-2)
+        pair *= sqrt(4 * pi)  # of degree 0, but for the constant Y_00
+        return np.concatenate([pair, many], axis=-2)
 
     def _order(self, environment: Ints, species: Ints) -> Ints:
         return np.argsort(environment * len(self.r0) + species, kind="stable")
@@ -280,14 +280,17 @@ class ACEBasis:
                     missing = self._missing(np.array(kind[1:])[:, None])
                     remaining = np.where(missing, 0.0, weights[kind[0]])
                     polynomials[kind] = self._polynomials.contracted(remaining)
-                which = np.flatnonzero((kinds == kind).all(axis=1))
-                chosen = densities[:, which]
+                which = (kinds == kind).all(axis=1)
+                alone = bool(which.all())  # then no copies are needed
+                chosen = densities if alone else densities[:, which]
                 for k in range(n_outputs):
-                    value, gradient = np.zeros(len(which)), np.zeros(chosen.shape)
+                    gradient = adjoint[k] if alone else np.zeros(chosen.shape)
+                    value = np.zeros(chosen.shape[1])
                     for monomials, coefficients in polynomials[kind]:
                         add_adjoint(monomials, coefficients[k], chosen, value, gradient)
                     local[k, centers[which]] = value
-                    adjoint[k][:, which] = gradient
+                    if not alone:
+                        adjoint[k][:, which] = gradient
             for rows, batch in zip(self._rows, batches, strict=True):
                 add_forces(rows, batch, adjoint, totals)
         return local.T, *_split(totals)
