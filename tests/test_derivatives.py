@@ -14,7 +14,7 @@ from skrigidity.atomistic import (
     FeatomicDescriptor,
     RangeSeparatedDescriptor,
 )
-from skrigidity.atomistic.ace import _gradients
+from skrigidity.atomistic.ace import _loops
 
 KINDS = ["self-interacting", "purified"]
 
@@ -35,7 +35,7 @@ def loops(request, monkeypatch):
 
 
 def without_loops(monkeypatch):
-    monkeypatch.setattr(_gradients, "loops", lambda: None)
+    monkeypatch.setattr(_loops, "compiled", lambda: None)
 
 
 def cluster(symbols="Si4", seed=0):
@@ -326,7 +326,7 @@ def test_numba_and_numpy_agree(monkeypatch, kind, name):
     descriptor = ace(kind, composition=True).fit([frame, cluster("SiO")])
     weights = np.random.default_rng(0).normal(size=(descriptor.n_features_out_, 2))
     compiled = descriptor.derivatives(frame), descriptor.backward(frame, weights)
-    assert _gradients.loops().__name__.endswith("_compiled")
+    assert _loops.compiled().__name__.endswith("_compiled")
     without_loops(monkeypatch)
     plain = descriptor.derivatives(frame), descriptor.backward(frame, weights)
     for fast, slow in zip(compiled, plain, strict=True):

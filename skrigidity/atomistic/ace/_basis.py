@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from functools import cached_property, partial
+from functools import cached_property
+from math import pi, sqrt
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 
 from skrigidity.atomistic._neighbors import Neighbors
-from skrigidity.atomistic.ace._densities import harmonics_with_gradients, spherical_harmonics
+from skrigidity.atomistic.ace import _loops
+from skrigidity.atomistic.ace._densities import (
+    bounds,
+    harmonics_with_gradients,
+    spherical_harmonics,
+)
 from skrigidity.atomistic.ace._enumerate import Family, Product, enumerate_families, without
-from skrigidity.atomistic.ace._gradients import Batch, Rows, add_forces, add_rows, rows_of
+from skrigidity.atomistic.ace._gradients import (
+    Batch,
+    Entries,
+    Rows,
+    add_adjoint,
+    add_forces,
+    add_rows,
+    entries_of,
+    rows_of,
+)
 from skrigidity.atomistic.ace._polynomial import Polynomials
-from skrigidity.atomistic.ace._radial import many_body_functions, pair_functions, with_slopes
+from skrigidity.atomistic.ace._radial import many_body_functions, pair_functions
 from skrigidity.environments import consecutive
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.intp]
-# Environments, neighbors, bytes of monomials and, to differentiate, values of radial functions at a
-# time: what fits into the cache.
-_BATCH, _BATCH_NEIGHBORS, _BATCH_BYTES, _BATCH_RADIAL = 64, 2048, 1 << 25, 1 << 17
+# Environments, neighbors and bytes of monomials at a time: what fits into the cache.
+_BATCH, _BATCH_NEIGHBORS, _BATCH_BYTES = 64, 2048, 1 << 25
 
 
 class Function(NamedTuple):
@@ -103,17 +116,17 @@ class ACEBasis:
         self.cutoff, self.purified = cutoff, purified
         self.r0 = np.asarray(r0, dtype=np.float64)
         self.agnesi, self.pair_agnesi = agnesi, pair_agnesi
-        bounds = list(max_degree)
-        settings = n_species, cutoff, bounds, purified, self.r0.tolist(), angular_weight, agnesi
+        degrees = list(max_degree)
+        settings = n_species, cutoff, degrees, purified, self.r0.tolist(), angular_weight, agnesi
         self.settings = (*settings, pair_basis, pair_agnesi, sorted(map(sorted, drop)))
-        self.n_pair = int(bounds[0]) if pair_basis and bounds else 0
+        self.n_pair = int(degrees[0]) if pair_basis and degrees else 0
         pairs = [
             Function(1, (z,), (n,), (), None)
             for z in range(n_species)
             for n in range(1, self.n_pair + 1)
         ]
         families = []
-        for order, bound in enumerate(bounds, start=1):
+        for order, bound in enumerate(degrees, start=1):
             found = enumerate_families(order, bound, angular_weight, n_species)
             if bound and not found:
                 raise ValueError(
@@ -124,7 +137,7 @@ class ACEBasis:
         families = without(families, drop)
         self.functions = [*pairs, *_functions(families)]
         if not self.functions:
-            raise ValueError(f"max_degree: expected an order of at least 1, got {bounds}")
+            raise ValueError(f"max_degree: expected an order of at least 1, got {degrees}")
         self._needed = _needed_neighbors(self.functions, n_species)
         self._polynomials = Polynomials(families, purified, self.n_pair, n_species)
 
@@ -155,28 +168,34 @@ class ACEBasis:
         ends = np.concatenate([[0], np.cumsum(counts)])
         out = np.empty((len(counts), len(self.functions)))
         table = self._polynomials.table
-        for start, stop in self._batches(ends, _BATCH_NEIGHBORS):
-            pairs = slice(ends[start], ends[stop])
+        for start, stop in self._batches(ends, _BATCH):
             environment = np.repeat(np.arange(stop - start), counts[start:stop])
-            r = np.linalg.norm(vectors[pairs], axis=1)
-            r0 = self.r0[centers[start:stop][environment], species[pairs]]
-            numbers = self._numbers(environment, species[pairs], stop - start)
-            harmonics = spherical_harmonics(vectors[pairs], table.max_degree)
-            sums = table.sums(self._radial(r, r0), harmonics, species[pairs], numbers)
+            order = self._order(environment, species[ends[start] : ends[stop]])
+            pairs = order + ends[start]
+            kinds, around = species[pairs], vectors[pairs]
+            numbers = self._numbers(environment, kinds, stop - start)
+            r0 = self.r0[centers[start:stop][environment], kinds]
+            radial = table.with_products(self._radial(np.linalg.norm(around, axis=1), r0)[None])
+            harmonics = spherical_harmonics(around, table.max_degree)
+            sums = table.sums(radial[0], harmonics, numbers)
             features = self._polynomials(sums)
             features[self._missing(numbers)] = 0.0
             out[start:stop] = features.T
         return out
 
-    def _batches(self, ends: Ints, n_pairs: int) -> Iterator[tuple[int, int]]:
-        size = min(_BATCH, _BATCH_BYTES // (8 * max(self._polynomials.n_monomials, 1)))
-        return consecutive(ends, n_pairs, max(size, 1))
+    def _batches(self, ends: Ints, size: int) -> Iterator[tuple[int, int]]:
+        size = min(size, _BATCH_BYTES // (8 * max(self._polynomials.n_monomials, 1)))
+        return consecutive(ends, _BATCH_NEIGHBORS, max(size, 1))
 
-    def _radial(self, r: Array, r0: Array) -> Array:
-        table = self._polynomials.table
-        pair = pair_functions(r, r0, self.cutoff, self.n_pair, self.pair_agnesi)
-        many = many_body_functions(r, r0, self.cutoff, table.n_radial, self.agnesi)
-        return table.radial_functions(pair, many)
+    def _radial(self, r: Array, r0: Array, *, slopes: bool = False) -> Array:
+        table, cutoff = self._polynomials.table, self.cutoff
+        pair = pair_functions(r, r0, cutoff, self.n_pair, self.pair_agnesi, slopes=slopes)
+        many = many_body_functions(r, r0, cutoff, table.n_radial, self.agnesi, slopes=slopes)
+        pair *= sqrt(4 * pi)  # of degree 0, but for the constant Y_00
+        return np.concatenate([pair, many], axis=-2)
+
+    def _order(self, environment: Ints, species: Ints) -> Ints:
+        return np.argsort(environment * len(self.r0) + species, kind="stable")
 
     def _numbers(self, environment: Ints, species: Ints, n_environments: int) -> Ints:
         """Count the neighbors of each species (first axis) of each environment."""
@@ -214,13 +233,16 @@ class ACEBasis:
         """
         features = np.empty((len(species), len(self.functions)))
         totals = np.zeros((n_columns, 3 * len(species) + 6))
-        for batch, kinds, values, jacobian in self._differentiated(neighbors, species):
-            features[batch.centers] = values.T
-            for z in np.unique(kinds):
-                rows = self._rows[z]
-                entries = np.ascontiguousarray(jacobian[rows.entries].T)
-                where = columns[species[batch.centers]]
-                add_rows(rows, batch.chosen(kinds == z), entries, where, totals)
+        jacobian = self._polynomials.jacobian
+        # The entries of a Jacobian are more than the densities.
+        for batches, numbers, densities in self._summed(neighbors, species, _BATCH // 4):
+            centers, missing = batches[0].centers, self._missing(numbers)
+            values, entries = self._polynomials(densities), jacobian(densities)
+            values[missing] = 0.0
+            entries[missing[jacobian.functions]] = 0.0
+            features[centers] = values.T
+            for rows, which, batch in zip(self._rows, self._entries, batches, strict=True):
+                add_rows(rows, which, batch, entries, columns[species[centers]], totals)
         return features, *_split(totals)
 
     def backward(
@@ -244,73 +266,77 @@ class ACEBasis:
         strain : ndarray of shape (6, n_outputs)
         """
         n_outputs = weights.shape[2]
-        local = np.empty((len(species), n_outputs))
+        local = np.zeros((n_outputs, len(species)))
         totals = np.zeros((n_outputs, 3 * len(species) + 6))
-        for batch, kinds, values, jacobian in self._differentiated(neighbors, species):
-            adjoint = np.empty((n_outputs, len(batch.centers), self._polynomials.table.n_rows))
-            for z in np.unique(species[batch.centers]):
-                which = np.flatnonzero(species[batch.centers] == z)
-                local[batch.centers[which]] = values[:, which].T @ weights[z]
+        polynomials: dict[tuple[int, ...], list[tuple[Ints, Array]]] = {}
+        # With more neighbors than that no function is missing.
+        enough = self._needed[0].max(axis=0)[:, None] if self.purified else 0
+        for batches, numbers, densities in self._summed(neighbors, species, _BATCH):
+            centers = batches[0].centers
+            adjoint = np.zeros((n_outputs, *densities.shape))
+            kinds = np.column_stack([species[centers], np.minimum(numbers, enough).T])
+            for kind in set(map(tuple, kinds.tolist())):
+                if kind not in polynomials:
+                    missing = self._missing(np.array(kind[1:])[:, None])
+                    remaining = np.where(missing, 0.0, weights[kind[0]])
+                    polynomials[kind] = self._polynomials.contracted(remaining)
+                which = (kinds == kind).all(axis=1)
+                alone = bool(which.all())  # then no copies are needed
+                chosen = densities if alone else densities[:, which]
                 for k in range(n_outputs):
-                    adjoint[k, which] = self._adjoint(jacobian[:, which], weights[z, :, k])
-            for z in np.unique(kinds):
-                rows = self._rows[z]
-                by_density = np.ascontiguousarray(adjoint[:, :, rows.rows])
-                add_forces(rows, batch.chosen(kinds == z), by_density, totals)
-        return local, *_split(totals)
+                    gradient = adjoint[k] if alone else np.zeros(chosen.shape)
+                    value = np.zeros(chosen.shape[1])
+                    for monomials, coefficients in polynomials[kind]:
+                        add_adjoint(monomials, coefficients[k], chosen, value, gradient)
+                    local[k, centers[which]] = value
+                    if not alone:
+                        adjoint[k][:, which] = gradient
+            for rows, batch in zip(self._rows, batches, strict=True):
+                add_forces(rows, batch, adjoint, totals)
+        return local.T, *_split(totals)
 
     @cached_property
     def _rows(self) -> list[Rows]:
         """By the species of the neighbor."""
-        table, jacobian = self._polynomials.table, self._polynomials.jacobian
-        n_functions = len(self.functions)
-        return [rows_of(z, table, jacobian, n_functions) for z in range(len(self.r0))]
+        return [rows_of(z, self._polynomials.table) for z in range(len(self.r0))]
 
-    def _adjoint(self, values: Array, weights: Array) -> Array:
-        """Return the derivatives of a linear function by the densities, per environment."""
-        jacobian = self._polynomials.jacobian
-        entries = np.arange(len(jacobian.functions))
-        shape = self._polynomials.table.n_rows, len(entries)
-        matrix = sparse.csr_matrix(
-            (weights[jacobian.functions], (jacobian.densities, entries)), shape=shape
-        )
-        return np.asarray(matrix @ values).T
+    @cached_property
+    def _entries(self) -> list[Entries]:
+        """By the species of the neighbor."""
+        jacobian, n_functions = self._polynomials.jacobian, len(self.functions)
+        return [entries_of(rows, jacobian, n_functions) for rows in self._rows]
 
-    def _differentiated(
-        self, neighbors: Neighbors, species: Ints
-    ) -> Iterator[tuple[Batch, Ints, Array, Array]]:
-        """Yield environments, species of their neighbors, functions and entries of the Jacobian."""
-        table, jacobian = self._polynomials.table, self._polynomials.jacobian
+    def _summed(
+        self, neighbors: Neighbors, species: Ints, size: int
+    ) -> Iterator[tuple[list[Batch], Ints, Array]]:
+        """Yield environments by the species of neighbors, numbers of these, and densities."""
+        table, loops = self._polynomials.table, _loops.compiled()
         centers = np.repeat(np.arange(len(species)), neighbors.counts)
-        order = np.lexsort((neighbors.atoms, centers))
+        order = self._order(centers, species[neighbors.atoms])
         ends = np.concatenate([[0], np.cumsum(neighbors.counts)])
-        n_pairs = min(_BATCH_NEIGHBORS, _BATCH_RADIAL // (int(table.radial.max()) + 1))
-        for start, stop in self._batches(ends, n_pairs):
+        for start, stop in self._batches(ends, size):
             pairs = order[ends[start] : ends[stop]]
             vectors, atoms = neighbors.vectors[pairs], neighbors.atoms[pairs]
-            environment, kinds = centers[pairs] - start, species[atoms]
-            radial, slopes = with_slopes(
-                partial(self._radial, r0=self.r0[species[centers[pairs]], kinds]),
-                np.linalg.norm(vectors, axis=1),
-            )
+            kinds = species[atoms]
+            numbers = self._numbers(centers[pairs] - start, kinds, stop - start)
+            r0 = self.r0[species[centers[pairs]], kinds]
+            radial = self._radial(np.linalg.norm(vectors, axis=1), r0, slopes=True)
+            if loops is None:
+                radial = table.with_products(radial)
+            values, slopes = radial
             harmonics, gradients = harmonics_with_gradients(vectors, table.max_degree)
-            numbers = self._numbers(environment, kinds, stop - start)
-            densities = table.sums(radial, harmonics, kinds, numbers)
-            features, derivatives = self._polynomials(densities), jacobian(densities)
-            missing = self._missing(numbers)
-            features[missing] = 0.0
-            derivatives[missing[jacobian.functions]] = 0.0
-            batch = Batch(
-                np.arange(start, stop),
-                ends[start : stop + 1] - ends[start],
-                atoms,
-                vectors,
-                radial,
-                slopes,
-                harmonics,
-                gradients,
-            )
-            yield batch, kinds, features, derivatives
+            parts = atoms, vectors, values, slopes, harmonics, gradients
+            batches = [
+                Batch(np.arange(start, stop), first, last, *parts)
+                for first, last in zip(*bounds(numbers), strict=True)
+            ]
+            if loops is None:
+                densities = table.sums(values, harmonics, numbers)
+            else:
+                densities = np.zeros((table.n_rows, stop - start))
+                for rows, batch in zip(self._rows, batches, strict=True):
+                    loops.add_sums(rows, batch, densities)
+            yield batches, numbers, densities
 
 
 def _split(totals: Array) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""The loops of `_gradients`, compiled by numba; imported only where numba is installed.
+"""The loops of derivatives, compiled by numba; imported only where numba is installed.
 
 Inner loops run over whole rows of arrays without calls or slices in between: that is what LLVM
 makes fast code of.
@@ -17,25 +17,31 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 
+# Sums may be reordered, which lets them use wide registers.
+_FASTMATH = {"reassoc", "contract"}
+
+
 def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
-    # Sums may be reordered, which lets them use wide registers.
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract"}}
     try:
-        return njit(cache=True, **options)(function)
+        return njit(function, cache=True, nogil=True, fastmath=_FASTMATH)
     except RuntimeError:  # no place for files that may be written to
-        return njit(**options)(function)
+        return njit(function, nogil=True, fastmath=_FASTMATH)
 
 
 @_compile
-def add_rows(rows: Any, batch: Any, jacobian: Array, columns: Ints, totals: Array) -> None:
+def add_rows(
+    rows: Any, entries: Any, batch: Any, jacobian: Array, columns: Ints, totals: Array
+) -> None:
     """Add derivatives of the functions: see `skrigidity.atomistic.ace._gradients.add_rows`."""
-    ends, which = rows.entry_ends, rows.entry_rows
+    ends, which = entries.ends, entries.rows
     for i in range(len(batch.centers)):
-        if batch.ends[i] == batch.ends[i + 1]:
+        if batch.first[i] == batch.last[i]:
             continue
         table, targets = _derivatives(rows, batch, i), _targets(batch, i, totals.shape[1] - 6)
-        width, entries = table.shape[1], jacobian[i]
-        sums = np.empty(width)
+        width = table.shape[1]
+        weights, sums = np.empty(len(which)), np.empty(width)
+        for e in range(len(which)):
+            weights[e] = jacobian[entries.entries[e], i]
         for f in range(columns.shape[1]):
             e, last = ends[f], ends[f + 1]
             if e == last:
@@ -43,14 +49,14 @@ def add_rows(rows: Any, batch: Any, jacobian: Array, columns: Ints, totals: Arra
             for q in range(width):
                 sums[q] = 0.0
             while e + 4 <= last:
-                w0, w1, w2, w3 = entries[e], entries[e + 1], entries[e + 2], entries[e + 3]
+                w0, w1, w2, w3 = weights[e], weights[e + 1], weights[e + 2], weights[e + 3]
                 t0, t1 = table[which[e]], table[which[e + 1]]
                 t2, t3 = table[which[e + 2]], table[which[e + 3]]
                 for q in range(width):
                     sums[q] += w0 * t0[q] + w1 * t1[q] + w2 * t2[q] + w3 * t3[q]
                 e += 4
             while e < last:
-                w0, t0 = entries[e], table[which[e]]
+                w0, t0 = weights[e], table[which[e]]
                 for q in range(width):
                     sums[q] += w0 * t0[q]
                 e += 1
@@ -63,7 +69,7 @@ def add_rows(rows: Any, batch: Any, jacobian: Array, columns: Ints, totals: Arra
 @_compile
 def _targets(batch: Any, i: int, strain: int) -> Ints:
     """Return where each column of the table of derivatives goes; -1 for nowhere."""
-    first, n = batch.ends[i], batch.ends[i + 1] - batch.ends[i]
+    first, n = batch.first[i], batch.last[i] - batch.first[i]
     targets = np.full(3 * n + 9, -1)
     for c in range(3):
         targets[3 * n + c] = 3 * batch.centers[i] + c
@@ -79,8 +85,9 @@ def _targets(batch: Any, i: int, strain: int) -> Ints:
 @_compile
 def _derivatives(rows: Any, batch: Any, i: int) -> Array:
     """Differentiate the densities of an environment by neighbors, its center and strain."""
-    first, n = batch.ends[i], batch.ends[i + 1] - batch.ends[i]
-    slopes, values = np.empty((2, len(batch.radial), 3 * n))
+    first, n = batch.first[i], batch.last[i] - batch.first[i]
+    radial = _radial(rows, batch, i)
+    values, slopes = np.empty((2, radial.shape[1], 3 * n))
     harmonics, gradients = np.empty((2, batch.harmonics.shape[1], 3 * n))
     fixed = np.zeros((9, 3 * n))
     for j in range(n):
@@ -90,8 +97,8 @@ def _derivatives(rows: Any, batch: Any, i: int) -> Array:
         for c in range(3):
             q = c * n + j
             for p in range(len(slopes)):
-                slopes[p, q] = batch.slopes[p, pair] * vector[c] / r
-                values[p, q] = batch.radial[p, pair]
+                values[p, q] = radial[0, p, j]
+                slopes[p, q] = radial[1, p, j] * vector[c] / r
             for h in range(len(harmonics)):
                 harmonics[h, q] = batch.harmonics[pair, h]
                 gradients[h, q] = batch.gradients[pair, c, h]
@@ -127,19 +134,77 @@ def _derivatives(rows: Any, batch: Any, i: int) -> Array:
 
 
 @_compile
+def _radial(rows: Any, batch: Any, i: int) -> Array:
+    """Return radial functions of an environment, products too, and their slopes."""
+    pairs, first = slice(batch.first[i], batch.last[i]), len(batch.radial)
+    # Copies, as rows that are a power of 2 apart would push each other out of the cache.
+    out = np.empty((2, first + len(rows.products), batch.last[i] - batch.first[i]))
+    out[0, :first], out[1, :first] = batch.radial[:, pairs], batch.slopes[:, pairs]
+    values, slopes = out
+    for p in range(len(rows.products)):
+        value, slope = values[rows.products[p, 0]], slopes[rows.products[p, 0]]
+        factor, factor_slope = values[rows.products[p, 1]], slopes[rows.products[p, 1]]
+        product, product_slope = values[first + p], slopes[first + p]
+        for j in range(len(value)):
+            product[j] = value[j] * factor[j]
+            product_slope[j] = slope[j] * factor[j] + value[j] * factor_slope[j]
+    return out
+
+
+@_compile
+def add_sums(rows: Any, batch: Any, densities: Array) -> None:
+    """Write the densities (n_densities, n_environments) of one neighbor species."""
+    for i in range(len(batch.centers)):
+        pairs = slice(batch.first[i], batch.last[i])
+        radial, harmonics = _radial(rows, batch, i)[0], batch.harmonics[pairs].T.copy()
+        for v in range(len(rows.rows)):
+            value, harmonic = radial[rows.radial[v]], harmonics[rows.harmonic[v]]
+            total = 0.0
+            for j in range(len(value)):
+                total += value[j] * harmonic[j]
+            densities[rows.rows[v], i] = total
+
+
+@_compile
+def add_adjoint(
+    monomials: Ints, coefficients: Array, densities: Array, values: Array, adjoint: Array
+) -> None:
+    """Add a polynomial and derivatives: see `skrigidity.atomistic.ace._gradients.add_adjoint`."""
+    degree, n = monomials.shape[1], len(values)
+    # Products of the coefficient with the factors before each one, and of all factors behind it.
+    before, behind = np.empty((degree + 1, n)), np.empty(n)
+    for m in range(len(monomials)):
+        for e in range(n):
+            before[0, e] = coefficients[m]
+            behind[e] = 1.0
+        for k in range(degree):
+            factor, product, longer = densities[monomials[m, k]], before[k], before[k + 1]
+            for e in range(n):
+                longer[e] = product[e] * factor[e]
+        product = before[degree]
+        for e in range(n):
+            values[e] += product[e]
+        for k in range(degree - 1, -1, -1):
+            factor, product = densities[monomials[m, k]], before[k]
+            total = adjoint[monomials[m, k]]
+            for e in range(n):
+                total[e] += product[e] * behind[e]
+                behind[e] *= factor[e]
+
+
+@_compile
 def add_forces(rows: Any, batch: Any, adjoint: Array, totals: Array) -> None:
     """Add derivatives of linear functions: see `skrigidity.atomistic.ace._gradients.add_forces`."""
     n_harmonics = batch.harmonics.shape[1]
     strain = totals.shape[1] - 6
     for i in range(len(batch.centers)):
-        first, n = batch.ends[i], batch.ends[i + 1] - batch.ends[i]
-        pairs = slice(first, first + n)
-        # Copies, as rows that are a power of 2 apart would push each other out of the cache.
-        radial, slopes = batch.radial[:, pairs].copy(), batch.slopes[:, pairs].copy()
+        first, n = batch.first[i], batch.last[i] - batch.first[i]
+        radial, slopes = _radial(rows, batch, i)
         for k in range(adjoint.shape[0]):
             along, across = np.zeros((2, n_harmonics, n))
             for v in range(len(rows.radial)):
-                w, value, slope = adjoint[k, i, v], radial[rows.radial[v]], slopes[rows.radial[v]]
+                w = adjoint[k, rows.rows[v], i]
+                value, slope = radial[rows.radial[v]], slopes[rows.radial[v]]
                 a, b = along[rows.harmonic[v]], across[rows.harmonic[v]]
                 for j in range(n):
                     a[j] += w * slope[j]

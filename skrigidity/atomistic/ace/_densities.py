@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import groupby
-from math import pi, sqrt
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,6 +40,9 @@ class DensityTable:
     species, radial, harmonic : ndarrays of int of shape (n_rows,)
         The neighbor species of each row, and the radial function and the spherical harmonic whose
         products it is the sum of.
+    products : ndarray of int of shape (n_products, 2)
+        Radial functions that are products of two before them: the last ones, behind the functions
+        of pairs and the many-body ones.
 
     Examples
     --------
@@ -60,123 +60,81 @@ class DensityTable:
         self.n_rows = int(starts[-1])
         self.max_degree = max((density.degree for density in ordered), default=0)
         self.n_radial = max((d.radial[-1] for d in ordered), default=0)
-        self._products = _RadialProducts(d.radial for d in ordered)
-        # Groups of rows (species, degree, first row, radial functions); m runs fastest in each.
-        self._groups = [
-            (z, 0, z * n_pair, np.arange(n_pair)) for z in range(n_species if n_pair else 0)
-        ]
-        for (z, degree), group in groupby(ordered, key=lambda d: (d.species, d.degree)):
-            members = list(group)
-            radial = n_pair + self._products.rows(d.radial for d in members)
-            self._groups.append((z, degree, self.start[members[0]], radial))
-        self.species, self.radial, self.harmonic = np.empty((3, self.n_rows), dtype=np.intp)
-        for z, degree, start, radial in self._groups:
-            width = 2 * degree + 1
-            rows = slice(start, start + width * len(radial))
-            self.species[rows] = z
-            self.radial[rows] = np.repeat(radial, width)
-            self.harmonic[rows] = degree**2 + np.tile(np.arange(width), len(radial))
+        longer = {d.radial[:k] for d in ordered for k in range(2, len(d.radial) + 1)}
+        made = sorted(longer, key=lambda radial: (len(radial), radial))
+        singles = [(n,) for n in range(1, self.n_radial + 1)]
+        where = {radial: n_pair + i for i, radial in enumerate([*singles, *made])}
+        pairs = [(where[radial[:-1]], where[radial[-1:]]) for radial in made]
+        self.products = np.array(pairs, dtype=np.intp).reshape(-1, 2)
+        # Those of one length can be made at a time.
+        self._steps = np.flatnonzero(np.diff([len(radial) for radial in made])) + 1
+        rows = [(z, n, 0) for z in range(n_species) for n in range(n_pair)]
+        for d in ordered:
+            rows += [(d.species, where[d.radial], d.degree**2 + m) for m in range(2 * d.degree + 1)]
+        columns = np.array(rows, dtype=np.intp).reshape(-1, 3).T
+        self.species, self.radial, self.harmonic = np.ascontiguousarray(columns)
 
-    def radial_functions(self, pair: Array, many_body: Array) -> Array:
-        """Return all radial functions that the densities are made of.
+    def with_products(self, radial: Array) -> Array:
+        """Append the products of radial functions.
 
         Parameters
         ----------
-        pair : ndarray of shape (n_pair, n_neighbors)
-        many_body : ndarray of shape (n_radial, n_neighbors)
+        radial : ndarray of shape (1 or 2, n_pair + n_radial, n_neighbors)
+            Values, and slopes if there is a second one.
 
         Returns
         -------
-        ndarray of shape (n_pair + n_products, n_neighbors)
+        ndarray of shape (1 or 2, n_pair + n_radial + n_products, n_neighbors)
         """
-        # Functions of pairs are of degree 0, but for the constant Y_00.
-        return np.concatenate([sqrt(4 * pi) * pair, self._products(many_body)])
+        n_parts, n, n_neighbors = radial.shape
+        out = np.empty((n_parts, n + len(self.products), n_neighbors))
+        out[:, :n] = radial
+        for products in np.split(self.products, self._steps):
+            first, second = out[:, products[:, 0]], out[:, products[:, 1]]
+            new = out[:, n : n + len(products)]
+            np.multiply(first, second[0], out=new)
+            new[1:] += first[0] * second[1:]
+            n += len(products)
+        return out
 
-    def sums(
-        self, radial: Array, harmonics: Array, species: NDArray[np.intp], counts: NDArray[np.intp]
-    ) -> Array:
+    def sums(self, radial: Array, harmonics: Array, numbers: NDArray[np.intp]) -> Array:
         """Sum over the neighbors of each environment.
 
         Parameters
         ----------
-        radial : ndarray of shape (n_pair + n_products, n_neighbors)
-            The `radial_functions` of the neighbors, environment after environment.
+        radial : ndarray of shape (n_pair + n_radial + n_products, n_neighbors)
+            Radial functions of the neighbors, sorted by environment, then by species.
         harmonics : ndarray of shape (n_neighbors, (l_max + 1)²)
-        species : ndarray of int of shape (n_neighbors,)
-        counts : ndarray of int of shape (n_species, n_environments)
+        numbers : ndarray of int of shape (n_species, n_environments)
             Number of neighbors of each species.
 
         Returns
         -------
         ndarray of shape (n_rows, n_environments)
         """
-        out = np.zeros((self.n_rows, counts.shape[1]))
-        for z, members in groupby(self._groups, key=itemgetter(0)):
-            chosen, groups = np.flatnonzero(species == z), list(members)
-            for environments, neighbors in equal_counts(counts[z]):
-                products = radial.take(chosen[neighbors], axis=1).transpose(1, 0, 2)
-                y = harmonics[chosen[neighbors]]
-                for _, degree, start, functions in groups:
-                    sums = products[:, functions] @ y[:, :, degree**2 : (degree + 1) ** 2]
-                    flat = sums.reshape(len(environments), -1).T
-                    out[start : start + len(flat), environments] = flat
+        out = np.zeros((self.n_rows, numbers.shape[1]))
+        for z, (first, last) in enumerate(zip(*bounds(numbers), strict=True)):
+            rows = np.flatnonzero(self.species == z)
+            which = self.radial[rows], self.harmonic[rows]
+            for i in np.flatnonzero(numbers[z]):
+                pairs = slice(first[i], last[i])
+                out[rows, i] = (radial[:, pairs] @ harmonics[pairs])[which]
         return out
 
 
-def equal_counts(counts: NDArray[np.intp]) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Group environments that have equally many neighbors.
-
-    Parameters
-    ----------
-    counts : ndarray of int of shape (n_environments,)
-
-    Returns
-    -------
-    list of (environments, neighbors)
-        Indices of shapes (n,) and (n, count); environments without neighbors are left out.
+def bounds(numbers: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return where the neighbors of a species (first axis) in an environment begin and end.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from skrigidity.atomistic.ace._densities import equal_counts
-    >>> for environments, neighbors in equal_counts(np.array([2, 0, 1, 2])):
-    ...     print(environments, neighbors.tolist())
-    [2] [[2]]
-    [0 3] [[0, 1], [3, 4]]
+    >>> from skrigidity.atomistic.ace._densities import bounds
+    >>> bounds(np.array([[1, 2], [0, 3]]))[1]
+    array([[1, 3],
+           [1, 6]])
     """
-    first = np.cumsum(counts) - counts
-    groups = []
-    for count in np.unique(counts[counts > 0]):
-        environments = np.flatnonzero(counts == count)
-        groups.append((environments, first[environments, None] + np.arange(count)))
-    return groups
-
-
-class _RadialProducts:
-    """Products of radial functions, each made of a shorter one and one more function."""
-
-    def __init__(self, wanted: Iterable[tuple[int, ...]]) -> None:
-        prefixes = {radial[:k] for radial in wanted for k in range(1, len(radial) + 1)}
-        ordered = sorted(prefixes, key=lambda radial: (len(radial), radial))
-        self._row = {radial: i for i, radial in enumerate(ordered)}
-        self._steps = []
-        for length in range(2, max(map(len, ordered), default=1) + 1):
-            chosen = [radial for radial in ordered if len(radial) == length]
-            shorter = np.array([self._row[radial[:-1]] for radial in chosen])
-            self._steps.append((shorter, np.array([radial[-1] - 1 for radial in chosen])))
-        self._single = np.array([r[0] - 1 for r in ordered if len(r) == 1], dtype=np.intp)
-
-    def rows(self, radial: Iterable[tuple[int, ...]]) -> NDArray[np.intp]:
-        return np.array([self._row[entry] for entry in radial], dtype=np.intp)
-
-    def __call__(self, functions: Array) -> Array:
-        out = np.empty((len(self._row), functions.shape[1]), dtype=functions.dtype)
-        end = len(self._single)
-        out[:end] = functions[self._single]
-        for shorter, last in self._steps:
-            np.multiply(out[shorter], functions[last], out=out[end : end + len(last)])
-            end += len(last)
-        return out
+    last = np.cumsum(numbers.T).reshape(numbers.T.shape).T
+    return last - numbers, last
 
 
 def spherical_harmonics(vectors: Array, max_degree: int) -> Array:

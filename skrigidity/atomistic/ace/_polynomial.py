@@ -148,6 +148,23 @@ class Polynomials:
             out += coefficients @ _evaluate(monomials, densities)
         return out
 
+    def contracted(self, weights: Array) -> list[tuple[Ints, Array]]:
+        """Return linear functions of the functions as polynomials.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (n_functions, n_outputs)
+
+        Returns
+        -------
+        list of (monomials, coefficients)
+            Of shapes (n_monomials, degree), densities, and (n_outputs, n_monomials).
+        """
+        return [
+            (monomials, np.ascontiguousarray((matrix.T @ weights).T))
+            for monomials, matrix in self._parts
+        ]
+
     def _collect(self, terms: list[_Terms]) -> tuple[NDArray[np.intp], sparse.csr_matrix]:
         """Number the different monomials of one degree, and gather their coefficients."""
         monomials, functions, coefficients = [], [], []
