@@ -47,14 +47,15 @@ class Unlabelled(BasePotential):
         method : str
             Factorization.
         """
-        tried, method = self._tried(), method_of(self.solver)
+        fitted, method = self._readable(), method_of(self.solver)
+        tried = self._tried(fitted)
         if len(tried) > 1:
             raise ValueError(
                 f"estimator={self!r} must be fitted: it chooses alpha or errors by labels"
             )
         model, train = clone(self), X if X_train is None else X_train
         model._set_known_columns(X, X_train)
-        model._set_gradients(self._readable(), tried[0][0])
+        model._set_gradients(fitted, tried[0][0])
         columns, unknown = model._columns, None
         if len(columns.species):
             unknown = np.eye(len(columns.species))
