@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose
 from scipy.stats import spearmanr
+from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -27,7 +28,7 @@ from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skrigidity import WithRigidity
+from skrigidity import WithRigidity, metrics
 from skrigidity.gradients import SoftmaxGradients
 
 TIGHT = {"tol": 1e-10, "max_iter": 10_000, "solver": "newton-cholesky"}
@@ -375,6 +376,9 @@ def test_thresholds_are_tuned_around_it():
     tuned = TunedThresholdClassifierCV(WithRigidity(LogisticRegression())).fit(X, y)
     expected = WithRigidity(LogisticRegression()).fit(X, y).prediction_rigidity(X)
     assert_allclose(tuned.estimator_.prediction_rigidity(X), expected)
+    assert_allclose(metrics.prediction_rigidity(tuned, X), expected)
+    with pytest.raises(NotFittedError):
+        metrics.prediction_rigidity(clone(tuned), X)
 
 
 def test_bad_calls():

@@ -95,8 +95,7 @@ def test_accuracy_over_many_cases(route):
     report = sweep(factory, chain(many, all_cases("large", seeds=3, dimensions=(100, 60))))
     assert not report.missed(), str(report)
     assert report.honest >= 0.99
-    # Streams stay in plain precision, whose bound for the worst row exceeds some errors by far.
-    assert report.tight >= (0.99 if route == "auto" else 0.98)
+    assert report.tight >= 0.99
 
 
 @pytest.mark.parametrize("route", ["auto", "stream", "extended", "qr", "spectral"])

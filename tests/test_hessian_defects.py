@@ -12,6 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from oracle import exact_loo, exact_quad
 from scipy.linalg import LinAlgWarning
+from sklearn.base import clone
 
 from skrigidity.hessian import (
     METHODS,
@@ -20,11 +21,13 @@ from skrigidity.hessian import (
     KernelRows,
     Prior,
     Rows,
+    accumulator,
     choose,
     leave_out,
     loo_rows,
 )
-from skrigidity.linear_model import RigidRidge, RigidRidgeCV
+from skrigidity.hessian.gram import CholeskyAttempt
+from skrigidity.linear_model import ComponentRidge, RigidRidge, RigidRidgeCV
 
 FIXED = [method for method in METHODS if method != "auto"]
 
@@ -155,6 +158,37 @@ def test_the_factor_of_the_fit_is_used(monkeypatch):
     assert_array_equal(left.quad, expected.quad)
 
 
+@pytest.mark.parametrize("groups", [None, np.arange(60) // 2])
+@pytest.mark.parametrize(
+    "model",
+    [
+        RigidRidge(0.1),
+        RigidRidge([0.1, 1.0]),
+        ComponentRidge({"a": [0, 1], "b": [2, 3]}, alpha=0.1),
+        RigidRidgeCV([0.1, 1.0, 10.0]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:the best alpha")
+def test_calibration_by_leaving_out_factorizes_once(model, groups, monkeypatch):
+    rng = np.random.default_rng(6)
+    X, counts = rng.normal(size=(60, 4)), []
+    y = X[:, :2] + 0.1 * rng.normal(size=(60, 2))
+    made = CholeskyAttempt.__init__
+
+    def count(self, *args):
+        counts[-1] += 1
+        made(self, *args)
+
+    monkeypatch.setattr(CholeskyAttempt, "__init__", count)
+    for calibration in ("bayesian", "loo"):
+        counts.append(0)
+        cv = isinstance(model, RigidRidgeCV) or calibration == "loo"
+        labels = {"groups": groups} if groups is not None and cv else {}
+        fitted = clone(model).set_params(calibration=calibration).fit(X, y, **labels)
+    assert counts[0] == counts[1] > 0
+    assert np.isfinite(fitted.scale_).all()
+
+
 # -- rank ---------------------------------------------------------------------------------------
 
 
@@ -200,15 +234,35 @@ def test_a_penalized_column_collinear_with_a_free_one(method, shape):
 
 @pytest.mark.parametrize("shape", [(20, 4), (4, 20)])
 @pytest.mark.parametrize("intercept", [True, False])
-@pytest.mark.parametrize("scale", [1e160, 1e200])
-def test_squares_that_overflow(shape, intercept, scale):
+@pytest.mark.parametrize("scale", [1e155, 1e200, 1e300])
+@pytest.mark.parametrize("method", ["auto", "cholesky", "qr", "spectral"])
+def test_squares_that_overflow(shape, intercept, scale, method):
+    """The error that names them is all that is said."""
+    X = np.random.default_rng(9).normal(size=shape)
+    for name, rows in (
+        ("X", Rows(scale * X, intercept=intercept)),
+        ("y", Rows(X, intercept=intercept, rhs=scale * X[:, 0])),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(ValueError, match=f"{name} holds values"):
+                choose(rows, Prior(1.0), method=method)
+            stream = accumulator(shape[1], rows.n_rhs, method=method)
+            with pytest.raises(ValueError, match=f"{name} holds values"):
+                stream.add(rows).add(rows).finish(Prior(1.0))
+
+
+@pytest.mark.parametrize("shape", [(20, 4), (4, 20)])
+@pytest.mark.parametrize("intercept", [True, False])
+def test_twice_the_precision_takes_any_size(shape, intercept):
     X = np.random.default_rng(9).normal(size=shape)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with pytest.raises(ValueError, match="X holds values"):
-            choose(Rows(scale * X, intercept=intercept), Prior(1.0))
-        with pytest.raises(ValueError, match="y holds values"):
-            choose(Rows(X, intercept=intercept, rhs=scale * X[:, 0]), Prior(1.0))
+        warnings.simplefilter("error")
+        small = choose(Rows(X, intercept=intercept), Prior(0.0), method="extended")
+        rows = Rows(1e200 * X, intercept=intercept, rhs=1e200 * X[:, 0])
+        large = choose(rows, Prior(0.0), method="extended")
+    assert_allclose(large.quad(rows), small.quad(Rows(X, intercept=intercept)), rtol=1e-12)
+    assert_allclose(rows.times(*large.solution[:2]) / 1e200, rows.rhs / 1e200, atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(20, 4), (4, 20)])

@@ -453,6 +453,19 @@ def test_partial_fit(data, rng, alpha, start):
     assert_allclose(stream.prediction_rigidity(X), whole.prediction_rigidity(X), rtol=1e-10)
 
 
+@pytest.mark.parametrize("solver", [*SOLVERS, "extended"])
+@pytest.mark.parametrize("start", ["partial_fit", "fit"])
+def test_partial_fit_by_every_solver(data, solver, start):
+    X, y = data[:2]
+    whole = RigidRidge(0.1, solver=solver).fit(X, y)
+    stream = RigidRidge(0.1, solver=solver)
+    getattr(stream, start)(X[:10], y[:10]).partial_fit(X[10:], y[10:])
+    assert stream.hessian_.info.method == whole.hessian_.info.method
+    assert solver in ("auto", stream.hessian_.info.method)
+    assert stream.hessian_.source.method == solver
+    assert_allclose(stream.coef_, whole.coef_, atol=1e-9)
+
+
 def test_partial_fit_structures_and_errors(structures):
     X, y = structures
     stream = RigidRidge(0.1).partial_fit(X[:10], y[:10]).partial_fit(X[10:], y[10:])

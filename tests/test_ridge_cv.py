@@ -1,5 +1,7 @@
 """RigidRidgeCV: scores in closed form are those of explicit refits; alpha is where they peak."""
 
+import warnings
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -567,11 +569,21 @@ def test_default_grid_does_not_move_with_the_features():
     assert_allclose(b.prediction_rigidity(X + 100.0), a.prediction_rigidity(X), rtol=1e-8)
 
 
-def test_edge_of_the_grid_is_told():
+@pytest.mark.parametrize("alphas", [[10.0, 100.0, 1000.0], [10.0, 100.0], [100.0, 10.0]])
+def test_edge_of_the_grid_is_told(alphas):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((30, 3))
     with pytest.warns(UserWarning, match="edge of the grid"):
-        RigidRidgeCV([10.0, 100.0, 1000.0]).fit(X, X @ np.ones(3))
+        RigidRidgeCV(alphas).fit(X, X @ np.ones(3))
+
+
+@pytest.mark.parametrize("alphas", [[10.0], [10.0, 10.0]])
+def test_one_alpha_is_no_grid(alphas):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((30, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert RigidRidgeCV(alphas).fit(X, X @ np.ones(3)).alpha_ == 10.0
 
 
 def test_ties_go_to_the_larger_alpha():

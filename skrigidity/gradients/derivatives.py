@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..environments import Environments
-from ..hessian import Rows
+from ..hessian import LazyRows, Rows
 from .base import Gradients, Level
 from .components import resolve_components
 from .features import are_names
@@ -130,7 +130,7 @@ class DerivativeGradients(Gradients):
                 groups = np.full(len(matrix), i)
                 yield Rows(matrix, weight=weight[i], groups=groups)
 
-        return Rows.lazy(blocks, n_rows=sum(sizes), n_features=self.n_features), self
+        return LazyRows(blocks, sum(sizes), self.n_features), self
 
     def of_frame(self, frame: Any, properties: Any) -> FrameRows:
         """Return the rows of some properties of one frame, in units of the properties."""

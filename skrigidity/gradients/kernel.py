@@ -43,7 +43,6 @@ class KernelQuery(KernelRows):
         self.n = n
         self.n_train = n_train
         self.intercept = intercept
-        self.weight = None
 
     def __len__(self) -> int:
         return self.n

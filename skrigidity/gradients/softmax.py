@@ -219,7 +219,6 @@ class SoftmaxRows(LazyRows):
 
 def _left_out(rows: Rows, factor: Any, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return residuals and the quadratic forms of centred logits, without all of these rows."""
-    assert rows.rhs is not None
     assert rows.weight is not None
     half, root = factor.whiten(rows), np.sqrt(rows.weight)[:, None]
     solution = factor.solution

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from .choose import METHODS, accumulator, choose
 from .dual import DualFactor, KernelRows
-from .factor import Factor, FactorInfo, Solution, UnpinnedError, warn_if_inaccurate
+from .factor import Factor, FactorInfo, Solution, UnpinnedError
 from .gram import Accumulator, GramAccumulator
 from .leave_out import (
     AlphaPath,
@@ -33,7 +33,6 @@ __all__ += ["GramAccumulator", "KernelRows", "LazyRows", "LeftGroups", "LeftOut"
 __all__ += ["OtherRows", "Prior", "Rows", "Solution", "SpectralFactor", "TSQRAccumulator"]
 __all__ += ["TriangularFactor", "UnpinnedError", "accumulator", "block_rows", "choose"]
 __all__ += ["leave_groups", "leave_out", "loo_rows", "loo_variance", "residuals"]
-__all__ += ["warn_if_inaccurate"]
 
 with suppress(ModuleNotFoundError):  # an optional part
     from .extended import ExtendedFactor, ExtendedGramAccumulator

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Self
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
 from .factor import Factor, warn_if_inaccurate
-from .gram import Accumulator, CholeskyAttempt, GramAccumulator, gram_of
+from .gram import Accumulator, GramAccumulator, gram_of
 from .prior import Prior
 from .rows import EPS, LazyRows, Rows, as_rows
 from .spectral import thin_factor
@@ -32,19 +33,15 @@ _SINGULAR_BEYOND = 1e18
 # decompositions of the rows, grows with the number of features per row.
 _FEATURES_PER_ROW, _EXTENDED_FEATURES, _EXTENDED_STREAM_FEATURES = 2, 1500, 256
 _PASSES = 3
-# Residual sums of squares below this share of the total have lost their digits in moments.
-_FIRM = 1e-9
+# Residual sums of squares below this share of the total have lost their digits in moments: all
+# that matter, and some that are taken from the rows where these are at hand.
+_FIRM, _FIRM_ENOUGH = 1e-9, 1e-4
 
 ROUTES: dict[str, Callable[[int, int], Any]] = {
     "cholesky": GramAccumulator,
     "qr": TSQRAccumulator,
     "spectral": TSQRAccumulator,
 }
-
-
-def register(method: str, make: Callable[[int, int], Any]) -> None:
-    """Make a method available: `make` returns an accumulator for (n_features, n_rhs)."""
-    ROUTES[method] = make
 
 
 def choose(rows: Any, prior: Prior | None = None, *, method: str = "auto") -> Factor:
@@ -84,59 +81,39 @@ def choose(rows: Any, prior: Prior | None = None, *, method: str = "auto") -> Fa
     >>> factor.info.method, factor.info.rank
     ('cholesky', 3)
     """
-    return warn_if_inaccurate(_chosen(as_rows(rows).seen(), prior or Prior(0.0), method))
-
-
-def _chosen(rows: Rows, prior: Prior, method: str) -> Factor:
+    rows, prior = as_rows(rows).seen(), prior or Prior(0.0)
     prior.check(rows.n_features)
-    _check_method(method)
-    if isinstance(rows, LazyRows):
-        # One pass: making the rows again may cost more than everything else.
-        source = AutoAccumulator(rows.n_features, rows.n_rhs, method, prior).add(rows)
-        factor = source.factor(prior)
-        factor.source = source
-        return factor
-    if method == "auto":
+    source = AutoAccumulator(rows.n_features, rows.n_rhs, method, prior)
+    if method == "auto" and not isinstance(rows, LazyRows):
         factor = _automatic(rows, prior)
+        stream = factor.source
+        source = source.add(rows) if stream is None else source.continued(stream)
     else:
-        factor = _finished(ROUTES[method](rows.n_features, rows.n_rhs).add(rows), prior, method)
-        if method == "cholesky" and factor.info.method != "cholesky":
-            factor = _finished(_tsqr(rows), prior, "qr")
-    factor.source = AutoAccumulator.after(rows, factor.source, method, prior)
-    return _with_rss(factor, rows)
+        # Lazy rows in one pass: making them again may cost more than everything else.
+        factor = source.add(rows).factor(prior)
+        if method == "cholesky" != factor.info.method and not isinstance(rows, LazyRows):
+            source.stream = TSQRAccumulator(rows.n_features, rows.n_rhs).add(rows)
+            factor = source.factor(prior)
+    factor = _with_rss(factor, rows)
+    factor.source = source
+    return warn_if_inaccurate(factor)
 
 
 def _with_rss(factor: Factor, rows: Rows) -> Factor:
-    """Take residual sums of squares that moments do not give from the rows."""
-    if factor.solution is not None and np.isnan(factor.solution.rss).any():
-        solution = factor.solution
+    """Take residual sums of squares that moments do not give from the rows, but lazy ones."""
+    solution, stream = factor.solution, factor.source
+    lazy = isinstance(rows, LazyRows)
+    if lazy or solution is None or not isinstance(stream, GramAccumulator):
+        return factor
+    if (solution.rss < _FIRM_ENOUGH * stream.square).any():
         error = rows.rhs - rows.times(solution.coef, solution.intercept)
         weight = np.ones(len(rows)) if rows.weight is None else rows.weight
         factor.solution = solution._replace(rss=np.einsum("i,ij,ij->j", weight, error, error))
     return factor
 
 
-def _check_method(method: str) -> None:
-    if method != "auto" and method not in ROUTES:
-        raise ValueError(f"method must be one of {METHODS}, got {method!r}")
-
-
-def _finished(stream: Any, prior: Prior, method: str, firm: float = 1e-4) -> Factor:
-    """Return the factor of accumulated rows; singular normal equations fall back on their root."""
-    if isinstance(stream, GramAccumulator):
-        attempt = stream.attempt(prior)
-        # A singular matrix may pass, on a pivot that is nothing but rounding.
-        if attempt.root is not None and attempt.accuracy < 1:
-            return attempt.factor(f"normal equations ({attempt.condition**2:.0e})", firm)
-        stream = TSQRAccumulator.of(stream)
-    spectral = method == "spectral"
-    factor: Factor = stream.spectral(prior, "as asked for") if spectral else stream.factor(prior)
-    factor.source = stream
-    return factor
-
-
 def _automatic(rows: Rows, prior: Prior) -> Factor:
-    n, d = len(rows), rows.n_features
+    n, d, factor = len(rows), rows.n_features, None
     if n - int(rows.has_intercept) >= d:
         plain = _from_gram(rows, prior)
     else:
@@ -148,14 +125,17 @@ def _automatic(rows: Rows, prior: Prior) -> Factor:
         known = "not decided" if plain is None else f"{plain.info.condition:.0e}"
         reason = f"condition {known} in plain precision: twice the working precision"
         stream = ROUTES["extended"](d, rows.n_rhs).add(rows)
-        extended: Factor = stream.factor(prior, reason)
-        extended.source = stream
-        if extended.info.method == "extended":
-            return extended
-    if plain is None or (plain.info.method == "qr" and plain.info.condition > _SINGULAR_BEYOND):
+        factor = stream.factor(prior, reason)
+    if factor is None or factor.info.method != "extended":
         # What a Cholesky QR decomposition makes of dependent columns is rounding.
-        return _finished(_tsqr(rows), prior, "qr")
-    return plain
+        if plain is not None and (
+            plain.info.method != "qr" or plain.info.condition <= _SINGULAR_BEYOND
+        ):
+            return plain
+        stream = TSQRAccumulator(d, rows.n_rhs).add(rows)
+        factor = stream.factor(prior)
+    factor.source = stream
+    return factor
 
 
 def _good_enough(factor: Factor, slow: bool, firm: bool) -> bool:
@@ -167,30 +147,19 @@ def _good_enough(factor: Factor, slow: bool, firm: bool) -> bool:
 
 
 def _from_gram(rows: Rows, prior: Prior) -> Factor | None:
+    """Cholesky, or Cholesky QR: every pass preconditions with the factor of the last one."""
     attempt = gram_of(rows).attempt(prior)
     if attempt.accuracy / attempt.stream.loss <= _PROMISED_GRAM < attempt.accuracy:
-        attempt = GramAccumulator(rows.n_features, rows.n_rhs).add(rows).attempt(prior)
+        attempt = gram_of(rows, blockwise=True).attempt(prior)
+    condition = f"{attempt.condition**2:.0e}"
     if attempt.accuracy <= _PROMISED_GRAM:
-        return attempt.factor(f"well conditioned ({attempt.condition**2:.0e})")
-    return _cholesky_qr(rows, prior, attempt)
-
-
-def _cholesky_qr(rows: Rows, prior: Prior, attempt: CholeskyAttempt) -> Factor | None:
-    """Cholesky QR: every pass preconditions with the factor that the last one found."""
-    first = attempt.condition**2
+        return attempt.factor(f"well conditioned ({condition})")
     for _ in range(_PASSES - 1):
-        stream = GramAccumulator(
-            rows.n_features, rows.n_rhs, precondition=attempt.preconditioner()
-        ).add(rows)
-        attempt = stream.attempt(prior)
-        if attempt.root is not None and attempt.accuracy <= _PROMISED / 10:
-            reason = f"normal equations too ill-conditioned ({first:.0e}): Cholesky QR of the rows"
+        attempt = gram_of(rows, attempt.preconditioner()).attempt(prior)
+        if attempt.accuracy <= _PROMISED / 10:
+            reason = f"normal equations too ill-conditioned ({condition}): Cholesky QR of the rows"
             return attempt.factor(reason)
     return None
-
-
-def _tsqr(rows: Rows) -> TSQRAccumulator:
-    return TSQRAccumulator(rows.n_features, rows.n_rhs).add(rows)
 
 
 def accumulator(
@@ -222,7 +191,6 @@ def accumulator(
     >>> stream.finish(Prior(1.0)).quad(np.eye(2)).round(2)
     array([0.31, 0.31])
     """
-    _check_method(method)
     return AutoAccumulator(n_features, n_rhs, method, prior)
 
 
@@ -237,63 +205,55 @@ class AutoAccumulator(Accumulator):
     def __init__(
         self, n_features: int, n_rhs: int = 0, method: str = "auto", prior: Prior | None = None
     ) -> None:
+        if method != "auto" and method not in ROUTES:
+            raise ValueError(f"method must be one of {METHODS}, got {method!r}")
         super().__init__(n_features, n_rhs)
         self.method, self.prior = method, prior
-        self.pending: list[Rows] = []
+        self.pending = [Rows(np.zeros((0, n_features)), rhs=np.zeros((0, n_rhs)))]
         self.stream: Any = None if method == "auto" else ROUTES[method](n_features, n_rhs)
 
-    @classmethod
-    def after(cls, rows: Rows, stream: Any, method: str, prior: Prior) -> AutoAccumulator:
-        """Return the accumulator that has seen the rows of a factor, `stream` being its own."""
-        out = cls(rows.n_features, rows.n_rhs, method, prior)
-        out.stream = stream
-        if stream is None:
-            out.pending = [_copied(out._counted(block.seen())) for block in rows.blocks()]
-        else:
-            out.took(stream)
-        return out
+    def continued(self, stream: Any) -> AutoAccumulator:
+        """Return this accumulator, empty before, after all that another one has seen."""
+        self.stream = stream
+        return self.counting(stream)
 
-    def add(self, rows: Any) -> Self:
-        """Add rows (`Rows`, lazy or not, or a matrix of rows without intercept)."""
-        rows = self._checked(as_rows(rows))
-        for batch in rows.blocks() if isinstance(rows, LazyRows) else [rows]:
-            self._add_rows(self._counted(batch.seen()))
-        return self
+    def _batches(self, rows: Rows) -> Iterable[Rows]:
+        return rows.blocks() if isinstance(rows, LazyRows) else [rows]
 
     def _add_rows(self, rows: Rows) -> None:
         parts = [rows]
         if self.stream is None:
-            limit = max(64, 2 * self.n_features)
-            if sum(map(len, self.pending)) + len(rows) <= limit:
-                self.pending.append(_copied(rows))
+            if sum(map(len, self.pending)) + len(rows) <= max(64, 2 * self.n_features):
+                self.pending.append(copy.deepcopy(rows))
                 return
             self.stream = GramAccumulator(self.n_features, self.n_rhs)
-            parts, self.pending = [*self.pending, rows], []
+            parts, self.pending = [Rows.joined(self.pending), rows], []
         if self.method == "auto" and isinstance(self.stream, GramAccumulator):
-            for whole in (True, False):
-                trial = self.stream.copy()
-                for part in parts:
-                    fast = whole and trial.precondition is None
-                    trial = trial.merge(gram_of(part)) if fast else trial.add(part)
-                if self._promised(trial):
-                    self.stream = trial
+            for blockwise in (False, True):
+                known = self.stream.precondition
+                if self._took([gram_of(part, known, blockwise=blockwise) for part in parts]):
                     return
-                if trial.loss == 1:
-                    break
-            self.stream = self._precise()
+        self.stream = self._precise()
         for part in parts:
             self.stream.add(part)
 
-    def _promised(self, stream: GramAccumulator) -> bool:
-        attempt = stream.attempt(self.prior or Prior(0.0))
+    def _took(self, moments: list[GramAccumulator]) -> bool:
+        """Add moments if what they promise is enough with them; return whether it is."""
+        trial = self.stream.copy()
+        for part in moments:
+            trial.merge(part)
+        attempt = trial.attempt(self.prior or Prior(0.0))
         if attempt.accuracy > _PROMISED_STREAM:
             return False
         # Nor may the residuals be lost in the squares of the right-hand sides.
-        return bool((attempt.solved()[1] >= _FIRM * stream.square).all())
+        if (attempt.solved()[1] < _FIRM * trial.square).any():
+            return False
+        self.stream = trial
+        return True
 
     def _precise(self) -> Any:
         """Return what the stream has seen so far in an accumulator that loses nothing."""
-        if not isinstance(self.stream, GramAccumulator):
+        if self.method != "auto" or not isinstance(self.stream, GramAccumulator):
             return self.stream
         reduced = TSQRAccumulator.of(self.stream)
         if "extended" in ROUTES and self.n_features <= _EXTENDED_STREAM_FEATURES:
@@ -301,54 +261,37 @@ class AutoAccumulator(Accumulator):
         return reduced
 
     def _merge(self, other: Any) -> None:
-        pending, stream = other.pending, other.stream
+        parts, stream = other.pending, other.stream
         if self.stream is None:
-            pending, self.pending = [*pending, *self.pending], []
-            self.stream, stream = None if stream is None else stream.copy(), None
-        for rows in pending:
+            parts, self.pending = [*parts, *self.pending], []
+            self.stream = copy.deepcopy(stream)
+        elif stream is not None:
+            self._merge_stream(other)
+        for rows in parts:
             self._add_rows(rows)
-        if stream is None:
+
+    def _merge_stream(self, other: AutoAccumulator) -> None:
+        streams = (self.stream, other.stream)
+        plain = all(isinstance(s, GramAccumulator) and s.precondition is None for s in streams)
+        if self.method == "auto" and plain and self._took([other.stream]):
             return
-        if isinstance(self.stream, GramAccumulator) and isinstance(stream, GramAccumulator):
-            trial = None
-            if self.stream.precondition is None and stream.precondition is None:
-                trial = self.stream.copy().merge(stream)
-            if trial is not None and (self.method != "auto" or self._promised(trial)):
-                self.stream = trial
-                return
         own, others = self._precise(), other._precise()
         if type(own) is not type(others):
-            own, others = (s.to_tsqr() for s in (own, others))
+            own, others = own.to_tsqr(), others.to_tsqr()
         self.stream = own.merge(others)
 
-    def streaming(self) -> AutoAccumulator:
-        """Return an accumulator that goes on from here (a copy)."""
-        return self.copy()
-
-    def spectral(self, prior: Prior) -> Any:
-        """Return the spectral factor."""
-        if self.stream is None:
-            return thin_factor(self._joined(), prior, "few rows")
-        return self._precise().to_tsqr().spectral(prior, "few rows")
-
     def factor(self, prior: Prior) -> Factor:
-        """Return the factor without a warning."""
-        if self.stream is None:
-            return _with_rss(_automatic(self._joined(), prior), self._joined())
-        return _finished(self.stream, prior, self.method, firm=0.0)
-
-    def _joined(self) -> Rows:
-        empty = Rows(np.zeros((0, self.n_features)), rhs=np.zeros((0, self.n_rhs)))
-        return Rows.joined(self.pending or [empty])
-
-
-def _copied(rows: Rows) -> Rows:
-    """Return rows that nobody else can change, without labels."""
-    matrix = np.empty((len(rows), rows.n_features))
-    rows.fill(matrix)
-    return Rows(
-        matrix,
-        weight=None if rows.weight is None else rows.weight.copy(),
-        intercept=rows.intercept.copy(),
-        rhs=None if rows.rhs is None else rows.rhs.copy(),
-    )
+        """Return the factor without a warning; singular normal equations fall back on a root."""
+        stream = self.stream
+        if stream is None:
+            rows = Rows.joined(self.pending, self.n_features, self.n_rhs)
+            return _with_rss(_automatic(rows, prior), rows)
+        if isinstance(stream, GramAccumulator):
+            attempt = stream.attempt(prior)
+            # A singular matrix may pass, on a pivot that is nothing but rounding.
+            if attempt.accuracy < 1:
+                return attempt.factor(f"normal equations ({attempt.condition**2:.0e})")
+            stream = TSQRAccumulator.of(stream)
+        if self.method == "spectral":
+            return stream.spectral(prior, "as asked for")
+        return stream.factor(prior)

@@ -7,21 +7,19 @@ feature rows, where they exist, do better in a primal factor.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import scipy.linalg as sl
-from scipy.linalg import LinAlgWarning
 from scipy.linalg.blas import dtrsm
 from scipy.linalg.lapack import dpotrf, dtrtri
 
-from .factor import ACCURACY_WARNING, FactorInfo
+from .factor import FactorInfo, warn_of_error
 from .leave_out import LeftOut
 from .leave_out.hat import Hat, members_of
-from .rows import EPS, Array
+from .rows import EPS, Array, row_squares
 from .triangular import scaled_condition
 
 
@@ -48,16 +46,16 @@ class KernelRows:
     """
 
     def __init__(self, train: Any, diagonal: Any, among: Any = None, weight: Any = None) -> None:
-        self.train = np.asarray(train, dtype=np.float64)
-        self.diagonal = _array(diagonal)
-        self.among = None if among is None else _array(among)
+        self.train = np.asarray(train, float)
+        self.diagonal = np.asarray(diagonal, float)
+        self.among = None if among is None else np.asarray(among, float)
         n = len(self.train)
         if self.train.ndim != 2 or self.diagonal.shape != (n,):
+            found = f"{self.train.shape} and {self.diagonal.shape}"
             raise ValueError(
-                f"train and diagonal must have shapes (n, n_train) and (n,), got "
-                f"{self.train.shape} and {self.diagonal.shape}"
+                f"train and diagonal must have shapes (n, n_train) and (n,), got {found}"
             )
-        self.weight = None if weight is None else np.broadcast_to(_array(weight), (n,))
+        self.weight = np.broadcast_to(np.asarray(1.0 if weight is None else weight, float), (n,))
 
     def __len__(self) -> int:
         return len(self.train)
@@ -65,17 +63,6 @@ class KernelRows:
     def blocks(self) -> Iterator[KernelRows]:
         """Iterate over the predictions in blocks, in order; subclasses may make them lazily."""
         yield self
-
-    def combined(self, weights: Any) -> KernelRows:
-        """Return linear combinations, `weights` of shape (k, n_rows); needs `among`."""
-        if self.among is None:
-            raise ValueError("among, the kernel of the predictions, is needed for combinations")
-        among = weights @ (weights @ self.among.T).T
-        return KernelRows(weights @ self.train, np.diag(among), among)
-
-    def times(self, dual_coef: Array, intercept: Any = 0.0) -> Array:
-        """Return predictions for dual coefficients of shape (n_train, n_rhs)."""
-        return np.concatenate([block.train @ dual_coef + intercept for block in self.blocks()])
 
 
 class DualFactor:
@@ -89,6 +76,8 @@ class DualFactor:
         Regularization strength, positive.
     weight : ndarray of shape (n,), default=None
         Weights of the training rows, positive.
+    root : ndarray of shape (n, n), default=None
+        Upper triangular factor of A, where it is known.
 
     Raises
     ------
@@ -105,43 +94,31 @@ class DualFactor:
     array([0.5, 0.8])
     """
 
-    def __init__(self, kernel: Any, alpha: float, weight: Any = None) -> None:
-        self.kernel = np.asarray(kernel, dtype=np.float64)
+    def __init__(self, kernel: Any, alpha: float, weight: Any = None, root: Any = None) -> None:
+        self.kernel = np.asarray(kernel, float)
         n = len(self.kernel)
         if self.kernel.shape != (n, n):
             raise ValueError(f"kernel must be square, got shape {self.kernel.shape}")
         if not alpha > 0:
             raise ValueError(f"alpha must be positive in the dual, got {alpha}")
         self.alpha = float(alpha)
-        self.weight = np.broadcast_to(1.0 if weight is None else np.asarray(weight, float), (n,))
+        self.weight = np.broadcast_to(np.asarray(1.0 if weight is None else weight, float), (n,))
         if not (self.weight > 0).all():
             raise ValueError("weight must be positive in the dual: leave out rows of weight 0")
-        self.root = _cholesky(self.kernel, self.noise, self.alpha)
-
-    @property
-    def noise(self) -> Array:
-        """The diagonal ``alpha / s`` that regularizes the kernel."""
-        return self.alpha / self.weight
+        self.noise = self.alpha / self.weight
+        self.root = _cholesky(self.kernel, self.noise, self.alpha) if root is None else root
 
     @cached_property
     def info(self) -> FactorInfo:
         """Description of the factorization, with an estimate for predictions of training rows."""
         # alpha q = noise * leverage there, without a difference of kernels.
-        left = self.noise * _KernelHat(self, np.zeros((len(self.kernel), 0))).leverages()[0]
-        diagonal = np.diag(self.kernel)
-        return FactorInfo(
-            method="dual",
-            condition=scaled_condition(self.root) ** 2,
-            rank=len(self.kernel),
-            accuracy=float(_accuracy(diagonal, left).max(initial=EPS)),
-            reason="only kernels are known",
-        )
+        accuracy = _accuracy(np.diag(self.kernel), self.noise * self._leverages[0])
+        condition, worst = scaled_condition(self.root) ** 2, float(accuracy.max(initial=EPS))
+        return FactorInfo("dual", condition, len(self.kernel), worst, "only kernels are known")
 
     @cached_property
-    def inverse_diagonal(self) -> Array:
-        """The diagonal of inv(A), from a sum of squares."""
-        inverse = _inverse(self.root)
-        return np.einsum("ij,ij->i", inverse, inverse)
+    def _leverages(self) -> tuple[Array, Array]:
+        return _KernelHat(self, np.zeros((len(self.kernel), 0))).leverages()
 
     def quad(self, rows: KernelRows) -> Array:
         """Return q per row, never negative.
@@ -151,12 +128,12 @@ class DualFactor:
         ValueError
             If a prediction has a negative variance beyond rounding.
         """
-        parts = [self._quad(self._checked(block)) for block in rows.blocks()]
-        return np.concatenate(parts) if parts else np.empty(0)
+        parts = [self._quad(block) for block in rows.blocks()]
+        return np.concatenate(parts or [np.empty(0)])
 
     def _quad(self, rows: KernelRows) -> Array:
-        half = self.half(rows.train.T)
-        explained = np.einsum("ij,ij->j", half, half)
+        half = self.half(self._train(rows).T)
+        explained = row_squares(half.T)
         rest = rows.diagonal - explained
         bound = 100 * EPS * len(self.kernel) * np.maximum(rows.diagonal, explained)
         if (rest < -bound).any() and (rest < -bound * self.info.condition).any():
@@ -167,14 +144,8 @@ class DualFactor:
         lost = np.flatnonzero(rest <= bound / 10)
         if len(lost):
             rest[lost] = np.maximum(rest[lost], self._least(half[:, lost]))
-        worst = _accuracy(rows.diagonal, rest).max(initial=0.0)
-        if worst > ACCURACY_WARNING:
-            warnings.warn(
-                f"a difference of kernels cancels: rigidities may be off by a relative "
-                f"{worst:.0e}. Try a larger alpha.",
-                LinAlgWarning,
-                stacklevel=4,
-            )
+        worst = float(_accuracy(rows.diagonal, rest).max(initial=0.0))
+        warn_of_error("a difference of kernels cancels", worst, stacklevel=5)
         return rest / self.alpha
 
     def _least(self, half: Array) -> Array:
@@ -185,23 +156,20 @@ class DualFactor:
         """
         b = sl.solve_triangular(self.root, half, check_finite=False)
         image = self.noise[:, None] * b
-        rest = self.half(image)
-        return np.asarray(np.einsum("ij,ij->j", b, image) + np.einsum("ij,ij->j", rest, rest))
+        return np.asarray(np.einsum("ij,ij->j", b, image)) + row_squares(self.half(image).T)
 
     def whiten(self, rows: KernelRows) -> Array:
         """Return Z with Z @ Z.T the covariance of the rows, which need their `among`."""
         values, vectors = np.linalg.eigh(self.cross(rows, rows))
         return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T)
 
-    def cross(self, a: KernelRows, b: KernelRows, kernel: Any = None) -> Array:
-        """Return the covariances of two sets of rows; `kernel` is k(a, b), or ``a.among``."""
-        if kernel is None:
-            kernel = a.among if a is b else None
-        if kernel is None:
-            raise ValueError("kernel between the two sets of rows is needed for covariances")
-        left = self.half(self._checked(a).train.T)
-        right = left if a is b else self.half(self._checked(b).train.T)
-        return (np.asarray(kernel, float) - left.T @ right) / self.alpha
+    def cross(self, a: KernelRows, b: KernelRows) -> Array:
+        """Return the covariances of rows (twice the same ones), which need their `among`."""
+        among = a.among if a is b else None
+        if among is None:
+            raise ValueError("among, the kernel of the same predictions, is needed for covariances")
+        half = self.half(self._train(a).T)
+        return np.asarray(among - half.T @ half) / self.alpha
 
     def solve(self, b: Array) -> Array:
         """Return ``(K + alpha S^-1)^-1 @ b``: the dual coefficients for targets b."""
@@ -213,7 +181,7 @@ class DualFactor:
 
     def residual_dof(self, n: float) -> float:
         """Return n minus the effective degrees of freedom: ``trace(inv(A) @ noise)``, a sum."""
-        return float(n - len(self.kernel)) + float(self.noise @ self.inverse_diagonal)
+        return float(n - len(self.kernel) + self._leverages[1].sum())
 
     def leave_out(self, rhs: Array, labels: Array) -> LeftOut:
         """Leave out every group of training rows in turn.
@@ -233,33 +201,28 @@ class DualFactor:
 
     def update(self, rows: KernelRows) -> DualFactor:
         """Return the factor after adding m weighted rows, O(n^2 m); needs their `among`."""
-        self._checked(rows)
         if rows.among is None:
             raise ValueError("rows.among, the kernel of the added rows, is needed for an update")
-        added = np.ones(len(rows)) if rows.weight is None else rows.weight
-        keep = added > 0
-        train, among = rows.train[keep], rows.among[np.ix_(keep, keep)]
+        keep = rows.weight > 0
+        added = rows.weight[keep]
+        train, among = self._train(rows)[keep], rows.among[np.ix_(keep, keep)]
         half = self.half(train.T)
-        corner = _cholesky(among - half.T @ half, self.alpha / added[keep], self.alpha)
-        new = object.__new__(DualFactor)
-        new.alpha = self.alpha
-        new.weight = np.concatenate([self.weight, added[keep]])
-        new.kernel = np.block([[self.kernel, train.T], [train, among]])
-        new.root = np.asfortranarray(np.block([[self.root, half], [np.zeros(train.shape), corner]]))
-        return new
+        corner = _cholesky(among - half.T @ half, self.alpha / added, self.alpha)
+        kernel = np.block([[self.kernel, train.T], [train, among]])
+        root = np.asfortranarray(np.block([[self.root, half], [np.zeros(train.shape), corner]]))
+        return DualFactor(kernel, self.alpha, np.concatenate([self.weight, added]), root)
 
     def half(self, b: Array) -> Array:
         """Return ``inv(R).T @ b``, R being the triangular factor of A."""
         flat = dtrsm(1.0, self.root, np.reshape(b, (len(b), -1)), trans_a=1)
         return flat.reshape(b.shape)
 
-    def _checked(self, rows: KernelRows) -> KernelRows:
-        if rows.train.shape[1] != len(self.kernel):
-            raise ValueError(
-                f"rows have kernels with {rows.train.shape[1]} training rows, "
-                f"the factor has {len(self.kernel)}"
-            )
-        return rows
+    def _train(self, rows: KernelRows) -> Array:
+        train, n = rows.train, len(self.kernel)
+        if train.shape[1] != n:
+            found = f"{train.shape[1]} training rows"
+            raise ValueError(f"rows have kernels with {found}, the factor has {n}")
+        return train
 
 
 class _KernelHat(Hat):
@@ -269,19 +232,19 @@ class _KernelHat(Hat):
         self.factor = factor
         self.root_weight = np.sqrt(factor.weight)
         self.root_noise = np.sqrt(factor.noise)
-        self.rest_root = self.root_noise[:, None] * _inverse(factor.root)
+        self.rest_root = self.root_noise[:, None] * dtrtri(factor.root)[0]
         self.rest_rhs = np.sqrt(factor.alpha) * factor.half(rhs)
         self.residual = self.rest_root @ self.rest_rhs
         self.negligible = 0.0
 
     def leverages(self) -> tuple[Array, Array]:
-        rest = np.einsum("ij,ij->i", self.rest_root, self.rest_root)
+        rest = row_squares(self.rest_root)
         h = 1 - rest
         # Small leverages: here 1 - h has lost them, but kernels are small against the noise.
         kernel = np.diag(self.factor.kernel)
         weak = np.flatnonzero(kernel < self.factor.noise)
         half = self.factor.half(self.factor.kernel[:, weak])
-        h[weak] = (kernel[weak] - np.einsum("ij,ij->j", half, half)) / self.factor.noise[weak]
+        h[weak] = (kernel[weak] - row_squares(half.T)) / self.factor.noise[weak]
         return np.maximum(h, 0.0), rest
 
     def block(self, members: Array) -> tuple[Array, Array, Array, Array]:
@@ -306,14 +269,6 @@ def _cholesky(kernel: Array, noise: Array, alpha: float) -> Array:
             "is not positive semi-definite to rounding; try a larger alpha"
         )
     return root
-
-
-def _array(values: Any) -> Array:
-    return np.asarray(values, dtype=np.float64)
-
-
-def _inverse(root: Array) -> Array:
-    return dtrtri(root)[0]
 
 
 def _accuracy(kernel: Array, variance: Array) -> Array:

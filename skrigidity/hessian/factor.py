@@ -6,22 +6,23 @@ And what all factors share: the intercept is eliminated by centring the rows.
 from __future__ import annotations
 
 import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import LinAlgWarning
 
 from .prior import Prior
-from .rows import Array, Rows, as_rows
+from .rows import Array, Rows, as_rows, row_squares
 
-ACCURACY_WARNING = 1e-6
+_ACCURACY_WARNING = 1e-6
+UNPINNED = (
+    "some predictions are not pinned by the data (rigidity 0, infinite variance), so their "
+    "covariances are not defined: use alpha > 0, or leave these rows out"
+)
 
 
-@dataclass(frozen=True)
-class FactorInfo:
+class FactorInfo(NamedTuple):
     """What is known of a factorization.
 
     Attributes
@@ -68,9 +69,11 @@ class Solution(NamedTuple):
 class UnpinnedError(ValueError):
     """A covariance was asked for with a prediction that nothing pins (R = 0)."""
 
+    def __init__(self, message: str = UNPINNED) -> None:
+        super().__init__(message)
 
-@dataclass(frozen=True)
-class Centre:
+
+class Centre(NamedTuple):
     """Weighted mean of the training rows that have an intercept, and their total weight.
 
     The mean is kept as an unevaluated sum ``mean + low``: where it is large against the spread
@@ -78,18 +81,12 @@ class Centre:
     """
 
     mean: Array
-    low: Array | None
+    low: Array
     weight: float
-
-    @property
-    def rounded(self) -> Array:
-        """The mean in one double."""
-        return self.mean if self.low is None else self.mean + self.low
 
     def intercept(self, rhs_mean: Array, coef: Array) -> Array:
         """Return the intercepts that go with coefficients of shape (n_features, n_rhs)."""
-        low = 0.0 if self.low is None else self.low @ coef
-        return (rhs_mean - self.mean @ coef) - low
+        return (rhs_mean - self.mean @ coef) - self.low @ coef
 
     def subtract(self, block: Array, intercept: Array) -> None:
         """Replace rows ``x`` by ``x - f * mean`` in place, f being their intercept derivative."""
@@ -97,7 +94,7 @@ class Centre:
             return
         factor = None if (intercept == 1).all() else intercept[:, None]
         for part in (self.mean, self.low):
-            if part is not None:
+            if part.any():
                 block -= part if factor is None else factor * part
 
 
@@ -111,38 +108,32 @@ class RunningCentre:
     """
 
     def __init__(self, n_columns: int) -> None:
-        self.shift: Array | None = None
+        self.shift = np.zeros(n_columns)
         self.mean = np.zeros(n_columns)
         self.weight = 0.0
 
     def centred(self, rows: Rows, values: Array | None = None) -> Array:
         """Return the weighted, centred rows in float64, or `values` that go with them."""
-        n, flags, weight = len(rows), rows.intercept, rows.weight
+        n, weight, whole = len(rows), rows.weight, bool(rows.intercept.all())
         out = np.empty((n + 1, len(self.mean)))
-        if values is None:
-            rows.fill(out[:n])
-        else:
-            out[:n] = values
-        merge_row = None
-        if flags.all():
-            merge_row = self._centre(out[:n], weight)
-        elif flags.any():
-            flagged = flags > 0
-            part = out[:n][flagged]
-            merge_row = self._centre(part, None if weight is None else weight[flagged])
-            out[:n][flagged] = part
+        out[:n] = rows.dense() if values is None else values
+        own = slice(n) if whole else np.flatnonzero(rows.intercept)
+        part = out[own]
+        merged = self._centre(part, None if weight is None else weight[own])
+        if not whole:
+            out[own] = part
         if weight is not None:
             out[:n] *= np.sqrt(weight)[:, None]
-        if merge_row is None:
+        if merged is None:
             return out[:n]
-        out[n] = merge_row
+        out[n] = merged
         return out
 
     def _centre(self, part: Array, weight: Array | None) -> Array | None:
         total = float(len(part)) if weight is None else float(weight.sum())
         if total == 0:
             return None
-        if self.shift is None:
+        if self.weight == 0:
             self.shift = _shift(part, _mean(part, weight, total))
         part -= self.shift
         mean = _mean(part, weight, total)
@@ -151,50 +142,45 @@ class RunningCentre:
 
     def _merge(self, mean: Array, weight: float) -> Array | None:
         before, self.weight = self.weight, self.weight + weight
-        if before == 0:
-            self.mean = mean
-            return None
         step = mean - self.mean
         self.mean = self.mean + step * (weight / self.weight)
-        return np.sqrt(before * (weight / self.weight)) * step
-
-    @classmethod
-    def resume(cls, centre: Centre) -> RunningCentre:
-        """Continue from a mean."""
-        out = cls(len(centre.mean))
-        if centre.weight:
-            out.shift, out.weight = centre.mean, centre.weight
-            if centre.low is not None:
-                out.mean = centre.low
-        return out
+        return np.sqrt(before * (weight / self.weight)) * step if before else None
 
     def merge(self, other: RunningCentre) -> Array | None:
         """Take in the mean of another stream; return the row that this adds, if any."""
-        if other.shift is None:
+        if other.weight == 0:
             return None
-        if self.shift is None:
+        if self.weight == 0:
             self.shift = other.shift
         return self._merge(other.mean + (other.shift - self.shift), other.weight)
 
     def finish(self, spread: Array) -> Centre:
         """Return the mean; `spread` is the root of the sum of squares of each centred column."""
-        if self.shift is None:
-            return Centre(self.mean, None, 0.0)
-        high = self.shift + self.mean
+        high = self.rounded()
         back = high - self.shift
         low = (self.shift - (high - back)) + (self.mean - back)
         negligible = np.abs(low) * np.sqrt(self.weight) <= 1e-15 * spread
-        return Centre(high, None if negligible.all() else low, self.weight)
+        return Centre(high, np.zeros_like(low) if negligible.all() else low, self.weight)
 
     def rounded(self) -> Array:
         """Return the mean in one double."""
-        return self.mean if self.shift is None else self.shift + self.mean
+        return self.shift + self.mean
 
 
-class Factor(ABC):
+class Factor:
     """A factorized Hessian ``H = sum_i s_i g_i g_i.T + alpha * Gamma``.
 
-    `centre` is the weighted mean of the training rows that have an intercept.
+    `centre` is the weighted mean of the training rows that have an intercept. Centred rows make H
+    block diagonal: ``q = (x - f m).T H_c^-1 (x - f m) + f**2 / W`` for a row with intercept
+    derivative f, m and W being that mean and the total weight.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import Factor, Prior, choose
+    >>> factor = choose(np.eye(2), Prior(1.0))
+    >>> isinstance(factor, Factor), factor.at(3.0).quad(np.eye(2))
+    (True, array([0.25, 0.25]))
     """
 
     info: FactorInfo
@@ -204,6 +190,10 @@ class Factor(ABC):
     solution: Solution | None = None
     source: Any = None
     block_entries = 2**21
+    # What a subclass has: whitened rows for centred ones, and n minus the effective degrees of
+    # freedom, without subtracting them.
+    _whiten: Callable[[Array], Array]
+    residual_dof: Callable[[float], float]
 
     @property
     def has_intercept(self) -> bool:
@@ -221,9 +211,7 @@ class Factor(ABC):
         >>> factor.quad(np.eye(2))
         array([0.5, 0.5])
         """
-        rows = self._as_rows(rows)
-        parts = [self._quad_rows(*self._block(block)) for block in rows.blocks(self.block_entries)]
-        return np.concatenate(parts) if parts else np.empty(0)
+        return self._over(self._quad_rows, rows, np.empty(0))
 
     def whiten(self, rows: Any) -> Array:
         """Return Z with ``Z @ Z.T = G @ inv(H) @ G.T``.
@@ -233,11 +221,12 @@ class Factor(ABC):
         UnpinnedError
             If a row has R = 0: its covariances are not defined.
         """
-        rows = self._as_rows(rows)
-        parts = [
-            self.whiten_block(*self._block(block)) for block in rows.blocks(self.block_entries)
-        ]
-        return np.concatenate(parts) if parts else np.empty((0, self.n_features))
+        return self._over(self.whiten_block, rows, np.empty((0, self.n_features)))
+
+    def _over(self, function: Callable[..., Array], rows: Any, empty: Array) -> Array:
+        blocks = self._as_rows(rows).blocks(self.block_entries)
+        parts = [function(block.dense(copy=True), block.intercept) for block in blocks]
+        return np.concatenate(parts or [empty])
 
     def cross(self, a: Any, b: Any) -> Array:
         """Return ``A @ inv(H) @ B.T`` for the rows of `a` and `b`."""
@@ -251,106 +240,51 @@ class Factor(ABC):
 
     def update(self, rows: Any) -> Factor:
         """Return the factor after adding weighted rows, without a solution."""
-        if self.source is None:
-            raise ValueError("this factor does not hold its rows: factorize them again")
         source = self.source.copy()
         for block in self._as_rows(rows).blocks():
-            source.add(block.with_rhs(np.zeros((len(block), source.n_rhs))))
+            source.add(block.replaced(rhs=np.zeros((len(block), source.n_rhs))))
         factor: Factor = source.finish(self.prior)
         factor.solution = None
         return factor
 
-    @abstractmethod
-    def residual_dof(self, n: float) -> float:
-        """Return n minus the effective degrees of freedom, without subtracting them."""
-
-    @abstractmethod
-    def _quad_rows(self, block: Array, flags: Array) -> Array:
-        """Return q of feature rows and their intercept derivatives; may overwrite the rows."""
-
-    @abstractmethod
     def whiten_block(self, block: Array, flags: Array) -> Array:
         """Return whitened rows of features and intercept derivatives; may overwrite the rows."""
+        self.centre.subtract(block, flags)
+        z = self._whiten(block)
+        own = flags / np.sqrt(self.centre.weight) if self.has_intercept else None
+        return z if own is None else np.column_stack([z, own])
+
+    def _quad_rows(self, block: Array, flags: Array) -> Array:
+        """Return q of feature rows and their intercept derivatives; may overwrite the rows."""
+        self.centre.subtract(block, flags)
+        return self._quad(block) + (flags**2 / self.centre.weight if self.has_intercept else 0.0)
+
+    def _quad(self, block: Array) -> Array:
+        return row_squares(self._whiten(block))
 
     def _as_rows(self, rows: Any) -> Rows:
         rows = as_rows(rows, intercept=self.has_intercept)
-        if rows.n_features != self.n_features:
-            raise ValueError(
-                f"rows have {rows.n_features} features, the factor has {self.n_features}"
-            )
+        found, expected = rows.n_features, self.n_features
+        if found != expected:
+            raise ValueError(f"rows have {found} features, the factor has {expected}")
         if not self.has_intercept and rows.has_intercept:
             raise ValueError("rows have an intercept derivative, the factor has no intercept")
         return rows
 
-    def _block(self, rows: Rows) -> tuple[Array, Array]:
-        block = np.empty((len(rows), self.n_features))
-        rows.fill(block)
-        return block, rows.intercept
-
-
-class CentredFactor(Factor):
-    """A factor of the centred rows, which make H block diagonal.
-
-    Subclasses have these two for centred rows.
-
-    ``q = (x - f m).T H_c^-1 (x - f m) + f**2 / W`` for a row with intercept derivative f, m and W
-    being the weighted mean and the total weight of the training rows that have an intercept.
-    """
-
-    _quad: Callable[[Array], Array]
-    _whiten: Callable[[Array], Array]
-
-    def _quad_rows(self, block: Array, flags: Array) -> Array:
-        self.centre.subtract(block, flags)
-        return self._quad(block) + self._intercept_quad(flags)
-
-    def whiten_block(self, block: Array, flags: Array) -> Array:
-        """Return whitened rows; may overwrite the rows."""
-        self.centre.subtract(block, flags)
-        z = self._whiten(block)
-        if not self.has_intercept:
-            return z
-        return np.column_stack([z, flags / np.sqrt(self.centre.weight)])
-
-    def _intercept_quad(self, flags: Array) -> Any:
-        return flags**2 / self.centre.weight if self.has_intercept else 0.0
-
-
-UNPINNED = (
-    "some predictions are not pinned by the data (rigidity 0, infinite variance), so their "
-    "covariances are not defined: use alpha > 0, or leave these rows out"
-)
-
 
 def warn_if_inaccurate(factor: Factor) -> Factor:
-    """Warn where the estimated accuracy of the rigidities is poor; return the factor.
-
-    Parameters
-    ----------
-    factor : Factor
-        Any factor.
-
-    Returns
-    -------
-    Factor
-        The same one.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skrigidity.hessian import Prior, choose, warn_if_inaccurate
-    >>> warn_if_inaccurate(choose(np.eye(2), Prior(1.0))).info.rank
-    2
-    """
-    if factor.info.accuracy > ACCURACY_WARNING:
-        warnings.warn(
-            f"ill-conditioned Hessian (condition {factor.info.condition:.1e}, method "
-            f"{factor.info.method!r}): rigidities may be off by a relative "
-            f"{factor.info.accuracy:.0e}. Try a larger alpha.",
-            LinAlgWarning,
-            stacklevel=3,
-        )
+    """Warn where the estimated accuracy of the rigidities is poor; return the factor."""
+    info = factor.info
+    cause = f"ill-conditioned Hessian (condition {info.condition:.1e}, method {info.method!r})"
+    warn_of_error(cause, info.accuracy, stacklevel=4)
     return factor
+
+
+def warn_of_error(cause: str, error: float, *, stacklevel: int) -> None:
+    """Warn where a relative error of rigidities may be large."""
+    if error > _ACCURACY_WARNING:
+        message = f"{cause}: rigidities may be off by a relative {error:.0e}. Try a larger alpha."
+        warnings.warn(message, LinAlgWarning, stacklevel=stacklevel)
 
 
 def _mean(part: Array, weight: Array | None, total: float) -> Array:

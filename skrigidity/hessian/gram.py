@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.linalg as sl
@@ -13,7 +14,7 @@ from scipy.linalg.lapack import dpotrf
 
 from .factor import Factor, RunningCentre, Solution, warn_if_inaccurate
 from .prior import Prior
-from .rows import EPS, Array, Rows, as_rows, check_squares
+from .rows import EPS, Array, Rows, as_rows, check_squares, row_squares
 from .triangular import TriangularFactor, scaled_condition
 
 # Squared means up to this multiple of the variance may be subtracted from the moments.
@@ -21,10 +22,9 @@ _LARGE_MEAN = 100.0
 # In units of the machine precision and of the (scaled) unit diagonal: above the rounding errors
 # of the Gram matrix, so that the shifted matrix is positive definite.
 _SHIFT = 64.0
-# A residual sum of squares down to this share of the total keeps enough digits.
-_FIRM = 1e-4
 
 
+@dataclass(eq=False)
 class Accumulator:
     """Sums up weighted rows; `finish` adds the regularizer and factorizes.
 
@@ -45,69 +45,55 @@ class Accumulator:
     5
     """
 
+    n_features: int
+    n_rhs: int = 0
+    n_rows: int = field(init=False, default=0)
+    has_intercept: bool = field(init=False, default=False)
     # What a subclass has: the factor without a warning and its source, and its sums.
-    factor: Callable[..., Factor]
-    _add_rows: Callable[[Rows], None]
-    _merge: Callable[[Any], None]
-
-    def __init__(self, n_features: int, n_rhs: int = 0) -> None:
-        self.n_features = n_features
-        self.n_rhs = n_rhs
-        self.n_rows = 0
-        self.total_weight = 0.0
-        self.has_intercept = False
+    factor: ClassVar[Callable[..., Factor]]
+    _add_rows: ClassVar[Callable[..., None]]
+    _merge: ClassVar[Callable[..., None]]
 
     def add(self, rows: Any) -> Self:
         """Add rows (`Rows`, lazy or not, or a matrix of rows without intercept)."""
-        for block in self._checked(as_rows(rows)).blocks():
-            self._add_rows(self._counted(block.seen()))
-        return self
-
-    def _checked(self, rows: Rows) -> Rows:
+        rows = as_rows(rows)
         if rows.n_features != self.n_features or rows.n_rhs != self.n_rhs:
             raise ValueError(
                 f"rows must have {self.n_features} features and {self.n_rhs} right-hand sides, "
                 f"got {rows.n_features} and {rows.n_rhs}"
             )
-        return rows
+        for batch in self._batches(rows):
+            self._add_rows(self._counted(batch.seen()))
+        return self
+
+    def _batches(self, rows: Rows) -> Iterable[Rows]:
+        return rows.blocks()
 
     def _counted(self, rows: Rows) -> Rows:
         flags = rows.intercept
         if not ((flags == 0) | (flags == 1)).all():
             raise ValueError("intercept of training rows must be 0 or 1")
         self.n_rows += len(rows)
-        self.total_weight += float(len(rows) if rows.weight is None else rows.weight.sum())
         self.has_intercept |= bool(flags.any())
         return rows
 
     def merge(self, other: Any) -> Self:
         """Add everything that another accumulator of the same kind has seen."""
-        if type(other) is not type(self) or (other.n_features, other.n_rhs) != (
-            self.n_features,
-            self.n_rhs,
-        ):
+        widths = (self.n_features, self.n_rhs)
+        if type(other) is not type(self) or (other.n_features, other.n_rhs) != widths:
             raise ValueError(f"cannot merge {other!r} into {self!r}")
         self._merge(other)
-        self.n_rows += other.n_rows
-        self.total_weight += other.total_weight
-        self.has_intercept |= other.has_intercept
-        return self
+        return self.counting(other)
 
-    def took(self, other: Accumulator) -> Self:
-        """Return this accumulator, counting what another one has seen."""
-        self.n_rows, self.total_weight = other.n_rows, other.total_weight
-        self.has_intercept = other.has_intercept
+    def counting(self, other: Accumulator) -> Self:
+        """Return this accumulator, counting as well what another one has seen."""
+        self.n_rows += other.n_rows
+        self.has_intercept |= other.has_intercept
         return self
 
     def copy(self) -> Self:
         """Return an independent copy."""
         return copy.deepcopy(self)
-
-    def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(n_features={self.n_features}, n_rhs={self.n_rhs}, "
-            f"n_rows={self.n_rows})"
-        )
 
     @property
     def max_rank(self) -> int:
@@ -134,8 +120,7 @@ class CentredAccumulator(Accumulator):
         self.running_rhs = RunningCentre(n_rhs)
 
     def _add_rows(self, rows: Rows) -> None:
-        rhs = np.zeros((len(rows), 0)) if rows.rhs is None else rows.rhs
-        self._add_block(self.running.centred(rows), self.running_rhs.centred(rows, rhs))
+        self._add_block(self.running.centred(rows), self.running_rhs.centred(rows, rows.rhs))
 
     def _merge(self, other: Any) -> None:
         row, rhs = self.running.merge(other.running), self.running_rhs.merge(other.running_rhs)
@@ -149,10 +134,8 @@ class GramAccumulator(CentredAccumulator):
 
     Parameters
     ----------
-    n_features : int
-        Number of feature columns.
-    n_rhs : int, default=0
-        Number of right-hand sides that come with the rows.
+    n_features, n_rhs : int
+        Numbers of columns, as in `Accumulator`.
     precondition : ndarray of shape (n_features, n_features), default=None
         Upper triangular P: rows are stored as ``x @ inv(P)``. With P near the triangular factor
         of the rows the Gram matrix is near the identity, and its factor times P is as accurate
@@ -178,7 +161,13 @@ class GramAccumulator(CentredAccumulator):
         self.gram = np.zeros((n_features, n_features), order="F")  # upper triangle only
         self.cross = np.zeros((n_features, n_rhs))
         self.square = np.zeros(n_rhs)
-        self.loss = 1.0  # factor by which centring has magnified the rounding of the moments
+        self.taken = np.zeros(n_features)  # squares that centring has taken from the diagonal
+
+    @property
+    def loss(self) -> float:
+        """Factor by which centring has magnified the rounding of the moments."""
+        square = np.maximum(np.diag(self.gram), np.finfo(float).tiny)
+        return 1.0 + float(np.max(self.taken / square, initial=0.0))
 
     def _add_block(self, block: Array, rhs: Array) -> None:
         if self.precondition is not None:
@@ -187,42 +176,39 @@ class GramAccumulator(CentredAccumulator):
         if self.n_rhs:
             # SciPy's BLAS throughout: the idle threads of two libraries get into each other's way.
             self.cross += dgemm(1.0, block.T, rhs.T, trans_b=1)
-            self.square += np.einsum("ij,ij->j", rhs, rhs)
+            self.square += row_squares(rhs.T)
 
-    def add_whole(self, rows: Rows) -> None:
+    def add_whole(self, rows: Rows) -> Self:
         """Add a dense matrix in one product, centring its moments instead of its rows.
 
         Saves several passes over the rows, and loses digits where the means are large against
-        the spread: `loss` is the factor. Only for an empty accumulator.
+        the spread (`loss`). Only for an empty accumulator.
         """
-        n, matrix = len(self._counted(rows)), rows.matrix
-        rhs = np.zeros((n, 0)) if rows.rhs is None else rows.rhs
-        self.gram = dsyrk(1.0, matrix.T)
+        n, matrix, rhs = len(self._counted(rows)), rows.matrix, rows.rhs
+        rhs_mean = rhs.mean(axis=0) if self.has_intercept else np.zeros(self.n_rhs)
+        rhs = rhs - rhs_mean
+        columns = np.column_stack([np.ones(n), rhs])
+        products = dgemm(1.0, matrix.T, columns.T, trans_b=1)
+        self.gram, self.cross = dsyrk(1.0, matrix.T), products[:, 1:]
+        self.square = row_squares(rhs.T)
         if self.has_intercept:
-            rhs_mean = rhs.mean(axis=0)
-            rhs = rhs - rhs_mean
-            ones = np.column_stack([np.ones(n), rhs])
-            products = dgemm(1.0, matrix.T, ones.T, trans_b=1)
-            mean, self.cross = products[:, 0] / n, products[:, 1:]
+            mean = products[:, 0] / n
             dsyr(-n, mean, a=self.gram, overwrite_a=1)
-            square = np.maximum(np.diag(self.gram), np.finfo(float).tiny)
-            self.loss = 1.0 + float(np.max(n * mean**2 / square, initial=0.0))
+            self.taken = n * mean**2
             for running, value in ((self.running, mean), (self.running_rhs, rhs_mean)):
                 running.shift, running.weight = value, float(n)
-        elif self.n_rhs:
-            self.cross = dgemm(1.0, matrix.T, rhs.T, trans_b=1)
-        self.square = np.einsum("ij,ij->j", rhs, rhs)
+        return self
 
     def _merge_centred(self, other: Any) -> None:
         if not np.array_equal(self._preconditioner(), other._preconditioner()):
             raise ValueError("cannot merge accumulators with different preconditioners")
-        self.loss = max(self.loss, other.loss)
         self.gram += other.gram
         self.cross += other.cross
         self.square += other.square
+        self.taken += other.taken
 
     def _preconditioner(self) -> Array:
-        return np.eye(self.n_features) if self.precondition is None else self.precondition
+        return np.empty(0) if self.precondition is None else self.precondition
 
     def attempt(self, prior: Prior) -> CholeskyAttempt:
         """Try a Cholesky factorization; say how accurate it would be."""
@@ -231,7 +217,7 @@ class GramAccumulator(CentredAccumulator):
     def factor(self, prior: Prior) -> Factor:
         """Return the Cholesky factor; LinAlgError where the normal equations are singular."""
         attempt = self.attempt(prior)
-        if attempt.root is None:
+        if np.isinf(attempt.condition):
             raise np.linalg.LinAlgError("the normal equations are singular: use method='auto'")
         return attempt.factor("normal equations as asked for")
 
@@ -240,79 +226,54 @@ class GramAccumulator(CentredAccumulator):
         return np.triu(self.gram) + np.triu(self.gram, 1).T
 
     def spread(self) -> Array:
-        """Return the norm of each centred column."""
-        squares = np.diag(self.gram)
-        if self.precondition is not None:
-            half = self.full_gram() @ self.precondition
-            squares = np.einsum("ij,ij->j", self.precondition, half)
-        return np.sqrt(np.maximum(squares, 0.0))
+        """Return the norm of each centred column, as it is stored."""
+        return np.sqrt(np.maximum(np.diag(self.gram), 0.0))
 
 
 class CholeskyAttempt:
     """Cholesky factor of ``gram + alpha * Gamma`` and what its condition promises.
 
-    `root` is None where the matrix is not numerically positive definite. `accuracy` is the
-    relative error of a rigidity that the rounding of the Gram matrix may cause.
+    `accuracy` is the relative error of a rigidity that the rounding of the Gram matrix may
+    cause: 1 where the matrix is not numerically positive definite.
     """
 
     def __init__(self, stream: GramAccumulator, prior: Prior) -> None:
-        self.stream = stream
-        self.prior = prior
+        self.stream, self.prior = stream, prior
         check_squares(np.diag(stream.gram))
         check_squares(stream.square, "y")
-        self.hessian = self._with_prior()
-        root, info = dpotrf(self.hessian, lower=0, clean=1, overwrite_a=0)
-        regular = info == 0 and bool((np.diag(root) > 0).all())
-        self.root: Array | None = root if regular else None
-        self.condition = scaled_condition(root) if regular else np.inf
-        self.accuracy = min(1.0, EPS * (16 + 2 * self.condition**2 * stream.loss))
-
-    def _with_prior(self) -> Array:
-        """Return the upper triangle of the regularized Hessian, in the stream's coordinates."""
-        hessian, precondition = self.stream.gram.copy(order="F"), self.stream.precondition
-        if precondition is None:
-            self.prior.add_to(hessian)
+        self.hessian = stream.gram.copy(order="F")  # upper triangle only
+        if stream.precondition is None:
+            prior.add_to(self.hessian)
         else:
-            rows = self.prior.root(self.stream.n_features)
-            rows = sl.solve_triangular(precondition, rows.T, trans="T", check_finite=False).T
-            hessian += rows.T @ rows
-        return np.asfortranarray(hessian)
+            rows = prior.root(stream.n_features).T
+            rows = sl.solve_triangular(stream.precondition, rows, trans="T", check_finite=False)
+            self.hessian += rows @ rows.T
+        self.root, failed = dpotrf(self.hessian, lower=0, clean=1)
+        self.condition = np.inf if failed else scaled_condition(self.root)
+        self.accuracy = min(1.0, EPS * (16 + 2 * self.condition**2 * stream.loss))
 
     def preconditioner(self) -> Array:
         """Return a triangular factor near that of the rows, from the shifted matrix."""
-        norms = np.sqrt(np.maximum(np.diag(self.hessian), 0.0))
-        scale = np.exp2(-np.round(np.log2(np.where(norms > 0, norms, 1.0))))
-        scaled = self.hessian * scale * scale[:, None]
-        shift, failed = _SHIFT * EPS, True
-        while failed:
-            shifted = scaled.copy(order="F")
-            shifted[np.diag_indices_from(shifted)] += shift
-            root, failed = dpotrf(shifted, lower=0, clean=1, overwrite_a=1)
-            shift *= 16
-        root = root / scale
+        scale = equilibrate(np.diag(self.hessian))
+        root = shifted_cholesky(self.hessian * scale * scale[:, None], _SHIFT * EPS) / scale
         if self.stream.precondition is not None:
             root = root @ self.stream.precondition
-        return np.asfortranarray(np.triu(root))
+        return np.asfortranarray(root)
 
-    def factor(self, reason: str, firm: float = _FIRM) -> TriangularFactor:
-        """Return the factor, with the solution for the right-hand sides.
-
-        Its residual sums of squares come from the moments, nan where they are less than a
-        share `firm` of the total, as most digits cancel.
-        """
-        stream, root = self.stream, self.root
-        assert root is not None
-        centre = stream.running.finish(stream.spread())
-        solution = None
+    def factor(self, reason: str) -> TriangularFactor:
+        """Return the factor, with the solution for the right-hand sides."""
+        stream, root, solution = self.stream, self.root, None
+        plain = stream.precondition is None
+        if not plain:
+            root = root @ stream.precondition
+        centre = stream.running.finish(np.sqrt(row_squares(root.T)))
         if stream.n_rhs:
             coef, rss = self.solved()
-            rss = np.where(rss >= firm * stream.square, rss, np.nan)
-            if stream.precondition is not None:
+            if not plain:
                 coef = sl.solve_triangular(stream.precondition, coef, check_finite=False)
             solution = Solution(coef, centre.intercept(stream.running_rhs.rounded(), coef), rss)
-        plain = stream.precondition is None
         factor = TriangularFactor(
-            root if plain else np.triu(root) @ stream.precondition,
+            root,
             centre,
             self.prior,
             method="cholesky" if plain else "qr",
@@ -332,27 +293,42 @@ class CholeskyAttempt:
         return coef, np.maximum(stream.square + np.einsum("ij,ij->j", coef, image), 0.0)
 
 
-def gram_of(rows: Rows) -> GramAccumulator:
-    """Return the moments of all rows, in one product where that loses few digits."""
-    stream = GramAccumulator(rows.n_features, rows.n_rhs)
-    if _is_plain(rows):
-        stream.add_whole(rows)
+@np.errstate(over="ignore", invalid="ignore")  # an attempt names what overflows
+def gram_of(
+    rows: Rows, precondition: Array | None = None, *, blockwise: bool = False
+) -> GramAccumulator:
+    """Return the moments of all rows; unless `blockwise`, in one product if that is accurate."""
+    if precondition is None and not blockwise and _is_plain(rows):
+        stream = GramAccumulator(rows.n_features, rows.n_rhs).add_whole(rows)
         if stream.loss <= _LARGE_MEAN:
             return stream
-        stream = GramAccumulator(rows.n_features, rows.n_rhs)
-    return stream.add(rows)
+    return GramAccumulator(rows.n_features, rows.n_rhs, precondition=precondition).add(rows)
 
 
 def _is_plain(rows: Rows) -> bool:
     """Whether one product gives the moments of the rows, their means being not too large."""
-    matrix = getattr(rows, "matrix", None)
+    matrix, flags = getattr(rows, "matrix", None), rows.intercept
     if not isinstance(matrix, Array) or matrix.dtype != np.float64 or not len(rows):
         return False
     if not matrix.flags.c_contiguous or rows.columns is not None or rows.weight is not None:
         return False
-    flags = rows.intercept
-    if not flags.any():
-        return True
+    if not flags.all():
+        return not flags.any()
     sample = matrix[:: max(1, len(matrix) // 64)]
-    large = sample.mean(axis=0) ** 2 > _LARGE_MEAN * sample.var(axis=0)
-    return bool(flags.all() and not large.any())
+    return bool((sample.mean(axis=0) ** 2 <= _LARGE_MEAN * sample.var(axis=0)).all())
+
+
+def equilibrate(diagonal: Array) -> Array:
+    """Return powers of two, exact factors, that scale a symmetric matrix to a diagonal near 1."""
+    return np.exp2(-np.round(np.log2(np.where(diagonal > 0, diagonal, 1.0)) / 2))
+
+
+def shifted_cholesky(matrix: Array, shift: float) -> Array:
+    """Return the upper factor of ``matrix + shift * I``, for the least shift that is enough."""
+    while True:
+        shifted = matrix.copy(order="F")
+        shifted[np.diag_indices_from(shifted)] += shift
+        root, failed = dpotrf(shifted, lower=0, clean=1, overwrite_a=1)
+        if not failed:
+            return root
+        shift *= 16

@@ -5,13 +5,12 @@ Any regularizer can be turned into the identity: `standard_form`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg as sl
 
-from .rows import EPS, Array
+from .rows import EPS, Array, row_squares
 
 
 class Prior:
@@ -54,43 +53,32 @@ class Prior:
     def check(self, n_features: int) -> None:
         """Raise ValueError unless the regularizer fits `n_features` columns."""
         if self.gamma is not None and len(self.gamma) != n_features:
-            raise ValueError(
-                f"regularizer must have {n_features} entries or rows, one per feature, "
-                f"got shape {self.gamma.shape}"
-            )
+            wanted = f"{n_features} entries or rows, one per feature"
+            raise ValueError(f"regularizer must have {wanted}, got shape {self.gamma.shape}")
 
     def add_to(self, hessian: Array) -> None:
         """Add ``alpha * Gamma`` to a matrix in place."""
-        if self.gamma is None:
-            hessian[np.diag_indices_from(hessian)] += self.alpha
-        elif self.gamma.ndim == 1:
-            hessian[np.diag_indices_from(hessian)] += self.alpha * self.gamma
-        else:
+        if self.gamma is not None and self.gamma.ndim == 2:
             hessian += self.alpha * self.gamma
+        else:
+            hessian[np.diag_indices_from(hessian)] += self.alpha * self._diagonal(len(hessian))
 
     def root(self, n_features: int) -> Array:
         """Return rows L with ``L.T @ L = alpha * Gamma``; unpenalized directions have none."""
         if self.alpha == 0:
             return np.zeros((0, n_features))
-        scale = np.sqrt(self.alpha)
-        if self.gamma is None:
-            return scale * np.eye(n_features)
-        if self.gamma.ndim == 1:
-            return scale * np.diag(np.sqrt(self.gamma))[self.gamma > 0]
-        values, vectors = penalized_eigenpairs(self.gamma)
-        return scale * (np.sqrt(values)[:, None] * vectors.T)
+        if self.gamma is not None and self.gamma.ndim == 2:
+            values, vectors = penalized_eigenpairs(self.gamma)
+            return np.sqrt(self.alpha) * (np.sqrt(values)[:, None] * vectors.T)
+        diagonal = self._diagonal(n_features)
+        root = np.sqrt(self.alpha) * np.diag(np.sqrt(diagonal))
+        return root if diagonal.all() else root[diagonal > 0]
 
-    def times(self, b: Array) -> Array:
-        """Return ``Gamma @ b`` (without alpha)."""
-        if self.gamma is None:
-            return b
-        if self.gamma.ndim == 1:
-            return self.gamma.reshape((-1,) + (1,) * (b.ndim - 1)) * b
-        return self.gamma @ b
+    def _diagonal(self, n_features: int) -> Array:
+        return np.ones(n_features) if self.gamma is None else self.gamma
 
 
-@dataclass(frozen=True)
-class StandardForm:
+class StandardForm(NamedTuple):
     """Coordinates in which the regularizer is ``alpha * I`` (Elden, BIT 17, 134 (1977)).
 
     With N the directions that the regularizer leaves free and B a basis with ``B.T @ Gamma @ B``
@@ -103,11 +91,11 @@ class StandardForm:
         B: the identity, a scale of columns (0 for free ones), or any matrix.
     n_penalized : int
         Number of penalized directions.
-    free : None or ndarray of shape (d, n_free)
+    free : ndarray of shape (d, n_free)
         F, the whitened basis of the unpenalized directions that the rows have seen.
-    coupling : None or ndarray of shape (n_free, n_penalized)
+    coupling : ndarray of shape (n_free, n_penalized)
         What the free directions take from the penalized rows.
-    unseen : None or ndarray of shape (d, n_unseen)
+    unseen : ndarray of shape (d, n_unseen)
         Unpenalized directions that no row has seen: no prediction that has any is pinned.
     scale : float
         Largest column norm of the rows before the projection.
@@ -117,16 +105,16 @@ class StandardForm:
 
     basis: Array | None
     n_penalized: int
-    free: Array | None = None
-    coupling: Array | None = None
-    unseen: Array | None = None
+    free: Array
+    coupling: Array
+    unseen: Array
     scale: float = 0.0
     error: float = 0.0
 
     @property
     def n_free(self) -> int:
         """Number of unpenalized directions that the rows have seen."""
-        return 0 if self.free is None else self.free.shape[1]
+        return self.free.shape[1]
 
     def before(self, block: Array) -> Array:
         """Return ``block @ B``."""
@@ -137,21 +125,20 @@ class StandardForm:
     def apply(self, block: Array) -> Array:
         """Return ``block @ T``."""
         out = self.before(block)
-        return out if self.free is None else out - (block @ self.free) @ self.coupling
+        return out - (block @ self.free) @ self.coupling if self.n_free else out
 
     def back(self, w: Array) -> Array:
         """Return ``T @ w``."""
         matrix = self.basis is not None and self.basis.ndim == 2
         out = self.basis @ w if matrix else self.before(w.T).T
-        return out if self.free is None else out - self.free @ (self.coupling @ w)
+        return out - self.free @ (self.coupling @ w) if self.n_free else out
 
     def outside(self, block: Array) -> Array:
         """Return which rows have a part along an unseen, unpenalized direction."""
-        if self.unseen is None:
+        if not self.unseen.shape[1]:
             return np.zeros(len(block), dtype=bool)
-        part = np.linalg.norm(block @ self.unseen, axis=1)
-        size = np.linalg.norm(block, axis=1)
-        return part > 100 * max(self.unseen.shape) * EPS * size
+        part, size = np.sqrt(row_squares(block @ self.unseen)), np.sqrt(row_squares(block))
+        return np.asarray(part > 100 * max(self.unseen.shape) * EPS * size)
 
 
 def standard_form(
@@ -167,25 +154,23 @@ def standard_form(
     projected : ndarray of shape (n_free, t)
         The right-hand sides along the free directions.
     """
-    basis, null, error = _penalized_and_free(prior.gamma)
-    n_penalized = rows.shape[1] - (0 if null is None else null.shape[1])
-    form = StandardForm(basis, n_penalized, error=error)
+    basis, null, error = _penalized_and_free(prior.gamma, rows.shape[1])
+    n_penalized, none = rows.shape[1] - null.shape[1], null[:, :0]
+    form = StandardForm(basis, n_penalized, none, np.zeros((0, n_penalized)), none, error=error)
     penalized = form.before(rows)
-    if null is None:
-        return form, penalized, rhs, np.zeros((0, rhs.shape[1]))
+    if not null.shape[1]:
+        return form, penalized, rhs, rhs[:0]
     # In units of their own: what is free has no scale.
     free_rows = rows @ null
     norms = np.linalg.norm(free_rows, axis=0)
-    null = null / np.where(norms > 0, norms, 1.0)
-    u, s, vt = np.linalg.svd(free_rows / np.where(norms > 0, norms, 1.0), full_matrices=False)
-    seen = s > max(rows.shape) * EPS * (s[0] if len(s) else 0.0)
-    u, v = u[:, seen], vt[seen].T
+    units = np.where(norms > 0, norms, 1.0)
+    u, s, vt = np.linalg.svd(free_rows / units, full_matrices=False)
+    seen = s > max(rows.shape) * EPS * s.max(initial=0.0)
+    u, v, null = u[:, seen], vt[seen].T, null / units
     coupling, projected = u.T @ penalized, u.T @ rhs
-    error += EPS * float(s[0] / s[seen][-1]) if seen.any() else 0.0
-    unseen = None
-    if v.shape[1] < null.shape[1]:
-        unseen = np.linalg.qr(null @ _complement(v))[0]
+    unseen = np.linalg.qr(null @ _complement(v))[0] if v.shape[1] < null.shape[1] else none
     scale = float(np.linalg.norm(penalized, axis=0).max(initial=0.0))
+    error += EPS * float(s.max(initial=0.0) / s[seen].min(initial=np.inf))
     form = StandardForm(basis, n_penalized, null @ (v / s[seen]), coupling, unseen, scale, error)
     penalized = penalized - u @ coupling
     penalized -= u @ (u.T @ penalized)
@@ -199,20 +184,18 @@ def penalized_eigenpairs(gamma: Array) -> tuple[Array, Array]:
     return values[keep], vectors[:, keep]
 
 
-def _penalized_and_free(gamma: Array | None) -> tuple[Array | None, Array | None, float]:
-    """Return B of `StandardForm`, a basis of the free directions (or None), and the error of B."""
+def _penalized_and_free(gamma: Array | None, d: int) -> tuple[Array | None, Array, float]:
+    """Return B of `StandardForm`, a basis of the free directions, and the error of B."""
     if gamma is None:
-        return None, None, 0.0
+        return None, np.zeros((d, 0)), 0.0
     if gamma.ndim == 1:
         free = np.flatnonzero(gamma == 0)
-        null = np.zeros((len(gamma), len(free)))
+        null = np.zeros((d, len(free)))
         null[free, np.arange(len(free))] = 1.0
-        basis = np.where(gamma > 0, 1 / np.sqrt(np.where(gamma > 0, gamma, 1.0)), 0.0)
-        return basis, null if len(free) else None, 0.0
+        return np.where(gamma > 0, 1 / np.sqrt(np.where(gamma > 0, gamma, 1.0)), 0.0), null, 0.0
     values, vectors = penalized_eigenpairs(gamma)
-    null = _complement(vectors)
     error = EPS * float(values[-1] / values[0]) if len(values) else 0.0
-    return vectors / np.sqrt(values), null if null.shape[1] else None, error
+    return vectors / np.sqrt(values), _complement(vectors), error
 
 
 def _complement(vectors: Array) -> Array:
@@ -222,17 +205,12 @@ def _complement(vectors: Array) -> Array:
 
 def _checked_gamma(gamma: Any) -> Array:
     gamma = np.asarray(gamma)
-    try:
-        if gamma.dtype.kind == "c":
-            raise TypeError("complex")
-        gamma = gamma.astype(np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"regularizer must hold real numbers, got dtype {gamma.dtype}") from None
-    if gamma.ndim not in (1, 2) or (gamma.ndim == 2 and gamma.shape[0] != gamma.shape[1]):
-        raise ValueError(
-            "regularizer must be None, a vector (diagonal) or a square matrix, "
-            f"got shape {gamma.shape}"
-        )
+    if gamma.dtype.kind not in "fiubO":
+        raise ValueError(f"regularizer must hold real numbers, got dtype {gamma.dtype}")
+    gamma = gamma.astype(np.float64)
+    if gamma.ndim not in (1, 2) or gamma.shape != gamma.shape[::-1]:
+        shapes = "None, a vector (diagonal) or a square matrix"
+        raise ValueError(f"regularizer must be {shapes}, got shape {gamma.shape}")
     if not np.isfinite(gamma).all():
         raise ValueError("regularizer must be finite")
     if gamma.ndim == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -91,54 +92,39 @@ class Rows:
             raise ValueError(f"matrix must be 2-D, got {matrix.ndim}-D")
         if matrix.dtype.kind not in "fiub":
             raise ValueError(f"matrix must hold real numbers, got dtype {matrix.dtype}")
-        self.matrix = matrix
         n = matrix.shape[0]
-        self.weight = None if weight is None else np.broadcast_to(_real(weight), (n,))
-        if self.weight is not None and not (self.weight >= 0).all():
-            raise ValueError("weight must be non-negative")
-        if self.weight is not None and np.isinf(self.weight).any():
-            raise ValueError("weight must be finite")
-        self.intercept = np.broadcast_to(_real(intercept), (n,))
+        self.matrix = matrix
+        self.weight = None if weight is None else _per_row(weight, n)
+        if self.weight is not None and not ((self.weight >= 0) & (self.weight < np.inf)).all():
+            raise ValueError("weight must be non-negative and finite")
+        self.intercept = _per_row(intercept, n)
         self.columns = None if columns is None else np.asarray(columns)
-        self.rhs = None if rhs is None else _columns(_real(rhs))
+        rhs = np.zeros((n, 0)) if rhs is None else np.asarray(rhs, dtype=np.float64)
+        self.rhs = rhs[:, None] if rhs.ndim == 1 else rhs
         self.groups = None if groups is None else np.asarray(groups)
         if self.groups is not None and self.groups.shape != (n,):
             raise ValueError(f"groups must have shape ({n},), got {self.groups.shape}")
 
     @staticmethod
-    def lazy(
-        blocks: Callable[[], Iterable[Rows]],
-        *,
-        n_rows: int,
-        n_features: int,
-        n_rhs: int = 0,
-        has_intercept: bool = False,
-    ) -> LazyRows:
-        """Return rows that are made block by block: see `LazyRows`."""
-        return LazyRows(blocks, n_rows, n_features, n_rhs, has_intercept)
-
-    @staticmethod
-    def joined(parts: Iterable[Rows]) -> Rows:
+    def joined(parts: Iterable[Rows], n_features: int = 0, n_rhs: int = 0) -> Rows:
         """Return rows in memory stacked below each other; None counts as weight 1.
 
-        Groups are kept where every part has them.
+        Groups are kept where every part has them. `n_features` and `n_rhs` count where there is
+        no part.
         """
-        parts = list(parts)
+        parts = list(parts) or [Rows(np.zeros((0, n_features)), rhs=np.zeros((0, n_rhs)))]
         if len(parts) == 1:
             return parts[0]
-        columns = parts[0].columns
-        same = all(part.columns is columns for part in parts)
-        matrices = [part.matrix if same else part.dense() for part in parts]
-        sparse = any(map(sp.issparse, matrices))
-        weighted = any(part.weight is not None for part in parts)
-        ones = [np.ones(len(part)) if part.weight is None else part.weight for part in parts]
+        matrices = [part.matrix if part.columns is None else part.dense() for part in parts]
+        stack = sp.vstack if any(map(sp.issparse, matrices)) else np.vstack
+        weights = [np.ones(len(part)) if part.weight is None else part.weight for part in parts]
+        groups: Any = [part.groups for part in parts]
         return Rows(
-            sp.vstack(matrices, format="csr") if sparse else np.vstack(matrices),
-            weight=np.concatenate(ones) if weighted else None,
+            stack(matrices),
+            weight=np.concatenate(weights) if any(p.weight is not None for p in parts) else None,
             intercept=np.concatenate([part.intercept for part in parts]),
-            columns=columns if same else None,
-            rhs=_stacked([part.rhs for part in parts]),
-            groups=_stacked([part.groups for part in parts]),
+            rhs=np.concatenate([part.rhs for part in parts]),
+            groups=None if any(own is None for own in groups) else np.concatenate(groups),
         )
 
     def __len__(self) -> int:
@@ -152,79 +138,56 @@ class Rows:
     @property
     def n_rhs(self) -> int:
         """Number of right-hand sides carried along."""
-        return 0 if self.rhs is None else int(self.rhs.shape[1])
+        return int(self.rhs.shape[1])
 
     @property
     def has_intercept(self) -> bool:
         """Whether any row has a derivative with respect to the intercept."""
         return bool(self.intercept.any())
 
-    def masked(self, columns: Any, *, intercept: Any = False) -> Rows:
-        """Return the rows of one component: every other column set to zero."""
-        return Rows(
-            self.matrix,
-            weight=self.weight,
-            intercept=intercept,
-            columns=columns,
-            groups=self.groups,
-        )
-
-    def with_rhs(self, rhs: Array) -> Rows:
-        """Return the same rows with other right-hand sides."""
-        out = self[: len(self)]
-        out.rhs = rhs
+    def replaced(self, **parts: Any) -> Rows:
+        """Return the same rows in memory with other attributes, which are not checked."""
+        out = object.__new__(Rows)
+        out.__dict__ = self.__dict__ | parts
         return out
 
     def seen(self) -> Rows:
         """Return the rows without those of weight zero."""
         if self.weight is None or self.weight.all():
             return self
-        return self[np.flatnonzero(self.weight)]
+        return self.kept(self.weight)
 
     def kept(self, mask: Array) -> Rows:
         """Return the rows of a mask, lazy ones still lazy."""
         return self[np.flatnonzero(mask)]
 
     def __getitem__(self, key: Any) -> Rows:
-        if isinstance(key, slice) and key == slice(None):
-            key = slice(0, len(self))
-        out = object.__new__(Rows)
-        out.matrix = self.matrix[key]
-        out.weight = None if self.weight is None else self.weight[key]
-        out.intercept = self.intercept[key]
-        out.columns = self.columns
-        out.rhs = None if self.rhs is None else self.rhs[key]
-        out.groups = None if self.groups is None else self.groups[key]
-        return out
+        return self.replaced(
+            matrix=self.matrix[key],
+            weight=None if self.weight is None else self.weight[key],
+            intercept=self.intercept[key],
+            rhs=self.rhs[key],
+            groups=None if self.groups is None else self.groups[key],
+        )
 
-    def fill(self, out: Array) -> None:
-        """Write the rows into `out`, dense and in float64."""
-        piece = self.matrix
+    def dense(self, *, copy: bool = False) -> Array:
+        """Return the rows, dense and in float64; where they are so already, a view or a copy."""
+        piece = self.matrix if self.columns is None else self.matrix[:, self.columns]
+        made = piece.toarray() if sp.issparse(piece) else piece
         if self.columns is None:
-            out[...] = piece.toarray() if sp.issparse(piece) else piece
-        else:
-            out[...] = 0.0
-            piece = piece[:, self.columns]
-            out[:, self.columns] = piece.toarray() if sp.issparse(piece) else piece
-
-    def dense(self) -> Array:
-        """Return the rows, dense and in float64; a view where they are so already."""
-        piece = self.matrix
-        if self.columns is None and isinstance(piece, Array) and piece.dtype == np.float64:
-            return piece
-        out = np.empty(piece.shape)
-        self.fill(out)
+            copy = copy and made is self.matrix
+            return np.array(made, np.float64, order="C") if copy else np.asarray(made, np.float64)
+        out = np.zeros(self.matrix.shape)
+        out[:, self.columns] = made
         return out
 
     def blocks(self, entries: int = _BLOCK_ENTRIES) -> Iterator[Rows]:
         """Iterate over blocks of rows in memory, in order, each of a size that BLAS likes."""
         n, step = len(self), block_rows(self.n_features, entries)
-        if n <= step:
-            if n:
-                yield self
-            return
-        for start in range(0, n, step):
-            yield self[start : start + step]
+        if 0 < n <= step:
+            yield self
+        else:
+            yield from (self[start : start + step] for start in range(0, n, step))
 
     def numbered(self) -> Iterator[tuple[slice, Rows]]:
         """Iterate over blocks of rows and where they are."""
@@ -252,12 +215,11 @@ class Rows:
         intercept : ndarray of shape (n_rhs,), default=0
             Intercepts.
         """
-        out = [
-            block.dense() @ coef
-            + np.multiply.outer(block.intercept, np.broadcast_to(intercept, coef.shape[1:]))
-            for block in self.blocks()
-        ]
-        return np.concatenate(out) if out else np.zeros((0, *coef.shape[1:]))
+        out = np.empty((len(self), *coef.shape[1:]))
+        offset = np.broadcast_to(intercept, coef.shape[1:])
+        for piece, block in self.numbered():
+            out[piece] = block.dense() @ coef + np.multiply.outer(block.intercept, offset)
+        return out
 
 
 class LazyRows(Rows):
@@ -291,22 +253,20 @@ class LazyRows(Rows):
     ) -> None:
         self._blocks, self._n_rows = blocks, int(n_rows)
         self._widths = int(n_features), int(n_rhs), bool(has_intercept)
-        self._labels: dict[str, Any] = {}
 
     def __len__(self) -> int:
         return self._n_rows
 
+    @cached_property
+    def _small(self) -> Rows:
+        """What is small, collected in one pass; the matrix never is."""
+        parts = [b.replaced(matrix=b.matrix[:, :0], columns=None) for b in self._blocks()]
+        return Rows.joined(parts, n_rhs=self.n_rhs)
+
     def __getattr__(self, name: str) -> Any:
-        # What is small is collected in one pass, when it is asked for; the matrix never is.
         if name not in ("weight", "intercept", "rhs", "groups"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        if not self._labels:
-            empty = Rows(np.zeros((0, self.n_features)), rhs=np.zeros((0, self.n_rhs)))
-            parts = [_without_matrix(block) for block in self._blocks()] or [empty]
-            whole = Rows.joined(parts)
-            for label in ("weight", "intercept", "rhs", "groups"):
-                self._labels[label] = getattr(whole, label)
-        return self._labels[name]
+        return getattr(self._small, name)
 
     n_features = property(lambda self: self._widths[0])
     n_rhs = property(lambda self: self._widths[1])
@@ -314,13 +274,11 @@ class LazyRows(Rows):
 
     def blocks(self, entries: int = _BLOCK_ENTRIES) -> Iterator[Rows]:
         """Iterate over blocks of rows in memory, in order, each of a size that BLAS likes."""
-        count = 0
+        count, d, t = 0, self.n_features, self.n_rhs
         for block in self._blocks():
-            if (block.n_features, block.n_rhs) != (self.n_features, self.n_rhs):
-                raise ValueError(
-                    f"blocks must have {self.n_features} features and {self.n_rhs} right-hand "
-                    f"sides, got {block.n_features} and {block.n_rhs}"
-                )
+            found = block.n_features, block.n_rhs
+            if found != (d, t):
+                raise ValueError(f"blocks must have {d} features and {t} targets, got {found}")
             count += len(block)
             yield from block.blocks(entries)
         if count != len(self):
@@ -330,33 +288,19 @@ class LazyRows(Rows):
         """Return the rows; whoever takes the blocks leaves out those of weight zero."""
         return self
 
-    def masked(self, columns: Any, *, intercept: Any = False) -> Rows:
-        """Return the rows of one component: every other column set to zero."""
-        flags = np.broadcast_to(_real(intercept), (len(self),))
-        return LazyRows(
-            lambda: (b.masked(columns, intercept=flags[i]) for i, b in self.numbered()),
-            len(self),
-            self.n_features,
-            0,
-            bool(flags.any()),
-        )
-
     def kept(self, mask: Array) -> Rows:
         """Return the rows of a mask, lazy ones still lazy."""
-        return LazyRows(
-            lambda: (block.kept(mask[i]) for i, block in self.numbered()),
-            int(mask.sum()),
-            self.n_features,
-            self.n_rhs,
-            self.has_intercept,
-        )
+
+        def made() -> Iterator[Rows]:
+            return (block.kept(mask[i]) for i, block in self.numbered())
+
+        return LazyRows(made, int(mask.sum()), self.n_features, self.n_rhs, self.has_intercept)
 
     def __getitem__(self, key: Any) -> Rows:
         """Return some rows in memory, in ascending order of their numbers."""
         mask = np.zeros(len(self), dtype=bool)
         mask[key] = True
-        parts = [block.kept(mask[i]) for i, block in self.numbered() if mask[i].any()]
-        return Rows.joined(parts or [next(iter(self._blocks()))[:0]])
+        return Rows.joined(self.kept(mask).blocks(), self.n_features, self.n_rhs)
 
 
 def as_rows(rows: Any, *, intercept: Any = False) -> Rows:
@@ -364,9 +308,9 @@ def as_rows(rows: Any, *, intercept: Any = False) -> Rows:
     return rows if isinstance(rows, Rows) else Rows(rows, intercept=intercept)
 
 
-def row_squares(matrix: Array) -> Any:
+def row_squares(matrix: Array) -> Array:
     """Return the squared norm of every row."""
-    return np.einsum("ij,ij->i", matrix, matrix)
+    return np.asarray(np.einsum("ij,ij->i", matrix, matrix))
 
 
 def check_squares(squares: Array, name: str = "X") -> None:
@@ -378,23 +322,5 @@ def check_squares(squares: Array, name: str = "X") -> None:
         )
 
 
-def _without_matrix(rows: Rows) -> Rows:
-    return Rows(
-        np.zeros((len(rows), 0)),
-        weight=rows.weight,
-        intercept=rows.intercept,
-        rhs=rows.rhs,
-        groups=rows.groups,
-    )
-
-
-def _stacked(parts: list[Any]) -> Any:
-    return None if any(part is None for part in parts) else np.concatenate(parts)
-
-
-def _columns(values: Array) -> Array:
-    return values[:, None] if values.ndim == 1 else values
-
-
-def _real(values: Any) -> Array:
-    return np.asarray(values, dtype=np.float64)
+def _per_row(values: Any, n: int) -> Array:
+    return np.broadcast_to(np.asarray(values, dtype=np.float64), (n,))

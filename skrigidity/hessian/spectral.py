@@ -10,23 +10,14 @@ rows; and alpha = 0 leaves what the rows determine.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy.linalg as sl
 
-from .factor import (
-    UNPINNED,
-    Centre,
-    CentredFactor,
-    Factor,
-    FactorInfo,
-    RunningCentre,
-    Solution,
-    UnpinnedError,
-)
+from .factor import Centre, Factor, FactorInfo, RunningCentre, Solution, UnpinnedError
 from .prior import Prior, StandardForm, standard_form
 from .rows import EPS, Array, Rows, check_squares, row_squares
 
@@ -101,19 +92,23 @@ def spectrum_of(rows: Array, rhs: Array, prior: Prior, *, n_rows: int, max_rank:
 
 
 def spectrum_of_gram(gram: Array, cross: Array, square: Array, n_rows: int) -> Spectrum:
-    """Decompose a Gram matrix (identity regularizer, well conditioned only)."""
-    values, vectors = np.linalg.eigh(gram)
+    """Decompose a Gram matrix, of which the upper triangle counts.
+
+    For the identity regularizer and well-conditioned rows only. By SciPy's library, as what comes
+    before and after: the idle threads of two libraries get into each other's way.
+    """
+    values, vectors = sl.eigh(gram, lower=False, driver="evd", check_finite=False)
     s = np.sqrt(np.maximum(values[::-1], 0.0))
     vectors = np.ascontiguousarray(vectors[:, ::-1])
     rotated = (vectors.T @ cross) / np.where(s > 0, s, np.inf)[:, None]
     tolerance = max(n_rows, len(gram)) * EPS * float(s.max(initial=0.0))
     left_over = np.maximum(square - row_squares(rotated.T), 0.0)
-    return Spectrum(
-        StandardForm(None, len(gram)), s, vectors, rotated, rotated[:0], left_over, tolerance
-    )
+    form, _, _, free_rhs = standard_form(gram[:0], cross[:0], Prior())
+    return Spectrum(form, s, vectors, rotated, free_rhs, left_over, tolerance)
 
 
-class SpectralFactor(CentredFactor):
+@dataclass(eq=False, repr=False)
+class SpectralFactor(Factor):
     """A spectrum at one alpha.
 
     Parameters
@@ -140,127 +135,112 @@ class SpectralFactor(CentredFactor):
     array([ 0.962, 25.   ])
     """
 
-    def __init__(
-        self,
-        spectrum: Spectrum,
-        centre: Centre,
-        rhs_mean: Array,
-        prior: Prior,
-        *,
-        reason: str,
-        rounding: Callable[[Prior], float] | None = None,
-    ) -> None:
-        self.spectrum = spectrum
-        self.centre = centre
-        self.rhs_mean = rhs_mean
-        self.n_features = len(centre.mean)
-        self.rounding = rounding
-        self._set(prior, reason)
+    spectrum: Spectrum
+    centre: Centre
+    rhs_mean: Array
+    prior: Prior
+    reason: str
+    rounding: Callable[[Prior], float] | None = None
+
+    def __post_init__(self) -> None:
+        spectrum, form, alpha = self.spectrum, self.spectrum.form, self.prior.alpha
+        self.n_features = len(self.centre.mean)
+        self._values = spectrum.denominators(np.array([alpha]))[:, 0]
+        self._lost = np.isinf(self._values)
+        self._shrink = np.where(self._lost, 1.0, alpha / self._values)
+        values = self._values[~self._lost]
+        pinned = form.n_penalized if alpha > 0 else len(values)
+        if alpha > 0 and not spectrum.complete:
+            values = np.append(values, alpha)
+        condition = float(values.max() / values.min()) if len(values) else 1.0
+        rank = form.n_free + int(self.has_intercept) + pinned
+        accuracy = self._accuracy(condition, float(values.min(initial=np.inf)))
+        self.info = FactorInfo("spectral", condition, rank, accuracy, self.reason)
+        if len(self.rhs_mean):
+            # Within the rounding of the rows, a direction is one that they do not have.
+            seen = np.where(spectrum.s > spectrum.tolerance, spectrum.s, 0.0)
+            filtered = (seen / self._values)[:, None] * spectrum.rotated
+            coef = form.back(spectrum.vectors @ filtered) + form.free @ spectrum.free_rhs
+            rss = self._shrink**2 @ spectrum.rotated**2 + spectrum.left_over
+            self.solution = Solution(coef, self.centre.intercept(self.rhs_mean, coef), rss)
 
     def at(self, alpha: float) -> Factor:
         """Return the factor of the same rows at another regularization strength."""
-        out = copy.copy(self)
-        out._set(self.prior.with_alpha(alpha), self.info.reason)
+        out = replace(self, prior=self.prior.with_alpha(alpha))
+        out.source = self.source
         if out.info.accuracy > max(_PROMISED, self.info.accuracy) and self.source is not None:
             # A Gram matrix of the rows was enough for the former alpha only.
             return self.source.finish(out.prior)
         return out
 
-    def _set(self, prior: Prior, reason: str) -> None:
-        self.prior, spectrum, alpha = prior, self.spectrum, prior.alpha
-        self._values = spectrum.denominators(np.array([alpha]))[:, 0]
-        seen = np.isfinite(self._values)
-        self._lost = ~seen
-        self._shrink = np.where(seen, alpha / np.where(seen, self._values, 1.0), 1.0)
-        values = self._values[seen]
-        if alpha > 0 and not spectrum.complete:
-            values = np.append(values, alpha)
-        condition = float(values.max() / values.min()) if len(values) else 1.0
-        pinned = spectrum.form.n_penalized if alpha > 0 else len(values)
-        rank = spectrum.form.n_free + int(self.has_intercept) + pinned
-        self.info = FactorInfo("spectral", condition, rank, self._accuracy(condition), reason)
-        if len(self.rhs_mean):
-            coef = self._coef()
-            rss = self._shrink**2 @ spectrum.rotated**2 + spectrum.left_over
-            self.solution = Solution(coef, self.centre.intercept(self.rhs_mean, coef), rss)
-
-    def _accuracy(self, condition: float) -> float:
-        """Estimate the relative error of q.
+    def _accuracy(self, condition: float, least: float) -> float:
+        """Estimate the relative error of q, `least` being the smallest eigenvalue of H.
 
         Rounding turns singular vectors, also out of the row space, and leaves a part outside in
         rows of it, or of the free directions: that counts by 1 / alpha.
         """
-        spectrum, root = self.spectrum, float(np.sqrt(condition))
+        spectrum, form = self.spectrum, self.spectrum.form
         before = 0.0 if self.rounding is None else self.rounding(self.prior)
         # The first is of scaled columns, the second does without dependent ones.
-        estimate = (
-            min(before, EPS * root) + 4 * max(16 * EPS, spectrum.turned) + spectrum.form.error
-        )
-        least = float(np.sqrt(self._values[~self._lost].min(initial=np.inf)))
-        if self.prior.alpha > 0 and not spectrum.complete:
-            least = float(np.sqrt(self.prior.alpha))
-        high = spectrum.turned * spectrum.s.max(initial=0.0) + 2 * EPS * spectrum.form.scale
-        return min(1.0, estimate + float(high / least))
-
-    def _coef(self) -> Array:
-        spectrum, form = self.spectrum, self.spectrum.form
-        # Within the rounding of the rows, a direction is one that they do not have.
-        seen = np.where(spectrum.s > spectrum.tolerance, spectrum.s, 0.0)
-        filtered = (seen / self._values)[:, None] * spectrum.rotated
-        w = form.back(spectrum.vectors @ filtered)
-        return w if form.free is None else w + form.free @ spectrum.free_rhs
+        before = min(before, EPS * float(np.sqrt(condition)))
+        high = spectrum.turned * spectrum.s.max(initial=0.0) + 2 * EPS * form.scale
+        estimate = before + 4 * max(16 * EPS, spectrum.turned) + form.error
+        return min(1.0, estimate + float(high / np.sqrt(least)))
 
     def _split(self, block: Array) -> tuple[Array, Array]:
         """Return the coordinates of rows in the row space, and their parts outside of it."""
         vectors = self.spectrum.vectors
         inside = block @ vectors
         if self.spectrum.complete:
-            return inside, np.zeros((len(block), 1))
+            return inside, block[:, :0]
         outside = block - inside @ vectors.T
         near = row_squares(outside) < 0.49 * row_squares(block)
         again = outside[near]
         outside[near] = again - (again @ vectors) @ vectors.T
         return inside, outside
 
-    def _quad(self, block: Array) -> Array:
-        if self.prior.alpha > 0:
-            return self._unscaled_quad(block)
-        # What is outside of the row space is so at any size.
-        size = np.abs(block).max(axis=1, initial=0.0)
-        size[size == 0] = 1.0
-        out = self._unscaled_quad(block / size[:, None])
-        return np.where(np.isinf(out), np.inf, np.where(np.isinf(out), 1.0, out) * size**2)
+    def _parts(self, block: Array) -> tuple[list[Array], Array, Array]:
+        """Return coordinates whose squares add up to q, which rows nothing pins, and a factor.
 
-    def _unscaled_quad(self, block: Array) -> Array:
+        Along the singular vectors, outside of them, and along the free directions.
+        """
         form, s, alpha = self.spectrum.form, self.spectrum.s, self.prior.alpha
+        size = np.ones(1)
+        if alpha == 0:
+            # What is outside of the row space is so at any size.
+            size = np.abs(block).max(axis=1, initial=0.0)
+            size[size == 0] = 1.0
+            block = block / size[:, None]
         inside, outside = self._split(form.apply(block))
-        squares, beyond = inside**2, row_squares(outside)
-        out = squares @ (1 / self._values)
-        if form.free is not None:
-            out += row_squares(block @ form.free)
-        if alpha > 0:
-            out += beyond / alpha
-        else:
-            unseen = squares[:, self._lost].sum(axis=1) + beyond
+        lost = form.outside(block)
+        if alpha == 0:
+            unseen = row_squares(inside[:, self._lost]) + row_squares(outside)
             # Rounding turns the row space by eps times the condition of its directions.
             kept = s[~self._lost]
             turned = kept[0] / kept[-1] if len(kept) else 1.0
-            size = self.spectrum.tolerance / max(s.max(initial=form.scale), _SMALLEST)
-            limit = (max(100.0, turned) * size) ** 2
-            out[unseen > limit * row_squares(form.before(block))] = np.inf
-        out[form.outside(block)] = np.inf
-        return out
+            limit = max(100.0, turned) * self.spectrum.tolerance
+            limit /= max(s.max(initial=form.scale), _SMALLEST)
+            lost |= unseen > limit**2 * row_squares(form.before(block))
+            outside = outside[:, :0]
+        else:
+            outside /= np.sqrt(alpha)
+        inside /= np.sqrt(self._values)
+        return [inside, outside, block @ form.free], lost, size
+
+    def _quad(self, block: Array) -> Array:
+        parts, lost, size = self._parts(block)
+        squares = sum(row_squares(part) for part in parts if part.shape[1])
+        return np.where(lost, np.inf, squares * size**2)
 
     def _whiten(self, block: Array) -> Array:
-        if np.isinf(self._quad(block)).any():
-            raise UnpinnedError(UNPINNED)
-        form = self.spectrum.form
-        inside, outside = self._split(form.apply(block))
-        z = inside / np.sqrt(self._values)
-        if self.prior.alpha > 0 and not self.spectrum.complete:
+        (inside, outside, free), lost, size = self._parts(block)
+        if lost.any():
+            raise UnpinnedError
+        if outside.shape[1]:
             # Orthogonal parts: back in feature coordinates they add up to as many columns.
-            z = z @ self.spectrum.vectors.T + outside / np.sqrt(self.prior.alpha)
-        return z if form.free is None else np.hstack([z, block @ form.free])
+            inside = inside @ self.spectrum.vectors.T + outside
+        z = np.hstack([inside, free]) if free.shape[1] else inside
+        return z if self.prior.alpha > 0 else z * size[:, None]
 
     def residual_dof(self, n: float) -> float:
         """Return n minus the effective degrees of freedom, as a sum."""
@@ -271,17 +251,11 @@ class SpectralFactor(CentredFactor):
 def thin_factor(rows: Rows, prior: Prior, reason: str) -> SpectralFactor:
     """Return the spectral factor of rows in memory, none of weight zero."""
     running, running_rhs = RunningCentre(rows.n_features), RunningCentre(rows.n_rhs)
-    block = running.centred(rows)
-    rhs = np.zeros((len(rows), 0)) if rows.rhs is None else rows.rhs
-    rhs = running_rhs.centred(rows, rhs)
+    block, rhs = running.centred(rows), running_rhs.centred(rows, rows.rhs)
     max_rank = max(0, len(rows) - int(rows.has_intercept))
-    return SpectralFactor(
-        spectrum_of(block, rhs, prior, n_rows=len(rows), max_rank=max_rank),
-        running.finish(np.sqrt(row_squares(block.T))),
-        running_rhs.rounded(),
-        prior,
-        reason=reason,
-    )
+    spectrum = spectrum_of(block, rhs, prior, n_rows=len(rows), max_rank=max_rank)
+    centre = running.finish(np.sqrt(row_squares(block.T)))
+    return SpectralFactor(spectrum, centre, running_rhs.rounded(), prior, reason)
 
 
 def _decomposed(rows: Array, rank: int, alpha: float) -> tuple[Any, Any, Any, float]:
@@ -289,9 +263,7 @@ def _decomposed(rows: Array, rank: int, alpha: float) -> tuple[Any, Any, Any, fl
 
     Well-conditioned wide rows: from their Gram matrix, several times as fast.
     """
-    if rank == 0:
-        return np.zeros((len(rows), 0)), np.zeros(0), np.zeros((rows.shape[1], 0)), EPS
-    if len(rows) < rows.shape[1] and alpha > 0:
+    if rank and len(rows) < rows.shape[1] and alpha > 0:
         values, u = np.linalg.eigh(rows @ rows.T)
         values, u = values[: -rank - 1 : -1], u[:, : -rank - 1 : -1]
         if values[-1] > 0:

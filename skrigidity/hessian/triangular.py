@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import InitVar, dataclass
 from typing import Any
 
 import numpy as np
 from scipy.linalg.blas import dtrmm, dtrsm
 from scipy.linalg.lapack import dtpqrt, dtrtri
 
-from .factor import Centre, CentredFactor, FactorInfo, RunningCentre, Solution
+from .factor import Centre, Factor, FactorInfo, RunningCentre, Solution
 from .prior import Prior
-from .rows import EPS, Array, row_squares
+from .rows import EPS, Array, Rows
 
 # The inverse of R loses kappa(R) * eps: harmless below this, and a product is faster than a solve.
 _INVERT_BELOW = 1e4
@@ -19,7 +20,8 @@ _PANEL = 32
 _POWER_STEPS = 4
 
 
-class TriangularFactor(CentredFactor):
+@dataclass(eq=False, repr=False)
+class TriangularFactor(Factor):
     """Upper triangular R of the centred, augmented rows.
 
     Made by `choose` and the accumulators. R is either multiplied with as an inverse (where its
@@ -53,33 +55,24 @@ class TriangularFactor(CentredFactor):
            [0., 2.]])
     """
 
-    def __init__(
-        self,
-        root: Array,
-        centre: Centre,
-        prior: Prior,
-        *,
-        method: str,
-        reason: str,
-        condition: float | None = None,
-        gram_accuracy: float = 0.0,
-        solution: Solution | None = None,
-    ) -> None:
-        self.root = np.asfortranarray(root)
-        self.centre = centre
-        self.prior = prior
-        self.n_features = len(root)
-        self.solution = solution
+    root: Array
+    centre: Centre
+    prior: Prior
+    method: InitVar[str]
+    reason: InitVar[str]
+    condition: InitVar[float | None] = None
+    gram_accuracy: InitVar[float] = 0.0
+    solution: Solution | None = None
+
+    def __post_init__(self, method: str, reason: str, condition: Any, gram_accuracy: float) -> None:
+        self.root = np.asfortranarray(self.root)
+        self.n_features = len(self.root)
         scaled = scaled_condition(self.root) if condition is None else condition
         invertible = method == "cholesky" and scaled < _INVERT_BELOW
-        self.inverse = _inverse(self.root) if invertible else None
-        self.info = FactorInfo(
-            method=method,
-            condition=scaled**2,
-            rank=self.n_features + int(self.has_intercept),
-            accuracy=gram_accuracy + min(1.0, EPS * (16 + scaled)),
-            reason=reason,
-        )
+        self.inverse = dtrtri(self.root)[0] if invertible else None
+        rank = self.n_features + int(self.has_intercept)
+        accuracy = gram_accuracy + min(1.0, EPS * (16 + scaled))
+        self.info = FactorInfo(method, scaled**2, rank, accuracy, reason)
 
     def _whiten(self, block: Array) -> Array:
         # block.T is a Fortran-ordered view: both calls work in place on the block.
@@ -87,37 +80,27 @@ class TriangularFactor(CentredFactor):
             return dtrmm(1.0, self.inverse, block.T, trans_a=1, overwrite_b=1).T
         return dtrsm(1.0, self.root, block.T, trans_a=1, overwrite_b=1).T
 
-    def _quad(self, block: Array) -> Array:
-        return row_squares(self._whiten(block))
-
-    def _penalty_trace(self) -> float:
-        """Return ``alpha * trace(inv(H) @ Gamma)``, the squared norm of ``L @ inv(R)``."""
-        if self.prior.alpha == 0:
-            return 0.0
-        if self.inverse is not None and self.prior.gamma is None:
-            return self.prior.alpha * float(np.einsum("ij,ij->", self.inverse, self.inverse))
-        z = self._whiten(np.ascontiguousarray(self.prior.root(self.n_features)))
-        return float(np.einsum("ij,ij->", z, z))
-
     def residual_dof(self, n: float) -> float:
         """Return n minus the effective degrees of freedom."""
-        return float(n - self.info.rank) + self._penalty_trace()
+        # alpha * trace(inv(H) @ Gamma) is the squared norm of L @ inv(R).
+        if self.inverse is not None and self.prior.gamma is None:
+            trace = self.prior.alpha * np.einsum("ij,ij->", self.inverse, self.inverse)
+        else:
+            trace = self.quad(Rows(self.prior.root(self.n_features))).sum()
+        return float(n - self.info.rank + trace)
 
     def update(self, rows: Any) -> TriangularFactor:
         """Return the factor after adding weighted rows: a rank-k update by QR, O(k d^2)."""
         rows = self._as_rows(rows)
-        running = RunningCentre.resume(self.centre)
+        running, centre = RunningCentre(self.n_features), self.centre
+        running.shift, running.mean, running.weight = centre.mean, centre.low, centre.weight
         root = self.root.copy(order="F")
         for block in rows.blocks():
             root = add_rows(root, running.centred(block.seen()))
-        return TriangularFactor(
-            root,
-            running.finish(np.linalg.norm(root, axis=0)),
-            self.prior,
-            method="qr",
-            reason=f"{self.info.method} factor updated by {len(rows)} rows",
-            gram_accuracy=self.info.accuracy if self.info.method == "cholesky" else 0.0,
-        )
+        centre = running.finish(np.linalg.norm(root, axis=0))
+        reason = f"{self.info.method} factor updated by {len(rows)} rows"
+        before = self.info.accuracy if self.info.method == "cholesky" else 0.0
+        return TriangularFactor(root, centre, self.prior, "qr", reason, gram_accuracy=before)
 
 
 def add_rows(root: Array, block: Array, trapezoidal: int = 0) -> Array:
@@ -127,15 +110,8 @@ def add_rows(root: Array, block: Array, trapezoidal: int = 0) -> Array:
     """
     if len(block) == 0:
         return root
-    width = root.shape[1]
-    return dtpqrt(
-        trapezoidal,
-        min(_PANEL, width),
-        root,
-        np.array(block, order="F"),
-        overwrite_a=1,
-        overwrite_b=1,
-    )[0]
+    panel, block = min(_PANEL, root.shape[1]), np.array(block, order="F")
+    return dtpqrt(trapezoidal, panel, root, block, overwrite_a=1, overwrite_b=1)[0]
 
 
 def scaled_condition(root: Array) -> float:
@@ -147,27 +123,16 @@ def scaled_condition(root: Array) -> float:
         return 1.0
     # Powers of two scale without rounding.
     scaled = np.asfortranarray(root * np.exp2(-np.round(np.log2(norms))))
-    largest = _norm(scaled, lambda x, t: dtrmm(1.0, scaled, x, trans_a=t, overwrite_b=1))
     with np.errstate(all="ignore"):
-        inverse = _norm(scaled, lambda x, t: dtrsm(1.0, scaled, x, trans_a=t, overwrite_b=1))
-    return max(1.0, largest * inverse) if np.isfinite(inverse) else np.inf
+        condition = _norm(dtrmm, scaled) * _norm(dtrsm, scaled)
+    return max(1.0, condition) if np.isfinite(condition) else np.inf
 
 
-def _norm(matrix: Array, apply: Callable[[Array, int], Array]) -> float:
-    """Estimate a 2-norm by power iterations on two vectors."""
+def _norm(times: Callable[..., Array], matrix: Array) -> float:
+    """Estimate a 2-norm by power iterations on two vectors: of a matrix, or of its inverse."""
     rng = np.random.default_rng(0)
     x = np.asfortranarray(rng.standard_normal((len(matrix), 2)))
-    norms = np.ones(1)
     for _ in range(_POWER_STEPS):
-        x = apply(apply(x / np.linalg.norm(x, axis=0), 1), 0)
-        norms = np.linalg.norm(x, axis=0)
-        if not np.isfinite(norms).all():
-            return np.inf
-    return float(np.sqrt(norms.max()))
-
-
-def _inverse(root: Array) -> Array:
-    inverse, info = dtrtri(root)
-    if info != 0:
-        raise np.linalg.LinAlgError("the triangular factor is singular")
-    return inverse
+        x = times(1.0, matrix, x / np.linalg.norm(x, axis=0), trans_a=1, overwrite_b=1)
+        x = times(1.0, matrix, x, overwrite_b=1)
+    return float(np.sqrt(np.linalg.norm(x, axis=0).max()))

@@ -184,11 +184,10 @@ def judge(
     factor: Any, features: Any, columns: list[np.ndarray], alphas: np.ndarray
 ) -> list[ComponentFigures]:
     """Return the rigidities of every component, and how far they can be trusted."""
-    rows = Rows(features)
     whitened = _whitened_units(factor, features)
     numbers = []
     for own, alpha in zip(columns, alphas, strict=True):
-        q = factor.quad(rows.masked(own))
+        q = factor.quad(Rows(features, columns=own))
         usable = np.flatnonzero((q > 0) & np.isfinite(q))
         part = features[usable][:, own]
         part = part.toarray() if sp.issparse(part) else np.asarray(part, dtype=np.float64)

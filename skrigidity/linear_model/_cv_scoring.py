@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from inspect import signature
 from typing import Any, NamedTuple
 
@@ -124,7 +124,6 @@ def left_out_scores(
     """
     scores = {name: np.full((len(alphas), rows.n_rhs), -np.inf) for name in scorers}
     excluded = np.zeros(len(alphas), dtype=int)
-    assert rows.rhs is not None
     for piece in _pieces(len(rows) * rows.n_rhs, len(alphas)):
         data = LeftOutSet(owner, samples, rows, alphas[piece], path, groups)
         for a, q in enumerate(data.left[1].T, start=piece.start):
@@ -140,6 +139,51 @@ def left_out_scores(
                     score = _call(scorer, model, X, rows.rhs[kept, t], weight)
                     scores[name][a, t] = -np.inf if np.isnan(score) else score
     return scores, excluded
+
+
+def error_scores(
+    blocks: Iterable[tuple[np.ndarray, ...]], rows: Rows, n_alphas: int, *, units: bool
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Sum up what samples that were left out say, block by block.
+
+    Parameters
+    ----------
+    blocks : iterable of tuples of ndarray
+        Numbers of some rows, their residuals of shape (n_members, n_alphas, n_targets) and 1 / R
+        of shape (n_members, n_alphas).
+    rows : Rows
+        Training rows.
+    n_alphas : int
+        Number of regularization strengths.
+    units : bool
+        Weights count repetitions; else they are inverse variances.
+
+    Returns
+    -------
+    scores : dict of str to ndarray of shape (n_alphas, n_targets)
+        By the names of the two scores; -inf where nothing is left to score.
+    n_excluded : ndarray of int of shape (n_alphas,)
+        Number of rows without which some direction is not determined.
+    """
+    squares, scaled = np.zeros((2, n_alphas, rows.n_rhs))
+    logs, total = np.zeros((2, n_alphas))
+    excluded = np.zeros(n_alphas, dtype=int)
+    for members, residual, quad in blocks:
+        weight = np.ones((len(quad), 1)) if rows.weight is None else rows.weight[members, None]
+        lost = ~np.isfinite(quad)
+        counted = np.where(lost, 0.0, weight)
+        variance = (1.0 if units else 1 / weight) + np.where(lost, 1.0, quad)
+        square = residual**2
+        squares += np.einsum("ia,iat->at", counted, square)
+        scaled += np.einsum("ia,iat->at", counted / variance, square)
+        logs += (counted * np.log(variance)).sum(axis=0)
+        total += counted.sum(axis=0)
+        excluded += lost.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        each = total[:, None]
+        likelihood = -0.5 * (np.log(2 * np.pi * scaled / each) + 1 + logs[:, None] / each)
+        scores = {"neg_mean_squared_error": -squares / each, "log_likelihood": likelihood}
+    return {n: np.where(np.isnan(v), -np.inf, v) for n, v in scores.items()}, excluded
 
 
 def results(scores: dict[str, np.ndarray], alphas: np.ndarray) -> dict[str, Any]:

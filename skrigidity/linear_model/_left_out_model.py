@@ -240,7 +240,6 @@ class LeftOutModel(RegressorMixin, BaseEstimator):
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Return the targets minus leave-one-out residuals."""
         rhs, (residual, quad) = self.data.rows.rhs, self.data.left
-        assert rhs is not None
         y = rhs[self.kept, self.target] - residual[self.kept, self.a, self.target]
         if not return_std:
             return y

@@ -290,7 +290,7 @@ class RigidRidge(RigidRidgeBase):
                 "column(s)"
             )
         else:
-            stream = self.hessian_.source.streaming()
+            stream = self.hessian_.source.copy()
         stream.add(rows)
         alphas = self._alphas(rows.n_rhs)
         self._set_hessians(stream.finish(Prior(alphas.min(), self.regularizer)), alphas)

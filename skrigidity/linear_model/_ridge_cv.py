@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import _fit_context
 
 from ..gradients import check_groups
-from ..hessian import AlphaPath, Prior, Rows, choose, leave_out
-from ._cv_scoring import BUILT_IN, left_out_scores, resolve, results
-from ._left_out_model import Samples
+from ..hessian import AlphaPath, Prior, Rows, choose
+from ._cv_scoring import BUILT_IN, error_scores, left_out_scores, resolve, results
+from ._left_out_model import LeftOutSet, Samples
 from ._ridge import RigidRidge, RigidRidgeBase
 
 # Scores that differ by less, relatively, are equal; ties over more than a factor of ten count.
@@ -227,14 +226,18 @@ class RigidRidgeCV(RigidRidgeBase):
         excluded = np.zeros(len(self.alphas_), dtype=int)
         scores: dict[str, np.ndarray] = {}
         found: dict[str, np.ndarray] = {}
-        if path is None and names:
-            found, excluded = self._group_scores(rows, labels)
-        elif path is not None:
-            if "evidence" in names:
-                found["evidence"] = self._evidence(rows, path)
-            if names - {"evidence"}:
-                errors, excluded = self._path_scores(path)
-                found.update(errors)
+        if path is not None and "evidence" in names:
+            found["evidence"] = self._evidence(rows, path)
+        if names - {"evidence"}:
+            units = self.weight_type == "frequency"
+            if path is not None:
+                left = path.left_out(self.alphas_, units=units)
+                blocks: Any = ((b.members, b.residual, b.quad) for b in left)
+            else:
+                whole = LeftOutSet(self, samples, rows, self.alphas_, None, labels)
+                blocks = [(np.arange(len(rows)), *whole.left)]
+            errors, excluded = error_scores(blocks, rows, len(self.alphas_), units=units)
+            found.update(errors)
         if others:
             scores, excluded = left_out_scores(
                 self, others, samples, rows, self.alphas_, path, labels
@@ -247,41 +250,6 @@ class RigidRidgeCV(RigidRidgeBase):
         if self.weight_type == "frequency":
             return path.evidence(self.alphas_, weight.sum(), 0.0)
         return path.evidence(self.alphas_, float(len(rows)), float(np.log(weight).sum()))
-
-    def _path_scores(self, path: AlphaPath) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        sums = path.leave_one_out(self.alphas_, units=self.weight_type == "frequency")
-        total = np.where(sums.weight > 0, sums.weight, np.nan)[:, None]
-        scores = {
-            "neg_mean_squared_error": -sums.squares / total,
-            "log_likelihood": _log_likelihood(
-                sums.scaled_squares / total, sums.log_variance[:, None] / total
-            ),
-        }
-        scores = {name: np.where(np.isnan(v), -np.inf, v) for name, v in scores.items()}
-        return scores, sums.n_excluded
-
-    def _group_scores(self, rows: Rows, groups: Any) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        weight = np.ones(len(rows)) if rows.weight is None else rows.weight
-        noise = 1 / weight if self.weight_type == "precision" else np.ones(len(rows))
-        squares, likelihoods, excluded = [], [], []
-        for alpha in self.alphas_:
-            left = leave_out(rows, Prior(alpha, self.regularizer), groups, method=self.solver)
-            residual, q = left.residual, left.quad
-            kept = np.isfinite(q)
-            excluded.append(int((~kept).sum()))
-            if not kept.any():
-                squares.append(np.full(rows.n_rhs, -np.inf))
-                likelihoods.append(np.full(rows.n_rhs, -np.inf))
-                continue
-            share, variance = weight[kept] / weight[kept].sum(), noise[kept] + q[kept]
-            scaled = share @ (residual[kept] ** 2 / variance[:, None])
-            squares.append(-(share @ residual[kept] ** 2))
-            likelihoods.append(_log_likelihood(scaled, share @ np.log(variance)))
-        scores = {
-            "neg_mean_squared_error": np.array(squares),
-            "log_likelihood": np.array(likelihoods),
-        }
-        return scores, np.array(excluded)
 
     def _pick(self, scores: np.ndarray, *, one_target: bool) -> None:
         several = self.alpha_per_target and not one_target
@@ -308,7 +276,7 @@ def _largest_of_best(scores: np.ndarray, alphas: np.ndarray) -> np.ndarray:
             UserWarning,
             stacklevel=5,
         )
-    elif len(alphas) > 2 and np.isin(alphas[best], (alphas.min(), alphas.max())).any():
+    elif alphas.min() < alphas.max() and np.isin(alphas[best], (alphas.min(), alphas.max())).any():
         warnings.warn(
             f"the best alpha, {alphas[best].tolist()}, is at the edge of the grid from "
             f"{alphas.min():.3g} to {alphas.max():.3g}: extend alphas, or look at the data again",
@@ -318,25 +286,14 @@ def _largest_of_best(scores: np.ndarray, alphas: np.ndarray) -> np.ndarray:
     return best
 
 
-def _log_likelihood(mean_square: np.ndarray, mean_log: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore"):
-        return -0.5 * (np.log(2 * np.pi * mean_square) + 1 + mean_log)
-
-
 def _variance(rows: Rows) -> float:
     """Return the mean square of a feature, about its mean where rows have an intercept."""
-    centre, total, weight = np.zeros(rows.n_features), 0.0, 0.0
-    for block, s in _weighted_blocks(rows):
-        centre += s @ block
-        weight += s.sum()
-    centre *= rows.has_intercept / weight
-    for block, s in _weighted_blocks(rows):
-        total += float(s @ np.square(block - centre).sum(axis=1))
-    mean = total / (weight * rows.n_features)
+    weight = np.ones(len(rows)) if rows.weight is None else rows.weight
+    centre, total = np.zeros(rows.n_features), 0.0
+    for piece, block in rows.numbered():
+        centre += weight[piece] @ block.dense()
+    centre *= rows.has_intercept / weight.sum()
+    for piece, block in rows.numbered():
+        total += float(weight[piece] @ np.square(block.dense() - centre).sum(axis=1))
+    mean = total / (weight.sum() * rows.n_features)
     return mean if mean > 0 else 1.0
-
-
-def _weighted_blocks(rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for block in rows.blocks():
-        weight = np.ones(len(block)) if block.weight is None else block.weight
-        yield block.dense(), weight

@@ -116,10 +116,10 @@ def componentwise_prediction_rigidity(
         )
     ends = np.cumsum([0, *sizes.tolist()])
     columns = [np.arange(a, b) for a, b in pairwise(ends)]
-    structures, environments = Rows(X_test.aggregate("mean")), Rows(X_test.values)
+    structures = X_test.aggregate("mean")
     CPR, LCPR = (
-        np.stack([_rigidity(factor, rows.masked(c), scale) for c in columns], axis=1)
-        for rows in (structures, environments)
+        np.stack([_rigidity(factor, Rows(values, columns=c), scale) for c in columns], axis=1)
+        for values in (structures, X_test.values)
     )
     return CPR, X_test.split(LCPR), rank_diff
 

@@ -368,8 +368,8 @@ def _scorer(name: str) -> Callable:
     # "crps" is a loss: as a score it is called "neg_crps".
     named = [known for known, (function, _) in _UNCERTAINTY.items() if function.__name__ == name]
     if close := named or get_close_matches(str(name), get_scorer_names(), n=1):
-        message += f"; did you mean {close[0]!r}?"
-    raise ValueError(f"{message} See get_scorer_names() here and in sklearn.metrics")
+        message += f", did you mean {close[0]!r}?"
+    raise ValueError(f"{message}; see get_scorer_names() here and in sklearn.metrics")
 
 
 def _flat(R: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:

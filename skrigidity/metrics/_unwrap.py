@@ -363,11 +363,11 @@ def _descend(estimator: Any, *inputs: Any) -> tuple[Any, ...]:
             if len(estimator.steps) > 1:
                 inputs = tuple(estimator[:-1].transform(X) for X in inputs)
             estimator = estimator.steps[-1][1]
-        elif hasattr(estimator, "refit") and hasattr(estimator, "estimator"):
-            check_is_fitted(estimator, "best_estimator_")
         elif _wraps_one(estimator):
             check_is_fitted(estimator, "estimator_")
             estimator = estimator.estimator_
+        elif hasattr(estimator, "refit") and hasattr(estimator, "estimator"):
+            check_is_fitted(estimator, "best_estimator_")
         else:
             return (estimator, *inputs)
 

@@ -214,11 +214,11 @@ class _Refits:
         self.y_target = named_check(y_target, "y_target", ensure_2d=False, dtype=np.float64)
         self._known: dict[tuple[int, ...], tuple[float, float]] = {}
         self._first = self._fitted([])
-        self.model = self._last_step(X_target)[0]
+        self.model = unwrap(self._first, X_target, method="prediction_rigidity")[0]
 
     def features(self, X: Any) -> Any:
         """Return what enters the last step of the estimator as fitted to the training set."""
-        return self._last_step(X)[1]
+        return unwrap(self._first, X, method="prediction_rigidity")[1]
 
     def path(self, picks: list[int]) -> list[tuple[int, int | None, float, float]]:
         """Return number of picks, last pick, mean rigidity and error, with more and more picks."""
@@ -226,10 +226,6 @@ class _Refits:
             (k, picks[k - 1] if k else None, *self._result(picks[:k]))
             for k in range(len(picks) + 1)
         ]
-
-    def _last_step(self, X: Any) -> tuple[Any, Any]:
-        model, X = unwrap(self._first, X, method="prediction_rigidity")
-        return model, X
 
     def _fitted(self, picks: list[int]) -> Any:
         rows = np.concatenate([np.arange(self.n_train), self.n_train + np.array(picks, dtype=int)])

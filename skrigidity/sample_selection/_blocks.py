@@ -11,49 +11,15 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..hessian import EPS
-from ._objectives import Objective
-from ._scores import Scores, TargetScores
-from ._state import State, Step
+from ._members import Members
+from ._scores import InformationScores, TargetScores
+from ._state import Step
 
 _BLOCK_ENTRIES = 2**21
 
 
-class Members:
-    """Which rows of the pool belong to which candidate.
-
-    Parameters
-    ----------
-    bounds : ndarray of int of shape (n_candidates + 1,)
-        First row of every candidate, and the number of all rows.
-
-    Attributes
-    ----------
-    each : list of (ndarray of shape (m,), ndarray of shape (m, k))
-        Candidates of k rows, and these, for every k that there is.
-    """
-
-    def __init__(self, bounds: np.ndarray) -> None:
-        self.bounds = bounds
-        sizes = np.diff(bounds)
-        chosen = [(np.flatnonzero(sizes == k), k) for k in np.unique(sizes)]
-        self.each = [(c, bounds[c][:, None] + np.arange(k)) for c, k in chosen]
-
-    def __len__(self) -> int:
-        return len(self.bounds) - 1
-
-    def of(self, p: int) -> slice:
-        """Return the rows of one candidate."""
-        return slice(self.bounds[p], self.bounds[p + 1])
-
-
 class BlockTargetScores(TargetScores):
     """Gains of blocks from their covariances with every target, ``state.second``."""
-
-    def __init__(
-        self, state: State, objective: Objective, weight: np.ndarray, members: Members
-    ) -> None:
-        super().__init__(state, objective, weight)
-        self.members = members
 
     def gains(self) -> np.ndarray:
         """Return all gains."""
@@ -69,9 +35,6 @@ class BlockTargetScores(TargetScores):
             out[candidates] = self.objective.gain(x, rest, np.ones(len(x)), v, self.weight)
         return np.maximum(out, 0.0, out=out)
 
-    def _rows(self, p: int) -> slice:
-        return self.members.of(p)
-
     def _parts(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         n_targets = self.state.second.shape[1]
         for (candidates, rows), gram in zip(self.members.each, self.state.gram, strict=True):
@@ -86,13 +49,8 @@ class BlockTargetScores(TargetScores):
         _lower(self.state.gram, step.u, step.total, self.members)
 
 
-class BlockInformationScores(Scores):
+class BlockInformationScores(InformationScores):
     """Mutual information of blocks and targets, `second` being covariances if these are known."""
-
-    def __init__(self, state: State, start: float, members: Members) -> None:
-        super().__init__(state)
-        self.total = start
-        self.members = members
 
     def gains(self) -> np.ndarray:
         """Return all gains."""
@@ -101,13 +59,6 @@ class BlockInformationScores(Scores):
         for (candidates, _), gram, known in parts:
             out[candidates] = 0.5 * (_logdet(gram) - _logdet(known))
         return np.maximum(out, 0.0, out=out)
-
-    def value(self) -> float:
-        """Return the information that the picks have brought."""
-        return self.total
-
-    def _rows(self, p: int) -> slice:
-        return self.members.of(p)
 
     def picked(self, step: Step) -> None:
         """Follow a pick."""

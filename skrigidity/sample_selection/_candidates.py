@@ -10,7 +10,7 @@ import scipy.linalg as sl
 
 from ..gradients import check_groups
 from ..hessian import Rows
-from ._blocks import Members
+from ._members import Members
 from ._model import FeatureModel
 from ._pool import Pool
 
@@ -58,10 +58,6 @@ class Candidates:
     def added(self, picks: list[int]) -> Rows:
         """Return the rows that picks add to the data, weighted."""
         return self.model.rows(self.pool.take(picks), self.weight[picks])
-
-    def rows_of(self, p: int) -> Any:
-        """Return the numbers of the rows of a candidate."""
-        return np.array([p]) if self.members is None else self.members.of(p)
 
     def taken(self, p: int) -> Rows:
         """Return the rows of a candidate, as `blocks` does."""

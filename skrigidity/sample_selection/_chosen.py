@@ -21,15 +21,7 @@ from ..environments import (
     check_features,
     is_environments,
 )
-from ._pool import (
-    ArrayPool,
-    BlockPool,
-    ObjectPool,
-    Pool,
-    collected,
-    fingerprints,
-    takes_objects,
-)
+from ._pool import ArrayPool, BlockPool, ObjectPool, Pool, collected, fingerprints, takes_objects
 
 
 class ChosenMixin(OutputMixin):
@@ -142,7 +134,7 @@ class ChosenMixin(OutputMixin):
                 "nothing else (SubsetRegressor fits an estimator on them)"
             )
         rows = pool.take(chosen)
-        if not np.array_equal(fingerprints(rows), self._fingerprints):
+        if not self._same(rows):
             raise ValueError(
                 f"X is not the pool that this {type(self).__name__} was fitted on: the chosen "
                 "samples differ"
@@ -193,6 +185,9 @@ class ChosenMixin(OutputMixin):
         return _check_feature_names_in(self, input_features)
 
     # --- internals -------------------------------------------------------------------------
+
+    def _same(self, rows: Any) -> bool:
+        return np.array_equal(fingerprints(rows), self._fingerprints)
 
     def _pool(self, X: Any, reset: bool = True) -> Pool:
         if takes_objects(getattr(self, "estimator", None)) and not is_environments(X):

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..hessian import block_rows
-from ._blocks import Members
 from ._candidates import Candidates
 from ._greedy import StoppingRules, lowest_of_best
+from ._members import Members, rows_of
 from ._objectives import Objective
 
 # So many of the best candidates of one row are looked at again with all digits.
@@ -54,11 +54,7 @@ class FirstPick:
 
     def _white(self, rows: Any) -> np.ndarray:
         # There is no intercept in the regularizer.
-        parts = [
-            self.factor.whiten_block(block.dense().copy(), np.zeros(len(block)))
-            for block in rows.blocks()
-        ]
-        return np.concatenate(parts)
+        return np.concatenate([self.factor.whiten(block.dense()) for block in rows.blocks()])
 
     def _shifted(self, rows: Any) -> tuple[np.ndarray, np.ndarray]:
         return self._white(rows) - np.outer(rows.intercept, self.mean), rows.intercept
@@ -93,19 +89,18 @@ class FirstPick:
 
     def _screened(self, objective: Objective) -> np.ndarray:
         """Return the objective after every candidate of one row, with some digits lost."""
-        values, noise = np.empty(len(self.candidates.noise)), self.candidates.noise
-        start = 0
+        values: list[np.ndarray] = []
+        noise, start = self.candidates.noise, 0
         for c, _ in self._shifted_blocks(block_rows(len(self.t), _BLOCK_ENTRIES)):
             b = np.einsum("ij,ij->i", c, c)
-            stop = start + len(c)
             rest = c @ self.z.T
             rest *= -2 * self.t
             rest += self.v + b[:, None] * self.t**2
             np.maximum(rest, 0.0, out=rest)
-            rest += np.outer(noise[start:stop], self.t**2)
-            values[start:stop] = objective.value(rest, self.weight)
-            start = stop
-        return values
+            rest += np.outer(noise[start : start + len(c)], self.t**2)
+            values.append(objective.value(rest, self.weight))
+            start += len(c)
+        return np.concatenate(values)
 
     def _shifted_blocks(self, step: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for _, rows in self.candidates.blocks():
@@ -116,7 +111,7 @@ class FirstPick:
         """Iterate over the variances of the targets after candidates."""
         for p in candidates:
             B, f = self._shifted(self.candidates.taken(int(p)))
-            noise = self.candidates.noise[self.candidates.rows_of(int(p))]
+            noise = self.candidates.noise[rows_of(self.candidates.members, int(p))]
             B, f = B / np.sqrt(noise)[:, None], f / np.sqrt(noise)
             total = f @ f
             mean = f @ B / total if total else np.zeros(B.shape[1])

@@ -14,17 +14,6 @@ from ._state import Posterior, State, Step
 
 
 @dataclass
-class KernelTargets:
-    """Predictions to be pinned: a kernel (of a component, or all of it) at points."""
-
-    kernel: KernelSum
-    points: Points
-
-    def __len__(self) -> int:
-        return len(self.points)
-
-
-@dataclass
 class KernelModel:
     """The kernel under which candidates are selected, and its training data.
 
@@ -45,33 +34,20 @@ class KernelModel:
     alpha: float
     n_features: int
 
-    @property
-    def kernel(self) -> KernelSum:
-        """The kernel of whole predictions."""
-        return self.gradients.kernel
-
     def updated(self, X: Any, weight: np.ndarray) -> KernelModel:
         """Return the model with more training data."""
         old = self.gradients
         if self.factor is None:
-            gram = self.kernel.gram(old.points(X))
+            gram = old.kernel.gram(old.points(X))
             factor: Any = DualFactor(gram, self.alpha, weight)
-            gradients: Any = KernelGradients(self.kernel, [X], old.aggregate, old.feature_names)
+            gradients: Any = KernelGradients(old.kernel, [X], old.aggregate, old.feature_names)
         else:
             more, gradients = old.joined(X, weight)
             factor = self.factor.update(more)
         return KernelModel(gradients, factor, self.alpha, self.n_features)
 
-    def targets(self, X: Any, level: str, components: Any) -> list[KernelTargets]:
-        """Return what is to be pinned, per structure, environment, or component of a structure."""
-        if level != "component":
-            rows = self.gradients.rows(X, level)  # type: ignore[arg-type]
-            return [KernelTargets(rows.kernel, rows.points)]
-        points = self.gradients.points(X)
-        return [KernelTargets(k, points) for k in self.gradients.resolve(components).values()]
-
     def halved(self, kernel: KernelSum, points: Points) -> np.ndarray:
-        """Return what products of are what the training data take off covariances."""
+        """Return B such that ``B.T @ B`` is what the training data take off covariances."""
         if self.factor is None:
             return np.empty((0, len(points)))
         training = [self.gradients.points(part) for part in self.gradients.training]
@@ -97,14 +73,14 @@ class KernelPosterior(Posterior):
         Kernel and training data.
     noise : ndarray of shape (n_candidates,)
         One over the weights of the candidates.
-    **arguments : dict
+    *arguments : tuple
         As of `Posterior`; kind is "targets" or "information".
     """
 
     fresh = True  # kernels cancel in the same way from scratch
 
-    def __init__(self, X: Any, model: KernelModel, noise: np.ndarray, **arguments: Any) -> None:
-        super().__init__(State(noise), **arguments)
+    def __init__(self, X: Any, model: KernelModel, noise: np.ndarray, *arguments: Any) -> None:
+        super().__init__(State(noise), *arguments)
         self.X = X
         self.model = self._start = model
         self.points = model.gradients.points(X)
@@ -116,8 +92,8 @@ class KernelPosterior(Posterior):
             picks = np.array(self.picks)
             self.model = self._start.updated(self.X[picks], 1 / state.noise[picks])
         with np.errstate(over="ignore", invalid="ignore"):  # told of in the end
-            self._half = self.model.halved(self.model.kernel, self.points)
-            state.b = self._reduced(self.model.kernel.diagonal(self.points), self._half)
+            self._half = self.model.halved(self.model.gradients.kernel, self.points)
+            state.b = self._reduced(self.model.gradients.kernel.diagonal(self.points), self._half)
             self._A: np.ndarray | None = None
             if self._targets is None and self._kind == "information":
                 state.v = state.b
@@ -141,7 +117,7 @@ class KernelPosterior(Posterior):
     def _with_targets(self) -> tuple[np.ndarray, np.ndarray]:
         targets = self._targets
         if targets is None:
-            targets = [KernelTargets(self.model.kernel, self.points)]
+            targets = [self.model.gradients.rows(self.X)]
         A, v = [], []
         for target in targets:
             kernel, points = target.kernel, target.points
@@ -186,7 +162,7 @@ class KernelPosterior(Posterior):
         """Add candidate p to the data; return what that does to everything before."""
         state, noise = self.state, self.state.noise[[p]]
         own = self.points[slice(p, p + 1)]
-        prior = self.model.kernel.cross(own, self.points)[0]
+        prior = self.model.gradients.kernel.cross(own, self.points)[0]
         before = (prior - self._half[:, p] @ self._half) / self.model.alpha
         u = before - self._columns[:, p] @ self._columns
         u[p] = state.b[p]

@@ -58,17 +58,6 @@ class FeatureModel:
         """Return the rows that samples add to the Hessian."""
         return self.gradients.joined(X, weight)[0]
 
-    def targets(self, X: Any, level: str, components: Any) -> list[Rows]:
-        """Return the gradients of what is to be pinned.
-
-        Per structure, per environment, or per component and structure: a set of rows per
-        component.
-        """
-        if level != "component":
-            return [self.gradients.rows(X, level)]  # type: ignore[arg-type]
-        parts = self.gradients.resolve(components).values()
-        return [self.gradients.rows(X, "global", part) for part in parts]
-
     def factor(self, added: Rows | None = None) -> Any:
         """Return the Hessian with some rows added to the training data."""
         if self.base is not None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Gain = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+Array = np.ndarray
+Gain = Callable[[Array, Array, Array, Array, Array], Array]
 
 
 @dataclass(frozen=True)
@@ -33,35 +34,27 @@ class Objective:
         Whether gains need nothing but the reductions.
     """
 
-    value: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    value: Callable[[Array, Array], Array]
     gain: Gain
     sign: float = 1.0
     linear: bool = False
 
 
-def _mean_gain(
-    x: np.ndarray, rest: np.ndarray, total: np.ndarray, v: np.ndarray, weight: np.ndarray
-) -> np.ndarray:
+def _mean_gain(x: Array, rest: Array, total: Array, v: Array, weight: Array) -> Array:
     x /= rest
     return x @ (weight / v)
 
 
-def _log_mean_gain(
-    x: np.ndarray, rest: np.ndarray, total: np.ndarray, v: np.ndarray, weight: np.ndarray
-) -> np.ndarray:
+def _log_mean_gain(x: Array, rest: Array, total: Array, v: Array, weight: Array) -> Array:
     x /= rest
     return np.log1p(x, out=x) @ weight
 
 
-def _min_gain(
-    x: np.ndarray, rest: np.ndarray, total: np.ndarray, v: np.ndarray, weight: np.ndarray
-) -> np.ndarray:
+def _min_gain(x: Array, rest: Array, total: Array, v: Array, weight: Array) -> Array:
     return total / rest.max(axis=-1) - 1 / v.max()
 
 
-def _variance_gain(
-    x: np.ndarray, rest: np.ndarray, total: np.ndarray, v: np.ndarray, weight: np.ndarray
-) -> np.ndarray:
+def _variance_gain(x: Array, rest: Array, total: Array, v: Array, weight: Array) -> Array:
     return (x @ weight) / total
 
 

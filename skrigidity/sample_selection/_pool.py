@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -16,25 +15,10 @@ from ..environments import Environments, as_environments, is_environments
 from ..hessian import block_rows
 
 
-class Pool(ABC):
-    """Candidates that can be gone through in blocks, as often as wanted."""
+class ArrayPool:
+    """A pool that is one object: an array, perhaps a memory map, a CSR matrix, `Environments`."""
 
     n_features: int | None
-
-    @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def blocks(self) -> Iterator[tuple[slice, Any]]:
-        """Iterate over the pool: positions and features (dense, CSR or `Environments`)."""
-
-    @abstractmethod
-    def take(self, indices: Any) -> Any:
-        """Return the features of some candidates, in the order of `indices`."""
-
-
-class ArrayPool(Pool):
-    """A pool that is one object: an array, perhaps a memory map, a CSR matrix, `Environments`."""
 
     def __init__(self, X: Any) -> None:
         self.X = X
@@ -44,14 +28,14 @@ class ArrayPool(Pool):
         return int(self.X.shape[0])
 
     def blocks(self) -> Iterator[tuple[slice, Any]]:
-        """Iterate over slices of the object."""
+        """Iterate over the pool: positions and features (dense, CSR or `Environments`)."""
         step = block_rows(self.n_features or 1)
         for start in range(0, len(self), step):
             piece = slice(start, min(start + step, len(self)))
             yield piece, self.X[piece]
 
     def take(self, indices: Any) -> Any:
-        """Return rows of the object."""
+        """Return the features of some candidates, in the order of `indices`."""
         return self.X[np.asarray(indices, dtype=np.intp)]
 
 
@@ -70,7 +54,7 @@ class ObjectPool(ArrayPool):
         return [self.X[i] for i in indices]
 
 
-class BlockPool(Pool):
+class BlockPool:
     """A pool that comes in blocks, from a function that starts over whenever it is called.
 
     Parameters
@@ -128,6 +112,9 @@ class BlockPool(Pool):
         return stacked(found)[np.argsort(np.concatenate(where), kind="stable")]
 
 
+Pool = ArrayPool | BlockPool
+
+
 def checked_blocks(blocks: Any) -> Iterator[Any]:
     """Check block after block; their numbers of features must be the same."""
     width = None
@@ -174,14 +161,18 @@ def checked(X: Any, name: str, n_features: int | None = None) -> Any:
     """
     if is_environments(X):
         X = as_environments(X, name=name)
-    else:
+    elif not (type(X) is np.ndarray and X.dtype == float and X.ndim == 2 and X.size and _plain(X)):
         X = named_check(X, name, accept_sparse="csr", dtype=[np.float64, np.float32])
     if n_features is not None and X.shape[1] != n_features:
         raise ValueError(f"{name} has {X.shape[1]} features, expected {n_features} as in the pool")
-    numbers = X.values if isinstance(X, Environments) else X.data if sp.issparse(X) else X
-    if max(float(numbers.max(initial=0)), -float(numbers.min(initial=0))) > 1e150:
+    if not _plain(X.values if isinstance(X, Environments) else X.data if sp.issparse(X) else X):
         raise ValueError(f"{name} must have entries up to 1e150: scale its features")
     return X
+
+
+def _plain(numbers: np.ndarray) -> bool:
+    """Whether there are numbers, all finite and with finite squares."""
+    return not numbers.size or -1e150 <= float(numbers.min()) <= float(numbers.max()) <= 1e150
 
 
 def named_check(values: Any, name: str, **options: Any) -> Any:

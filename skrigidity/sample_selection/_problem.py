@@ -63,8 +63,8 @@ class Selection:
     def __init__(
         self, selector: Any, pool: Pool, sample: Any, data: dict[str, Any], earlier: Any
     ) -> None:
-        self.selector, self.pool, self.sample, self.earlier = selector, pool, sample, earlier
-        self.data, groups = data, data["groups"]
+        self.selector, self.pool, self.sample, self.data = selector, pool, sample, data
+        self.earlier, groups = earlier, data["groups"]
         n = self.n_candidates = len(pool) if groups is None else int(groups.max()) + 1
         self.cost = positive(data["cost"], n, "cost")
         self.candidate_weight = weights(data["candidate_weight"], n, "candidate_weight")
@@ -147,18 +147,22 @@ class Selection:
             raise ValueError(
                 f"estimator was fitted on {model.n_features} features, the pool has {d}"
             )
-        self._same_columns(getattr(estimator, "feature_names_in_", None), "estimator")
+        self._same_columns(estimator, "estimator")
         return model
 
     def _checked(self, X: Any, name: str) -> Any:
         if isinstance(self.pool, ObjectPool):
             return X
-        self._same_columns(_get_feature_names(X), name)
+        self._same_columns(X, name)
         return checked(X, name, self.pool.n_features)
 
-    def _same_columns(self, names: Any, name: str) -> None:
+    def _same_columns(self, source: Any, name: str) -> None:
         expected = getattr(self.selector, "feature_names_in_", None)
-        if names is None or expected is None or len(names) != len(expected):
+        if expected is None:
+            return
+        names = getattr(source, "feature_names_in_", None)
+        names = _get_feature_names(source) if names is None else names
+        if names is None or len(names) != len(expected):
             return
         differ = np.flatnonzero(np.asarray(names) != expected)
         if len(differ):
@@ -184,9 +188,13 @@ class Selection:
             X = self.pool.X
         else:
             X = self._checked(X, "X_target")
-        parts = self.model.targets(X, level, components)
-        n = len(parts[0])
-        return parts, ((len(parts), n) if level == "component" else (n,))
+        gradients = self.model.gradients
+        if level != "component":
+            rows = gradients.rows(X, level)
+            return [rows], (len(rows),)
+        parts = gradients.resolve(components).values()
+        targets = [gradients.rows(X, "global", part) for part in parts]
+        return targets, (len(targets), len(targets[0]))
 
     def _target_weight(self) -> np.ndarray:
         shape, given = self.shape, self.data["target_weight"]
@@ -285,33 +293,25 @@ class Selection:
                 "objective and model must be the same; set warm_start=False to start over"
             )
 
-    @property
-    def _members(self) -> Any:
-        return None if self.candidates is None else self.candidates.members
-
     def _kind(self) -> str:
         if self.selector.objective == "information":
             return "information"
-        if self.selector.objective != "variance" or self.candidates is None or self._members:
+        single = self.candidates is not None and self.candidates.members is None
+        if self.selector.objective != "variance" or not single:
             return "targets"
         many = self.targets is None or int(np.prod(self.shape)) > 2 * self.model.n_features
         return "trace" if many else "targets"
 
     def _posterior(self) -> Posterior:
-        arguments = {
-            "targets": self.targets,
-            "target_weight": self.weight,
-            "kind": self._kind(),
-            "picks": self.path.picks,
-        }
+        arguments = self.targets, self.weight, self._kind(), self.path.picks
         if self.candidates is not None:
-            storage = np.float64 if self._members else self._storage()
-            return WhitenedPosterior(self.candidates, storage, **arguments)
+            storage = np.float64 if self.candidates.members else self._storage()
+            return WhitenedPosterior(self.candidates, storage, *arguments)
         if not isinstance(self.pool, ArrayPool):
             raise ValueError(
                 "X: kernel models need the whole pool at hand, not a function that returns blocks"
             )
-        return KernelPosterior(self.pool.X, self.model, noise(self.candidate_weight), **arguments)
+        return KernelPosterior(self.pool.X, self.model, noise(self.candidate_weight), *arguments)
 
     def _storage(self) -> Any:
         storage = self.selector.storage
@@ -327,19 +327,14 @@ class Selection:
             path = self.path.objective
             # -inf stands for an intercept that nothing determined before the first pick.
             start = path[-1] if path and np.isfinite(path[-1]) else 0.0
-            if self._members:
-                return BlockInformationScores(state, start, self._members)
-            return InformationScores(state, start)
-        objective = OBJECTIVES[self.selector.objective]
-        if self._members:
-            return BlockTargetScores(state, objective, weight, self._members)
-        return (TraceScores if kind == "trace" else TargetScores)(state, objective, weight)
+            return (BlockInformationScores if state.members else InformationScores)(state, start)
+        several = BlockTargetScores if state.members else TargetScores
+        scores = TraceScores if kind == "trace" else several
+        return scores(state, OBJECTIVES[self.selector.objective], weight)
 
     def _rigidity(self, v: np.ndarray, kept: np.ndarray) -> np.ndarray:
-        full = v
-        if len(v) != len(kept):
-            full = np.zeros(len(kept))
-            full[kept] = v
+        full = np.zeros(len(kept))
+        full[kept] = v
         with np.errstate(divide="ignore"):
             R = 1 / np.maximum(full, 0.0)
         return R.reshape(self.shape).T if len(self.shape) == 2 else R

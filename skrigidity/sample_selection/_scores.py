@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from scipy.linalg.blas import dgemm, dger
 
 from ..hessian import EPS
+from ._members import rows_of
 from ._objectives import Objective
 from ._state import State, Step
 
 _BLOCK_ENTRIES = 2**15
 
 
-class Scores(ABC):
+class Scores:
     """Gains of candidates, kept up to date from pick to pick.
 
     Attributes
@@ -28,33 +28,24 @@ class Scores(ABC):
     """
 
     sign = 1.0
+    # What a subclass has: what every candidate would add to the objective, and this; the last one
+    # follows a pick, before the variances do.
+    gains: Callable[[], np.ndarray]
+    value: Callable[[], float]
+    picked: Callable[[Step], None]
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self.members: Any = state.members
 
-    @abstractmethod
-    def gains(self) -> np.ndarray:
-        """Return what every candidate would add to the objective."""
-
-    @abstractmethod
-    def value(self) -> float:
-        """Return the objective."""
-
-    @abstractmethod
-    def picked(self, step: Step) -> None:
-        """Follow a pick, before the variances do."""
-
-    def started(self) -> None:  # noqa: B027  (most keep nothing)
+    def started(self) -> None:
         """Follow a computation from scratch."""
 
     def stale(self, p: int) -> bool:
         """Tell whether rounding since the start counts against the gain of a candidate."""
-        state, rows = self.state, self._rows(p)
+        state, rows = self.state, rows_of(self.members, p)
         left = state.noise[rows] + state.b[rows]
         return bool((state.used_up * state.b_start[rows] > left).any())
-
-    def _rows(self, p: int) -> slice:
-        return slice(p, p + 1)
 
 
 class TargetScores(Scores):

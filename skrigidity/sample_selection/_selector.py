@@ -267,16 +267,18 @@ class PRSelector(  # type: ignore[call-arg]
         """
         pool = self._pool(X)
         data = {
-            "X_target": X_target,
-            "target_weight": target_weight,
-            "X_train": X_train,
-            "train_weight": train_weight,
+            "X_target": self.X_target if X_target is None else X_target,
+            "target_weight": self.target_weight if target_weight is None else target_weight,
+            "X_train": self.X_train if X_train is None else X_train,
+            "train_weight": self.train_weight if train_weight is None else train_weight,
+            "cost": cost,
+            "candidate_weight": candidate_weight,
+            "groups": numbered(groups, len(pool)),
         }
-        data = {name: getattr(self, name) if d is None else d for name, d in data.items()}
-        data |= {"cost": cost, "candidate_weight": candidate_weight}
-        data["groups"] = numbered(groups, len(pool))
         with _progress(self) as tick:
-            run = Selection(self, pool, _first(X, pool), data, self._earlier(pool)).run(tick)
+            # One sample with the names of its features.
+            sample = X[:1] if hasattr(X, "columns") else next(pool.blocks())[1][:1]
+            run = Selection(self, pool, sample, data, self._earlier(pool)).run(tick)
         self.n_samples_, self.n_candidates_ = len(pool), run.n_candidates
         self.selected_idx_ = np.array(run.path.picks, dtype=np.intp)
         self.sample_indices_ = self.selected_idx_
@@ -298,9 +300,7 @@ class PRSelector(  # type: ignore[call-arg]
         """Return what an earlier fit has found, for a warm start."""
         if not (self.warm_start and hasattr(self, "selected_idx_")):
             return None
-        if len(pool) != self.n_samples_ or not np.array_equal(
-            fingerprints(pool.take(self.sample_indices_)), self._fingerprints
-        ):
+        if len(pool) != self.n_samples_ or not self._same(pool.take(self.sample_indices_)):
             raise ValueError(
                 "X is not the pool of the last fit, which warm_start=True continues: set "
                 "warm_start=False to start over"
@@ -317,8 +317,3 @@ def _progress(selector: PRSelector) -> Iterator[Callable[[], object]]:
     tqdm = import_extra("tqdm", extra="progress", needed_by="PRSelector(progress_bar=True)")
     with tqdm.tqdm(desc=type(selector).__name__, unit="pick") as bar:
         yield bar.update
-
-
-def _first(X: Any, pool: Pool) -> Any:
-    """Return one sample with the names of its features."""
-    return X[:1] if hasattr(X, "columns") else next(pool.blocks())[1][:1]

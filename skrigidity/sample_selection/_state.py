@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..hessian import EPS
+from ._members import Members
 
 # Variances lose digits as they fall: when rounding may have brought in this relative error, they
 # are computed anew. Of less precise products with the pool, less can be asked in between.
@@ -61,6 +62,8 @@ class State:
     ----------
     noise : ndarray of shape (n_rows,)
         One over the weight of every row of the pool.
+    members : Members or None
+        Which rows belong together, where candidates have several.
     b : ndarray of shape (n_rows,)
         Variances of the rows of the pool.
     v : ndarray of shape (n_targets,)
@@ -76,6 +79,7 @@ class State:
     """
 
     noise: np.ndarray
+    members: Members | None = None
     b: np.ndarray = field(default_factory=lambda: np.empty(0))
     v: np.ndarray = field(default_factory=lambda: np.empty(0))
     second: Any = None
@@ -130,7 +134,7 @@ class State:
         return bool((self.used_up * self.v_start > 2 * self.v).any())
 
 
-class Posterior(ABC):
+class Posterior:
     """Covariances under the training data and all picks.
 
     Parameters
@@ -156,6 +160,11 @@ class Posterior(ABC):
 
     kept: np.ndarray
     weight: np.ndarray
+    # What a subclass has: all variances from scratch; a candidate added to the data, and what
+    # that does to everything before; whether nothing is gained by a computation from scratch.
+    refresh: Callable[[], None]
+    step: Callable[[int], Step]
+    fresh: bool
 
     def __init__(
         self, state: State, targets: Any, target_weight: np.ndarray, kind: str, picks: list[int]
@@ -165,10 +174,6 @@ class Posterior(ABC):
         self._targets = targets
         self._target_weight = target_weight
         self._kind = kind
-
-    @abstractmethod
-    def refresh(self) -> None:
-        """Compute all variances from scratch."""
 
     def _keep(self, v: np.ndarray) -> None:
         """Leave out targets that cannot move: they have R = inf, whatever is added."""
@@ -180,12 +185,3 @@ class Posterior(ABC):
     def _set_weight(self) -> None:
         kept = self._target_weight[self.kept]
         self.weight = kept / kept.sum()
-
-    @abstractmethod
-    def step(self, p: int) -> Step:
-        """Add candidate p to the data; return what that does to everything before."""
-
-    @property
-    @abstractmethod
-    def fresh(self) -> bool:
-        """Whether nothing is gained by a computation from scratch."""

@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import pairwise_distances_argmin_min
-from sklearn.utils.validation import _num_samples, has_fit_parameter
+from sklearn.utils.validation import has_fit_parameter
 
 from ..environments import Environments, as_environments, is_environments
 from ._any_selector import fit_selector, selection_method
@@ -37,11 +37,6 @@ class Task:
     X_pool: Any
     X_target: Any
     n_picks: int
-
-    @property
-    def n_pool(self) -> int:
-        """Number of candidates."""
-        return int(_num_samples(self.X_pool))
 
 
 # Chooses candidates, one sequence of picks for every generator.

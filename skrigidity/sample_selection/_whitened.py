@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-import scipy.linalg as sl
 import scipy.sparse as sp
 
-from ..hessian import EPS, Rows, UnpinnedError, block_rows
+from ..hessian import EPS, Rows, TSQRAccumulator, UnpinnedError, block_rows
 from ._candidates import Candidates
+from ._members import Members, rows_of
 from ._state import Posterior, State, Step
 
 # Blocks of 512 KB stay in the cache while they are whitened and multiplied.
@@ -34,15 +34,10 @@ class Chain:
         self.E = np.empty((8, width))
         self.T = np.zeros((8, 8))
 
-    def current(self, z: np.ndarray) -> np.ndarray:
-        """Return rows ``z @ Q``."""
+    def current(self, z: np.ndarray, back: bool = False) -> np.ndarray:
+        """Return rows ``z @ Q``, or `back` from there, ``z @ Q.T``."""
         E, T = self.E[: self.length], self.T[: self.length, : self.length]
-        return z - ((z @ E.T) @ T) @ E
-
-    def back(self, z: np.ndarray) -> np.ndarray:
-        """Return rows ``z @ Q.T``."""
-        E, T = self.E[: self.length], self.T[: self.length, : self.length]
-        return z - ((z @ E.T) @ T.T) @ E
+        return z - ((z @ E.T) @ (T.T if back else T)) @ E
 
     def rows_of(self, z: np.ndarray, step: Step) -> tuple[np.ndarray, np.ndarray]:
         """Return rows ``z @ Q`` of a pick, orthogonal to each other, and their noise."""
@@ -78,12 +73,12 @@ class WhitenedPosterior(Posterior):
         Their rows, and the model.
     storage : dtype or None
         How the whitened pool is kept. None: not at all, the pool is read again for every pick.
-    **arguments : dict
+    *arguments : tuple
         As of `Posterior`.
     """
 
-    def __init__(self, candidates: Candidates, storage: Any, **arguments: Any) -> None:
-        super().__init__(State(candidates.noise), **arguments)
+    def __init__(self, candidates: Candidates, storage: Any, *arguments: Any) -> None:
+        super().__init__(State(candidates.noise, candidates.members), *arguments)
         self.candidates = candidates
         self._storage = storage
 
@@ -107,6 +102,7 @@ class WhitenedPosterior(Posterior):
         if self._zt is None:
             state.v = state.b
         self._combined: np.ndarray | None = None
+        self.fresh = True
         self._chain = Chain(self._width)
         self._known_chain = Chain(self._width - self._rank)
         state.start()
@@ -115,7 +111,7 @@ class WhitenedPosterior(Posterior):
         self._zt: np.ndarray | None = None
         self._rank = 0
         targets = self._targets
-        if targets is None and (self._kind == "targets" or self.candidates.members is not None):
+        if targets is None and (self._kind == "targets" or self.state.members is not None):
             targets = self.candidates.predictions()
         if targets is None:
             return
@@ -145,15 +141,15 @@ class WhitenedPosterior(Posterior):
             elif kind == "information":
                 known = z[:, self._rank :]
                 state.second[piece] = np.einsum("ij,ij->i", known, known)
-            if self._stored is not None and not np.shares_memory(z, self._stored):
+            if self._stored is not None:
                 self._stored[piece] = z
         if zt is None:
             self._keep(state.b)
             self.weight = self.kept / max(int(self.kept.sum()), 1)
         if kind == "trace":
             self._set_trace()
-        if self.candidates.members is not None:
-            self._set_within(self.candidates.members)
+        if state.members is not None:
+            self._set_within(state.members)
         self._set_precision()
 
     def _allocate(self, n: int, width: int) -> None:
@@ -165,7 +161,7 @@ class WhitenedPosterior(Posterior):
         if self._storage is not None:
             self._stored = np.empty((n, width), dtype=self._storage)
 
-    def _set_within(self, members: Any) -> None:
+    def _set_within(self, members: Members) -> None:
         """Compute covariances within candidates, and what else the scores need of these."""
         assert self._stored is not None
         each = [self._stored[rows] for _, rows in members.each]
@@ -205,7 +201,7 @@ class WhitenedPosterior(Posterior):
             n = len(rows)
             if len(scratch) < n:
                 scratch = np.empty((n, rows.n_features))
-            rows.fill(scratch[:n])
+            scratch[:n] = rows.dense()
             white = self._factor.whiten_block(scratch[:n], rows.intercept)
             yield slice(start, start + n), self._rotated(white)
 
@@ -222,33 +218,28 @@ class WhitenedPosterior(Posterior):
 
     # --- pick by pick ------------------------------------------------------------------------
 
-    @property
-    def fresh(self) -> bool:
-        """Whether nothing has been picked since the last whitening."""
-        return self._chain.length == 0
-
     def step(self, p: int) -> Step:
         """Add candidate p to the data; return what that does to everything before."""
-        rows = self.candidates.rows_of(p)
-        own = int(rows[0]) if self.candidates.members is None else None
+        rows = rows_of(self.state.members, p)
+        own = p if self.state.members is None else None
         step = Step(own, self.state.noise[rows], np.empty(0), np.empty(0))
         z = self._white(p, rows)
         now, step.noise = self._chain.rows_of(z, step)
-        y = self._chain.back(now)
+        y = self._chain.current(now, back=True)
         # Of the pick itself, vectors know more digits than what has been updated since.
         step.b = np.einsum("ij,ij->i", now, now)
         more = y[:0]
         if self._kind == "trace":
             a = y @ self._root.T
             step.extra_b = a @ a.T
-            more = self._chain.back(self._chain.current(a @ self._root))
+            more = self._chain.current(self._chain.current(a @ self._root), back=True)
         elif self._kind == "information":
             more = self._known(z[:, self._rank :], step)
         if self._zt is not None:
             step.targets = y @ self._zt.T
         for row, s2 in zip(now, step.noise, strict=True):
             self._chain.add(row, float(s2))
-        self.state.eps = self._precision
+        self.fresh, self.state.eps = False, self._precision
         products = self._product(np.concatenate([y, more]))
         step.u, step.extra = products[: len(y)], products[len(y) :]
         if own is not None:
@@ -259,7 +250,7 @@ class WhitenedPosterior(Posterior):
         """Return vectors of what is left of rows where the targets are known."""
         known, noise = self._known_chain.rows_of(z, step)
         step.extra_b = np.einsum("ij,ij->i", known, known)
-        back = self._known_chain.back(known)
+        back = self._known_chain.current(known, back=True)
         for row, s2 in zip(known, noise, strict=True):
             self._known_chain.add(row, float(s2))
         return np.hstack([np.zeros((len(known), self._rank)), back])
@@ -306,19 +297,16 @@ class WhitenedPosterior(Posterior):
 
 def _triangle(blocks: Iterable[np.ndarray], width: int) -> np.ndarray:
     """Return at most `width` rows whose products in every direction are those of all rows."""
-    kept: list[np.ndarray] = []
+    stream = TSQRAccumulator(width)
     for rows in blocks:
-        kept.append(rows.copy())
-        if sum(map(len, kept)) > 2 * width:
-            kept = [sl.qr(np.vstack(kept), mode="r", check_finite=False)[0][:width]]
-    return sl.qr(np.vstack(kept), mode="r", check_finite=False)[0][:width]
+        stream.add(rows.copy())
+    return stream.rows()[0]
 
 
 def _span_first(zt: np.ndarray) -> tuple[np.ndarray, int]:
     """Return an orthogonal matrix whose first columns span the rows, and their number."""
     n, width = zt.shape
-    rows = sl.qr(zt, mode="r", check_finite=False)[0][:width] if n > width else zt
-    _, s, vt = np.linalg.svd(rows, full_matrices=True)
+    _, s, vt = np.linalg.svd(_triangle([zt], width), full_matrices=True)
     rank = int((s > max(n, width) * EPS * s[0]).sum())
     return np.ascontiguousarray(vt.T), rank
 

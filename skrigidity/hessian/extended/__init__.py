@@ -3,10 +3,10 @@
 An optional part: it registers itself as the method "extended" of `choose`.
 """
 
-from ..choose import register
+from ..choose import ROUTES
 from .factor import ExtendedFactor
 from .gram import ExtendedGramAccumulator
 
-register("extended", ExtendedGramAccumulator)
+ROUTES["extended"] = ExtendedGramAccumulator
 
 __all__ = ["ExtendedFactor", "ExtendedGramAccumulator"]

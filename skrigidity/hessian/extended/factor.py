@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import scipy.linalg as sl
 
-from ..factor import UNPINNED, Centre, Factor, FactorInfo, UnpinnedError
+from ..factor import Centre, Factor, FactorInfo, UnpinnedError
 from ..prior import Prior
-from ..rows import EPS, Array
+from ..rows import EPS, Array, row_squares
 from .pairs import Pair
 from .preconditioner import Preconditioned, RowMap
 
@@ -19,6 +22,7 @@ from .preconditioner import Preconditioned, RowMap
 _TRUSTED = 1e-6
 
 
+@dataclass(eq=False)
 class ExtendedFactor(Factor):
     """Preconditioned Hessian, made by `ExtendedGramAccumulator`.
 
@@ -29,7 +33,7 @@ class ExtendedFactor(Factor):
     ----------
     preconditioned : Preconditioned
         H with its preconditioner.
-    rows : RowMap
+    row_map : RowMap
         Coordinates of gradients in which H was preconditioned.
     centre : Centre
         Mean of the training rows.
@@ -37,6 +41,8 @@ class ExtendedFactor(Factor):
         The regularizer that H contains.
     reason : str
         Why this factorization was chosen.
+    stream : ExtendedGramAccumulator
+        The moments of the training rows.
 
     Examples
     --------
@@ -47,39 +53,26 @@ class ExtendedFactor(Factor):
     array([1., 1., 1., 1., 1.])
     """
 
+    preconditioned: Preconditioned
+    row_map: RowMap
+    centre: Centre
+    prior: Prior
+    reason: str
+    stream: Any
     # Many passes over a block that should stay in the cache.
     block_entries = 2**16
 
-    def __init__(
-        self,
-        preconditioned: Preconditioned,
-        rows: RowMap,
-        centre: Centre,
-        prior: Prior,
-        *,
-        reason: str,
-    ) -> None:
-        self.preconditioned = preconditioned
-        self.row_map = rows
-        self.centre = centre
-        self.prior = prior
-        self.n_features = len(rows.scale)
-        self.root = preconditioned.root
-        self.singular = preconditioned.null.shape[1] > 0
+    def __post_init__(self) -> None:
+        pre = self.preconditioned
+        self.n_features = len(self.row_map.shift)
+        self.root = pre.root
+        self.singular = pre.null.shape[1] > 0
         if self.singular:
-            self._set_null()
-        self.info = FactorInfo(
-            method="extended",
-            condition=preconditioned.hessian_condition(),
-            rank=len(self.root),
-            accuracy=min(1.0, EPS * (16 + preconditioned.condition) + preconditioned.error),
-            reason=reason,
-        )
-
-    def _set_null(self) -> None:
-        null = self.row_map.scale[:, None] * self.preconditioned.null[int(self.has_intercept) :]
-        self.null_basis = np.linalg.qr(null / np.linalg.norm(null, axis=0))[0]
-        self._tolerance = 100 * max(self.preconditioned.n_rows, self.n_features) * EPS
+            null = self.row_map.feature_scale[:, None] * pre.null[int(self.has_intercept) :]
+            self.null_basis = np.linalg.qr(null / np.abs(null).max(axis=0))[0]
+        accuracy = min(1.0, EPS * (16 + pre.condition) + pre.error)
+        condition, rank = pre.hessian_condition(), len(self.root)
+        self.info = FactorInfo("extended", condition, rank, accuracy, self.reason)
 
     @property
     def trusted(self) -> bool:
@@ -92,44 +85,41 @@ class ExtendedFactor(Factor):
         unseen = np.linalg.norm(penalty @ self.null_basis)
         return bool(unseen <= 1e-8 * np.linalg.norm(penalty))
 
-    def _coordinates(self, mapped: Pair) -> Array:
-        return self.preconditioned.short.after(mapped, 2).rounded
-
     def _half(self, z: Array) -> Array:
         """Return rows in coordinates in which H is the identity."""
         if len(self.root) == 0:
             return z
         return sl.solve_triangular(self.root, z.T, trans="T", check_finite=False).T
 
-    def _lost(self, mapped: Pair) -> Array:
-        if not self.singular:
-            return np.zeros(len(mapped.high), dtype=bool)
-        rows = mapped.rounded
-        part = np.linalg.norm(rows @ self.preconditioned.null, axis=1)
-        return part > self._tolerance * np.linalg.norm(rows, axis=1)
+    def _whitened(self, block: Array, flags: Array) -> tuple[Array, Any]:
+        """Return whitened rows, and which of them have a part along a dependence."""
+        mapped, pre = self.row_map.of(block, flags), self.preconditioned
+        lost: Any = False
+        if self.singular:
+            rows = mapped.rounded
+            tolerance = 100 * max(pre.n_rows, self.n_features) * EPS
+            lost = row_squares(rows @ pre.null) > tolerance**2 * row_squares(rows)
+        return self._half(pre.sliced.after(mapped, 2).rounded), lost
 
     def _quad_rows(self, block: Array, flags: Array) -> Array:
-        mapped = self.row_map.of(block, flags)
-        half = self._half(self._coordinates(mapped))
-        out = np.einsum("ij,ij->i", half, half)
-        out[self._lost(mapped)] = np.inf
-        return out
+        z, lost = self._whitened(block, flags)
+        return np.where(lost, np.inf, row_squares(z))
 
     def whiten_block(self, block: Array, flags: Array) -> Array:
         """Return whitened rows; may overwrite the rows."""
-        mapped = self.row_map.of(block, flags)
-        if self._lost(mapped).any():
-            raise UnpinnedError(UNPINNED)
-        return self._half(self._coordinates(mapped))
+        z, lost = self._whitened(block, flags)
+        if np.any(lost):
+            raise UnpinnedError
+        return z
 
     def parameters(self, cross: Pair) -> Array:
         """Return the (smallest) parameters for right-hand sides ``X.T @ S @ y``, as stored."""
         pre, first = self.preconditioned, int(self.has_intercept)
-        z = pre.short.after(cross.scaled(pre.scale[:, None]).mT, 2).rounded.T
+        z = pre.sliced.after(cross.scaled(pre.scale[:, None]).mT, 2).rounded.T
         u = sl.cho_solve((self.root, False), z, check_finite=False)
-        u = pre.scale[:, None] * (pre.short.matrix @ u)
+        u = pre.scale[:, None] * (pre.sliced.matrix @ u)
         if self.singular:
-            scale = (self.row_map.scale / pre.scale[first:])[:, None]
+            scale = (self.row_map.feature_scale / pre.scale[first:])[:, None]
             coef = scale * u[first:]
             least = (coef - self.null_basis @ (self.null_basis.T @ coef)) / scale
             if first:
@@ -142,10 +132,10 @@ class ExtendedFactor(Factor):
     def residual_dof(self, n: float) -> float:
         """Return n minus the effective degrees of freedom."""
         rank, first = self.info.rank, int(self.has_intercept)
-        if self.source is None or rank - first <= self.source.max_rank:
+        if rank - first <= self.stream.max_rank:
             # alpha trace(inv(H) Gamma) is the squared norm of L P inv(R).
-            rows = self.prior.root(self.n_features) * self.row_map.scale
-            half = self._half(rows @ self.preconditioned.short.matrix[first:])
+            rows = self.prior.root(self.n_features) * self.row_map.feature_scale
+            half = self._half(rows @ self.preconditioned.sliced.matrix[first:])
             return float(n - rank + np.einsum("ij,ij->", half, half))
         # Directions that no row sees count 1 each: leave them out instead of subtracting them.
-        return float(self.source.spectral(self.prior).residual_dof(n))
+        return float(self.stream.to_tsqr().spectral(self.prior, "few rows").residual_dof(n))

@@ -50,29 +50,27 @@ class Pair(NamedTuple):
         for term in terms:
             high, rest = two_sum(high, term)
             low = low + rest
-        return Pair(*two_sum(high, low))
+        return two_sum(high, low)
 
     def times(self, other: Pair) -> Pair:
         """Return the product with another pair, entry by entry."""
         high, low = two_product(self.high, other.high)
-        low = low + (self.high * other.low + self.low * other.high)
-        return Pair(*two_sum(high, low))
+        return two_sum(high, low + (self.high * other.low + self.low * other.high))
 
 
-def two_sum(a: Any, b: Any) -> tuple[Array, Array]:
+def two_sum(a: Any, b: Any) -> Pair:
     """Return ``a + b`` rounded, and the rounding error (Knuth)."""
     total = a + b
     part = total - a
-    return total, (a - (total - part)) + (b - part)
+    return Pair(total, (a - (total - part)) + (b - part))
 
 
-def two_product(a: Any, b: Any) -> tuple[Array, Array]:
+def two_product(a: Any, b: Any) -> Pair:
     """Return ``a * b`` rounded, and the rounding error (Dekker, Veltkamp)."""
     product = a * b
-    a_high, a_low = _halves(a)
-    b_high, b_low = _halves(b)
+    (a_high, a_low), (b_high, b_low) = _halves(a), _halves(b)
     error = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
-    return product, error
+    return Pair(product, error)
 
 
 def _halves(a: Any) -> tuple[Array, Array]:
@@ -81,9 +79,9 @@ def _halves(a: Any) -> tuple[Array, Array]:
     return high, a - high
 
 
-def zeros(*shape: int) -> Pair:
-    """Return a pair of zero arrays."""
-    return Pair(np.zeros(shape), np.zeros(shape))
+def exact(values: Array) -> Pair:
+    """Return arrays of doubles as a pair."""
+    return Pair(values, np.zeros_like(values))
 
 
 def cut(pair: Pair, *, axis: int, count: int, bits: int) -> list[Array]:
@@ -111,53 +109,43 @@ def gram(block: Pair) -> list[Array]:
     """Return symmetric matrices that add up to ``A.T @ A`` for at most `GRAM_ROWS` rows.
 
     Their sum is off by less than 2^-105 of the product of the columns' largest entries, times the
-    number of rows. What integers and short numbers do not have is not multiplied.
+    number of rows. What integers and numbers of few digits do not have is not multiplied.
     """
     first, second, third, rest = cut(block, axis=0, count=3, bits=_GRAM_BITS)
     terms = [first.T @ first]
-    if not second.any():  # third and rest may still hold something, if entries differ in size
-        tail = third + rest
-        return [*terms, *_with_tail(first, tail)] if tail.any() else terms
-    terms.append(_twice(first.T @ second))
+    if second.any():
+        terms += [_twice(first.T @ second), second.T @ second]
     tail = third + rest
-    if not tail.any():
-        return [*terms, second.T @ second]
-    terms += [_twice(first.T @ third), second.T @ second]
-    terms.append(_twice(first.T @ rest + second.T @ tail) + tail.T @ tail)
+    if tail.any():
+        terms.append(_twice(first.T @ third))
+        terms.append(_twice(first.T @ rest + second.T @ tail) + tail.T @ tail)
     return terms
-
-
-def _with_tail(first: Array, tail: Array) -> list[Array]:
-    return [_twice(first.T @ tail), tail.T @ tail]
 
 
 def _twice(product: Array) -> Array:
     return product + product.T
 
 
-class Short:
+class SlicedMatrix:
     """Matrix whose entries are rounded to two slices: an exact factor in extended products."""
 
     def __init__(self, matrix: Array) -> None:
         self.bits = (55 - int(np.ceil(np.log2(max(len(matrix), 2))))) // 2
-        first, second, _ = cut(Pair(matrix, np.zeros_like(matrix)), axis=0, count=2, bits=self.bits)
-        self.matrix = first + second
-        self.first = first
-        self.both = np.hstack([first, second])
+        slices = cut(exact(matrix), axis=0, count=2, bits=self.bits)[:2]
+        self.matrix = slices[0] + slices[1]
+        self.both = np.hstack(slices)
 
     def after(self, pair: Pair, count: int) -> Pair:
         """Return ``pair @ matrix``; `count` slices of the pair enter without rounding error.
 
         The error is about ``2^-(22 count + 53)`` of a row's largest entry times a column's.
         """
-        width = self.matrix.shape[1]
         *slices, rest = cut(pair, axis=1, count=count, bits=self.bits)
-        total, tail = zeros(len(rest), width), rest @ self.matrix
-        for piece in slices[:-1]:
-            both = piece @ self.both
-            total = total.plus(both[:, :width], both[:, width:])
-        both = slices[-1] @ self.both
-        return total.plus(both[:, :width], both[:, width:] + tail)
+        tail, total = rest @ self.matrix, exact(np.zeros((len(rest), self.matrix.shape[1])))
+        for k, piece in enumerate(slices, 1):
+            first, second = np.hsplit(piece @ self.both, 2)
+            total = total.plus(first, second + tail if k == count else second)
+        return total
 
     def conjugate(self, symmetric: Pair) -> Array:
         """Return ``matrix.T @ symmetric @ matrix`` in one double."""

@@ -2,8 +2,8 @@
 
 from .groups import LeftGroups, LeftOut, leave_groups, leave_out
 from .hat import residuals
-from .path import AlphaPath
-from .rows import LooRows, OtherRows, loo_rows, loo_variance
+from .path import AlphaPath, LooRows
+from .rows import OtherRows, loo_rows, loo_variance
 
 __all__ = ["AlphaPath", "LeftGroups", "LeftOut", "LooRows", "OtherRows", "leave_groups"]
 __all__ += ["leave_out", "loo_rows", "loo_variance", "residuals"]

@@ -81,7 +81,6 @@ def leave_out(
     if factor is None:
         factor = choose(used, prior, method=method)
     hat = hat_of(used, prior, factor)
-    assert rows.rhs is not None
     out = LeftOut(np.empty(rows.rhs.shape), np.empty(len(rows)))
     inside, again = np.flatnonzero(seen), np.zeros(len(rows), dtype=bool)
     within = np.unique(labels[inside], return_inverse=True)[1]
@@ -91,10 +90,20 @@ def leave_out(
     # Rows of weight zero are predicted by all others, but for those of their own group.
     alone = ~seen & ~np.isin(labels, labels[seen])
     if alone.any():
-        out.residual[alone], out.quad[alone] = _unseen(factor, rows[np.flatnonzero(alone)])
+        out.residual[alone], out.quad[alone] = predicted(factor, rows[np.flatnonzero(alone)])
     lost = np.isinf(out.quad) & seen
     for label in np.unique(labels[lost | again | (~seen & ~alone)]):
-        _fit_without(rows, prior, method, labels == label, seen, out)
+        members = labels == label
+        chosen = rows[np.flatnonzero(members)]
+        if not (seen & ~members).any():
+            out.residual[members], out.quad[members] = chosen.rhs, np.inf
+            continue
+        again_factor = fit_without(rows, prior, members, method=method)
+        out.residual[members], quad = predicted(again_factor, chosen)
+        # What a group alone determines stays lost (minimum norm, R = 0): without a regularizer,
+        # leverages of 1 decide on a rank more sharply than rows do.
+        pinned = np.isfinite(out.quad[members]) | (prior.alpha > 0)
+        out.quad[members] = np.where(pinned, quad, np.inf)
     return out
 
 
@@ -130,26 +139,10 @@ def _doubtful(rows: Rows, hat: Hat, factor: Factor, residual: Array, least: Arra
         doubtful = (error > DOUBTFUL * np.maximum(np.abs(found), size)).any(axis=1)
         if isinstance(hat, FactorHat):
             doubtful |= factor.info.accuracy / np.sqrt(least) > DOUBTFUL
-    return np.asarray(doubtful & Budget(rows).allows(int(doubtful.sum())))
+    return np.asarray(doubtful & affordable(rows, int(doubtful.sum())))
 
 
-def _fit_without(
-    rows: Rows, prior: Prior, method: str, members: Array, seen: Array, out: LeftOut
-) -> None:
-    """Fit without a group; what it alone determines stays lost (minimum norm, R = 0)."""
-    chosen, rest = rows[np.flatnonzero(members)], rows.kept(~members & seen)
-    assert chosen.rhs is not None
-    if len(rest) == 0:
-        out.residual[members], out.quad[members] = chosen.rhs, np.inf
-        return
-    factor = choose(rest, prior, method=method)
-    out.residual[members], quad = _unseen(factor, chosen)
-    # Without a regularizer, leverages of 1 decide on a rank more sharply than rows do.
-    lost = np.isinf(out.quad[members]) & (prior.alpha == 0)
-    out.quad[members] = np.where(lost, np.inf, quad)
-
-
-def _unseen(factor: Factor, rows: Rows) -> tuple[Array, Array]:
+def predicted(factor: Factor, rows: Rows) -> tuple[Array, Array]:
     """Return residuals and forms of rows that a factor has not seen."""
     return residuals(rows, factor.solution), form_of(factor, rows)
 
@@ -161,26 +154,23 @@ def form_of(factor: Factor, rows: Rows) -> Array:
     return np.where(unknown, np.inf, quad)
 
 
-def fit_without(rows: Rows, prior: Prior, members: Array, out: Any = np.inf) -> Factor:
-    """Fit again with `out` less of the weight of some rows."""
-    rows = rows[:]
+def fit_without(
+    rows: Rows, prior: Prior, members: Array, out: Any = np.inf, *, method: str = "auto"
+) -> Factor:
+    """Fit again with `out` less of the weight of some rows, a mask or their numbers."""
     weight = np.ones(len(rows)) if rows.weight is None else np.array(rows.weight)
     weight[members] -= np.minimum(weight[members], out)
-    less = Rows(rows.matrix, weight=weight, intercept=rows.intercept, rhs=rows.rhs)
-    return choose(less, prior)
+    if np.isinf(out).all():
+        return choose(rows.kept(weight > 0), prior, method=method)
+    remaining = rows[np.flatnonzero(weight)]
+    remaining.weight = weight[weight > 0]
+    return choose(remaining, prior, method=method)
 
 
-class Budget:
-    """How many fits may still be made to mend what cancels."""
-
-    def __init__(self, rows: Rows) -> None:
-        n, d = len(rows), rows.n_features
-        self.left = WORK / max(1, n * d * min(n, d))
-
-    def allows(self, n_fits: int) -> bool:
-        """Return whether so many more fits may be made, and count them."""
-        self.left -= n_fits
-        return self.left >= 0
+def affordable(rows: Rows, n_fits: int) -> bool:
+    """Whether so many fits may be made to mend what cancels."""
+    n, d = len(rows), rows.n_features
+    return n_fits * n * d * min(n, d) <= WORK
 
 
 @dataclass(frozen=True)
@@ -261,8 +251,8 @@ def leave_groups(
             _, vectors, values, _ = hat.block(group)
             values = np.where(values <= hat.negligible, 0.0, values)
             tau = hat.root_weight[group, None] * residual[group, a]
-            rest, dof[g, a] = hat.without(group, tau, vectors, values)
-            rest[group] = 0.0
-            rss[g, a] = np.einsum("ij,ij->j", rest, rest)
+            remainder, dof[g, a] = hat.without(group, tau, vectors, values)
+            remainder[group] = 0.0
+            rss[g, a] = np.einsum("ij,ij->j", remainder, remainder)
             blocks[-1].append((vectors, values))
     return LeftGroups(rss, dof, members, blocks)

@@ -8,8 +8,7 @@ vanishes: it is summed from squares here, never subtracted.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -30,7 +29,7 @@ _AT_A_TIME = 256
 _PROMISED = 1e-8
 
 
-class Hat(ABC):
+class Hat:
     """Hat matrix of weighted rows: its blocks, and what is left of the identity."""
 
     root_weight: Array
@@ -38,16 +37,11 @@ class Hat(ABC):
     negligible: float
     still: Any = slice(0, 0)  # rows that cannot move, not by rounding either
 
-    @abstractmethod
-    def leverages(self) -> tuple[Array, Array]:
-        """Return the diagonal h of P and, without cancellation, 1 - h."""
-
-    @abstractmethod
-    def block(self, members: Array) -> tuple[Array, Array, Array, Array]:
-        """Return eigenvalues p and vectors of P_GG, 1 - p, and the residuals along them.
-
-        Neither of the last two is a difference of larger numbers.
-        """
+    # A subclass has these two, where no 1 - p is a difference of larger numbers: the diagonal h of
+    # P and 1 - h; of a group, eigenvalues p and vectors of P_GG, 1 - p, and the residuals along the
+    # vectors.
+    leverages: Callable[[], tuple[Array, Array]]
+    block: Callable[[Array], tuple[Array, Array, Array, Array]]
 
     def solve(self, groups: list[Array]) -> tuple[Array, Array, Array]:
         """Return residuals and forms of all rows without their groups, and least 1 - p of each."""
@@ -55,23 +49,23 @@ class Hat(ABC):
         residual, quad, least = np.empty_like(self.residual), np.empty(n), np.empty(n)
         alone = np.array([g[0] for g in groups if len(g) == 1], dtype=int)
         if len(alone):
-            h, rest = (part[alone] for part in self.leverages())
-            safe = np.where(rest <= self.negligible, np.inf, rest)
+            h, remainder = (part[alone] for part in self.leverages())
+            safe = np.where(remainder <= self.negligible, np.inf, remainder)
             # A leverage of 1: nothing else pins the row, whoever asks fits again without it.
             residual[alone] = self.residual[alone] / safe[:, None]
-            quad[alone] = np.where(rest <= self.negligible, np.inf, h / safe)
-            least[alone] = rest
+            quad[alone] = np.where(remainder <= self.negligible, np.inf, h / safe)
+            least[alone] = remainder
         for group in groups:
             if len(group) <= 1:
                 continue
-            p, vectors, rest, turned = self.block(group)
-            lost = rest <= self.negligible
-            inverse = np.where(lost, 0.0, 1 / np.where(lost, 1.0, rest))
+            p, vectors, remainder, turned = self.block(group)
+            lost = remainder <= self.negligible
+            inverse = np.where(lost, 0.0, 1 / np.where(lost, 1.0, remainder))
             residual[group] = vectors @ (inverse[:, None] * turned)
             quad[group] = vectors**2 @ (p * inverse)
             touched = (vectors[:, lost] ** 2).sum(axis=1) > self.negligible
             quad[group[touched]] = np.inf
-            least[group] = rest.min()
+            least[group] = remainder.min()
         quad[self.still] = 0.0
         return residual / self.root_weight[:, None], quad / self.root_weight**2, least
 
@@ -89,39 +83,58 @@ class LeftBasis:
         Left singular vectors and singular values of the penalized part.
     fixed : ndarray of shape (n, n_fixed)
         Basis of the unpenalized columns and the intercept.
-    rest : ndarray of shape (n, n - rank - n_fixed)
+    remainder : ndarray of shape (n, n - rank - n_fixed)
         Basis of everything that the model cannot fit.
-    rotated, rest_rhs : ndarray of shape (rank, n_rhs) and (n - rank - n_fixed, n_rhs)
-        The weighted right-hand sides along `left` and `rest`.
+    rotated, remainder_rhs : ndarray of shape (rank, n_rhs) and (n - rank - n_fixed, n_rhs)
+        The weighted right-hand sides along `left` and `remainder`.
     """
 
     def __init__(self, rows: Rows, prior: Prior, lowest: float = 0.0) -> None:
         n, d = len(rows), rows.n_features
         running = RunningCentre(d)
         features = running.centred(rows)
-        rhs = np.zeros((n, 0)) if rows.rhs is None else rows.rhs
-        rhs = RunningCentre(rhs.shape[1]).centred(rows, rhs)
+        rhs = RunningCentre(rows.n_rhs).centred(rows, rows.rhs)
         form, penalized, _, _ = standard_form(features, rhs, prior)
-        parts = [] if form.free is None else [features @ form.free]
+        parts = [features @ form.free]
         self.total = running.weight
         if running.weight:
             weight = np.ones(n) if rows.weight is None else rows.weight
             constant = np.where(rows.intercept > 0, np.sqrt(weight / running.weight), 0.0)
             parts.append(constant[:, None])
-        self.n_free = form.n_free
-        self.fixed = np.hstack(parts) if parts else np.zeros((n, 0))
+        self.form = form
+        self.fixed = np.hstack(parts)
         self.still = ~(features.any(axis=1) | self.fixed.any(axis=1))
         # Inside the complement of `fixed`, so that also vectors of tiny s stay orthogonal to it.
         complement = np.linalg.qr(self.fixed, mode="complete")[0][:, self.fixed.shape[1] :]
         left, self.s = _left_vectors(penalized, complement, form.n_penalized, lowest)
         rank, left = len(self.s), complement @ left
-        self.left, self.rest = left[:, :rank], left[:, rank:]
-        self.rotated, self.rest_rhs = self.left.T @ rhs, self.rest.T @ rhs
+        self.left, self.remainder = left[:, :rank], left[:, rank:]
+        self.rotated, self.remainder_rhs = self.left.T @ rhs, self.remainder.T @ rhs
+        self.left_over = row_squares(self.remainder_rhs.T)
         self.tolerance = max(n, d) * EPS * float(self.s.max(initial=form.scale))
 
     def shrink(self, alphas: Array) -> Array:
         """Return ``alpha / (s_k^2 + alpha)``; 1 for what the data do not determine at alpha 0."""
         return shrinkage(self.s, self.tolerance, alphas)
+
+    def fitted(self, alphas: Array) -> tuple[Array, Array, Array, Array]:
+        """Return leverages h, 1 - h, weighted residuals and their error, at every alpha.
+
+        Of shapes (n, n_alphas) twice, (n, n_alphas, n_rhs) and (n_alphas, n_rhs).
+        """
+        shrink, squares = self.shrink(alphas), self.left**2
+        h = squares @ self.kept(alphas) + row_squares(self.fixed)[:, None]
+        remainder = squares @ shrink + row_squares(self.remainder)[:, None]
+        residual = np.einsum("ik,ka,kt->iat", self.left, shrink, self.rotated, optimize=True)
+        residual += (self.remainder @ self.remainder_rhs)[:, None, :]
+        error = shrink.T @ np.abs(self.rotated) + np.linalg.norm(self.remainder_rhs, axis=0)
+        return h, remainder, residual, 4 * EPS * error
+
+    def kept(self, alphas: Array) -> Array:
+        """Return ``s_k^2 / (s_k^2 + alpha)``, which is 1 - `shrink`, without cancellation."""
+        unseen = (self.s <= self.tolerance)[:, None] & (alphas == 0)
+        square = self.s[:, None] ** 2
+        return np.asarray(np.where(unseen, 0.0, square / np.where(unseen, 1.0, square + alphas)))
 
 
 class BasisHat(Hat):
@@ -130,31 +143,38 @@ class BasisHat(Hat):
     def __init__(self, rows: Rows, prior: Prior) -> None:
         weight = np.ones(len(rows)) if rows.weight is None else rows.weight
         self.root_weight = np.sqrt(weight)
-        self.basis = basis = LeftBasis(rows, prior)
-        self.shrink = shrink = basis.shrink(np.array([prior.alpha]))[:, 0]
-        seen = (basis.s > basis.tolerance) | (prior.alpha > 0)
-        kept = seen * basis.s**2 / np.where(seen, basis.s**2 + prior.alpha, 1.0)
-        self.hat_root = np.hstack([basis.left * np.sqrt(kept), basis.fixed])
+        basis, alphas = LeftBasis(rows, prior), np.array([prior.alpha])
+        h, remainder, residual, error = basis.fitted(alphas)
+        self.h, self.remainder, self.residual, self.error = (
+            h[:, 0],
+            remainder[:, 0],
+            residual[:, 0],
+            error[0],
+        )
         self.still = basis.still
-        self.rest_root = np.hstack([basis.left * np.sqrt(shrink), basis.rest])
-        rotated = np.sqrt(shrink)[:, None] * basis.rotated
-        self.rest_rhs = np.vstack([rotated, basis.rest_rhs])
-        self.residual = self.rest_root @ self.rest_rhs
+        shrink = np.sqrt(basis.shrink(alphas)[:, 0])
+        self.hat_root = np.hstack([basis.left * np.sqrt(basis.kept(alphas)[:, 0]), basis.fixed])
+        self.remainder_root = np.hstack([basis.left * shrink, basis.remainder])
+        self.remainder_rhs = np.vstack([shrink[:, None] * basis.rotated, basis.remainder_rhs])
         self.negligible = (10 * max(len(rows), rows.n_features) * EPS) ** 2
 
     def leverages(self) -> tuple[Array, Array]:
         """Return the diagonal h of P and, without cancellation, 1 - h."""
-        return row_squares(self.hat_root), row_squares(self.rest_root)
+        return self.h, self.remainder
+
+    def residual_error(self) -> Array:
+        """Estimate the absolute error of the weighted residuals, per right-hand side."""
+        return self.error
 
     def block(self, members: Array) -> tuple[Array, Array, Array, Array]:
         """Return eigenvalues p and vectors of P_GG, 1 - p, and the residuals along them."""
-        vectors, s, vt = np.linalg.svd(self.rest_root[members], full_matrices=False)
+        vectors, s, vt = np.linalg.svd(self.remainder_root[members], full_matrices=False)
         vectors = completed(vectors)
-        rest = np.zeros(len(members))
-        rest[: len(s)] = s**2
-        turned = np.zeros((len(members), self.rest_rhs.shape[1]))
-        turned[: len(s)] = s[:, None] * (vt @ self.rest_rhs)
-        return row_squares(vectors.T @ self.hat_root[members]), vectors, rest, turned
+        remainder = np.zeros(len(members))
+        remainder[: len(s)] = s**2
+        turned = np.zeros((len(members), self.remainder_rhs.shape[1]))
+        turned[: len(s)] = s[:, None] * (vt @ self.remainder_rhs)
+        return row_squares(vectors.T @ self.hat_root[members]), vectors, remainder, turned
 
     def without(
         self, group: Array, tau: Array, vectors: Array, values: Array
@@ -164,16 +184,11 @@ class BasisHat(Hat):
         From ``M = B @ B.T``, the columns of B being orthogonal. `tau` are the
         group's own residuals then, the others are what `block` returns.
         """
-        root, kept = self.rest_root, values > 0
+        root, kept = self.remainder_root, values > 0
         norms = np.einsum("ij,ij->j", root, root)
         taken = (vectors.T @ root[group]) ** 2 @ norms
         drop = (taken[kept] / values[kept]).sum()
-        return root @ (self.rest_rhs - root[group].T @ tau), float(norms.sum() - drop)
-
-    def residual_error(self) -> Array:
-        """Estimate the absolute error of the weighted residuals, per right-hand side."""
-        inside = self.shrink @ np.abs(self.basis.rotated)
-        return 4 * EPS * (inside + np.linalg.norm(self.basis.rest_rhs, axis=0))
+        return root @ (self.remainder_rhs - root[group].T @ tau), float(norms.sum() - drop)
 
 
 class FactorHat(Hat):
@@ -212,13 +227,13 @@ class FactorHat(Hat):
     def leverages(self) -> tuple[Array, Array]:
         """Return the diagonal h of P and, without cancellation, 1 - h."""
         h = np.concatenate([row_squares(z) for _, z in self.blocks()])
-        rest = 1 - h
+        remainder = 1 - h
         high = np.flatnonzero(h > _CLOSE_TO_ONE)
         for start in range(0, len(high), _AT_A_TIME):
             part = high[start : start + _AT_A_TIME]
             _, squares = self.behind(self.some(part).T, part, alone=True)
-            rest[part] = squares / h[part]
-        return h, rest
+            remainder[part] = squares / h[part]
+        return h, remainder
 
     def behind(self, inside: Array, members: Array, *, alone: bool = False) -> tuple[Array, Array]:
         """Return what other rows and the regularizer have of whitened directions.
@@ -243,18 +258,18 @@ class FactorHat(Hat):
         vectors = completed(vectors)
         p = np.zeros(len(members))
         p[: len(s)] = s**2
-        rest = 1 - p
+        remainder = 1 - p
         close = p > _CLOSE_TO_ONE
         if close.any():
             # Eigenvalues that agree to the last digit may differ in what they leave of 1: the
             # squares of what stays behind tell their directions apart.
             triangle, _ = self.behind(vt[close[: len(s)]].T, members)
             _, left, turn = np.linalg.svd(triangle, full_matrices=False)
-            rest[close] = 0.0
-            rest[np.flatnonzero(close)[: len(left)]] = left**2
-            p[close] = 1 - rest[close]
+            remainder[close] = 0.0
+            remainder[np.flatnonzero(close)[: len(left)]] = left**2
+            p[close] = 1 - remainder[close]
             vectors[:, close] = vectors[:, close] @ turn.T
-        return p, vectors, rest, vectors.T @ self.residual[members]
+        return p, vectors, remainder, vectors.T @ self.residual[members]
 
     def without(
         self, group: Array, tau: Array, vectors: Array, values: Array
@@ -302,7 +317,6 @@ def residuals(rows: Rows, solution: Solution | None) -> Array:
     >>> residuals(rows, choose(rows, Prior(0.0)).solution).ravel()
     array([-1.,  1.])
     """
-    assert rows.rhs is not None
     assert solution is not None
     return np.asarray(rows.rhs - rows.times(solution.coef, solution.intercept))
 
@@ -316,10 +330,9 @@ def shrinkage(s: Array, tolerance: float, alphas: Array) -> Array:
 
 def coordinates(rows: Rows, spectrum: Spectrum, centre: Centre) -> tuple[Array, Array]:
     """Return unweighted rows along the singular vectors, and along what is not penalized."""
-    block = np.empty((len(rows), rows.n_features))
-    rows.fill(block)
+    block = rows.dense(copy=True)
     centre.subtract(block, rows.intercept)
-    parts = [np.zeros((len(rows), 0)) if spectrum.form.free is None else block @ spectrum.form.free]
+    parts = [block @ spectrum.form.free]
     if centre.weight > 0:
         parts.append((rows.intercept / np.sqrt(centre.weight))[:, None])
     return times(spectrum.form.apply(block), spectrum.vectors), np.hstack(parts)
@@ -359,11 +372,14 @@ def completed(vectors: Array) -> Array:
     return np.hstack([vectors, np.linalg.qr(vectors, mode="complete")[0][:, k:]])
 
 
-def times(a: Array, b: Array) -> Array:
-    """Return ``a @ b`` for C-contiguous matrices, by the library that factorizes as well.
+def times(a: Array, b: Array, out: Array | None = None) -> Array:
+    """Return ``a @ b``, or that added to `out`, for C-contiguous matrices.
 
-    Where calls of two libraries alternate, the idle threads of one get in the way of the other.
+    By the library that factorizes as well: where calls of two libraries alternate, the idle threads
+    of one get in the way of the other.
     """
     if 0 in (*a.shape, *b.shape):
-        return np.zeros((a.shape[0], b.shape[1]))
-    return np.asarray(dgemm(1.0, b.T, a.T).T)
+        return np.zeros((a.shape[0], b.shape[1])) if out is None else out
+    if out is None:
+        return np.asarray(dgemm(1.0, b.T, a.T).T)
+    return np.asarray(dgemm(1.0, b.T, a.T, beta=1.0, c=out.T, overwrite_c=1).T)

@@ -9,7 +9,6 @@ that of g with itself; a group adds ``sum_k (V.T c)_k**2 / r_k``, see `leave_gro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -18,40 +17,14 @@ from ..choose import choose
 from ..prior import Prior
 from ..rows import Array, Rows, row_squares
 from ..spectral import SpectralFactor
-from .groups import Budget, LeftGroups, fit_without, form_of
+from .groups import LeftGroups, affordable, fit_without, form_of
 from .hat import coordinates, times
-from .path import AlphaPath
+from .path import AlphaPath, LooRows
 
 # Shares of a quadratic form below this are rounding.
 _NOTHING = 1e-20
 # What a fit leaves of a row: below this its products with other rows have lost their digits.
 _NEXT_TO_NOTHING = 1e-6
-
-
-@dataclass(frozen=True)
-class LooRows:
-    """What every row looks like to a model that has not seen it, or not one unit of it.
-
-    Attributes
-    ----------
-    residual : ndarray of shape (n_rows, n_alphas, n_rhs)
-        Right-hand side minus its prediction; of no meaning where `quad` is infinite.
-    quad : ndarray of shape (n_rows, n_alphas)
-        ``g.T @ inv(H) @ g``, H without the row; inf where nothing else pins it.
-    out : ndarray of shape (n_rows, 1)
-        The weight that is left out: all of a row's, or at most one unit.
-    h, rest : ndarray of shape (n_rows, n_alphas)
-        Leverages and, without cancellation, what they leave of 1.
-    remains : ndarray of shape (n_rows, n_alphas)
-        The same without what is left out: 1 minus its share of the leverage.
-    """
-
-    residual: Array
-    quad: Array
-    out: Array
-    h: Array
-    rest: Array
-    remains: Array
 
 
 def loo_rows(path: AlphaPath, alphas: Array, *, units: bool) -> LooRows:
@@ -79,15 +52,10 @@ def loo_rows(path: AlphaPath, alphas: Array, *, units: bool) -> LooRows:
     >>> left.residual[[0, 2], 0, 0], left.quad[:, 0]
     (array([-4.5,  4.5]), array([0.5, 0.5, 0.5]))
     """
-    n, n_alphas, n_rhs = len(path.rows), len(alphas), path.rotated.shape[1]
-    residual, quad = np.empty((n, n_alphas, n_rhs)), np.empty((n, n_alphas))
-    h, rest, remains = np.empty((3, n, n_alphas))
-    for block, left, _, found, q in path.left_out(alphas, units=units):
-        i = block.members
-        residual[i], quad[i] = found, q
-        h[i], rest[i], remains[i] = block.h, block.rest, left
-    out = path.weight[:, None]
-    return LooRows(residual, quad, np.minimum(out, 1.0) if units else out, h, rest, remains)
+    blocks = list(path.left_out(alphas, units=units))
+    order = np.argsort(np.concatenate([block.members for block in blocks]))
+    parts = zip(*(vars(block).values() for block in blocks), strict=True)
+    return LooRows(*(np.concatenate(part)[order] for part in parts))
 
 
 def loo_variance(
@@ -130,12 +98,12 @@ def loo_variance(
         square, rss = _few(path, alphas, moved)
     else:
         fitted = left.residual * (left.remains * np.sqrt(s))[:, :, None]
-        square, rss = _many(path, alphas, moved, left.rest, fitted)
+        square, rss = _many(path, alphas, moved, left.remainder, fitted)
     # What stays of a row that is left out in part has its leave-one-out residual.
     rss += (u * (s - u) / s)[:, :, None] * left.residual**2
     taken = square / left.remains
     if units:
-        parts = left.rest * (1 - 1 / s) + left.h * (1 - u / s) + square / s
+        parts = left.remainder * (1 - 1 / s) + left.h * (1 - u / s) + square / s
         taken = u / left.remains * parts
     n = path.weight.sum() if units else len(s)
     fixed = path.n_free + int(path.total > 0) + len(path.s)
@@ -147,36 +115,36 @@ def _few(path: AlphaPath, alphas: Array, moved: Array) -> tuple[Array, Array]:
     basis = path.basis
     assert basis is not None
     shrink = path.shrink(alphas)
-    square = basis.left**2 @ shrink**2 + row_squares(basis.rest)[:, None]
+    square = basis.left**2 @ shrink**2 + row_squares(basis.remainder)[:, None]
     rss = np.empty(moved.shape)
     for a, t in np.ndindex(moved.shape[1:]):
         tau = moved[:, a, t, None]
         inside = (basis.rotated[:, t] - basis.left * tau) * shrink[:, a]
-        beyond = basis.rest_rhs[:, t] - basis.rest * tau
+        beyond = basis.remainder_rhs[:, t] - basis.remainder * tau
         rss[:, a, t] = np.einsum("ij,ij->i", inside, inside)
         rss[:, a, t] += np.einsum("ij,ij->i", beyond, beyond)
     return square, rss
 
 
 def _many(
-    path: AlphaPath, alphas: Array, moved: Array, rest: Array, fitted: Array
+    path: AlphaPath, alphas: Array, moved: Array, remainder: Array, fitted: Array
 ) -> tuple[Array, Array]:
     """Return the same from products: of many rows, one does not make up the sum of squares.
 
-    `rest` is the diagonal of M and `fitted` is M y; M @ M takes from both what the hat matrix
+    `remainder` is the diagonal of M and `fitted` is M y; M @ M takes from both what the hat matrix
     makes of them.
     """
     shrink = path.shrink(alphas)
     inverse = shrink / path.spectrum.denominators(alphas)
     filtered = path.s[:, None, None] * inverse[:, :, None] * path.rotated[:, None, :]
-    square, twice = np.empty(rest.shape), np.empty(moved.shape)
+    square, twice = np.empty(remainder.shape), np.empty(moved.shape)
     for piece, block in path.rows.numbered():
         z = path.coordinates(block)[0]
         z *= np.sqrt(path.weight[piece, None])
         twice[piece] = fitted[piece] - times(
             z, filtered.reshape(z.shape[1], moved[0].size)
         ).reshape(twice[piece].shape)
-        square[piece] = rest[piece] - times(np.square(z, out=z), inverse)
+        square[piece] = remainder[piece] - times(np.square(z, out=z), inverse)
     whole = np.einsum("ka,kt->at", shrink**2, path.rotated**2) + path.left_over
     rss = whole - 2 * moved * twice + moved**2 * square[:, :, None]
     return square, np.maximum(rss, 0.0)
@@ -295,7 +263,7 @@ class OtherRows:
         """Replace forms next to a leverage of 1, where most digits have cancelled."""
         asked = few[number[sample]] & np.isfinite(out)
         fits = sorted({(number[sample[k]], a) for k, a in np.argwhere(asked)})
-        if not Budget(self.rows).allows(len(fits)):
+        if not affordable(self.rows, len(fits)):
             return
         for g, a in fits:
             members, chosen = np.flatnonzero(number == g), np.flatnonzero(number[sample] == g)
