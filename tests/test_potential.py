@@ -18,6 +18,7 @@ from skrigidity.atomistic import (
     neg_mae_energy,
     neg_mae_forces,
 )
+from skrigidity.atomistic.potential._leave_out import left_out
 from skrigidity.metrics import get_scorers
 
 ERRORS = {"energy": 0.01, "forces": 0.1, "stress": 0.05}
@@ -128,9 +129,10 @@ def test_rigidity_with_adds_all_rows_of_a_frame(frames, model):
     g = dense_rows(frames[0], model.descriptor_, model.species_)["energy"][0]
     expected = ERRORS["energy"] ** 2 / (g @ np.linalg.solve(H, g))
     np.testing.assert_allclose(model.rigidity_with(frames[:1], added), [expected], rtol=1e-8)
-    assert (
-        model.rigidity_with(frames, added, [1.0, 3.0]) > model.prediction_rigidity(frames)
-    ).all()
+    before = model.prediction_rigidity(frames)
+    assert (model.rigidity_with(frames, added, [1.0, 3.0]) > before).all()
+    dimer = Atoms("Si2", [[0, 0, 0], [0, 0, 2.0]])  # without a cell, so without a stress
+    assert (model.rigidity_with(frames, [dimer]) > before).all()
 
 
 @pytest.mark.parametrize("groups", [None, "group"])
@@ -170,6 +172,21 @@ def test_leave_one_out_equals_refits(frames, model, groups):
     )
 
 
+@pytest.mark.parametrize("k", [3, 20])
+def test_whitened_rows_left_out(k):
+    """By whichever product is smaller, of more or of fewer rows than columns."""
+    rng = np.random.default_rng(k)
+    z = rng.standard_normal((k, 8)) / 10
+    error = rng.standard_normal(k)
+    P = z @ z.T
+    residual, quad = left_out(z, error)
+    np.testing.assert_allclose(residual, np.linalg.solve(np.eye(k) - P, error), rtol=1e-12)
+    np.testing.assert_allclose(quad, np.diag(np.linalg.solve(np.eye(k) - P, P)), rtol=1e-12)
+    # A group that determines a direction all alone has no answer here.
+    alone = np.linalg.qr(z if k > 8 else z.T)[0]
+    assert left_out(alone if k > 8 else alone.T, error) is None
+
+
 def test_leave_one_out_refits_what_a_frame_determines_alone(frames):
     """One frame has the only atom of its species."""
     odd = frames_with_references(1, ["Si4Ge"], seed=9)
@@ -194,6 +211,29 @@ def test_one_composition():
     np.testing.assert_allclose(found["energies"].sum(), model.predict(frames[:1])[0])
     np.testing.assert_allclose(model.predict_local(frames[:1])[0], found["energies"])
     np.testing.assert_allclose(model.local_rigidity(frames[:1])[0], found["local_rigidity"])
+
+
+def test_a_single_group_has_no_error_bars(frames):
+    model = potential().fit(frames, groups=np.zeros(len(frames)))
+    assert model.predict(frames[:1]).shape == (1,)
+    assert (model.prediction_rigidity(frames) > 0).all()
+    with pytest.raises(ValueError, match="the scale of error bars of energy is not known"):
+        model.predict(frames, return_std=True)
+    with pytest.raises(ValueError, match="the scale of error bars of forces is not known"):
+        model.single_point(frames[0], ["forces"])
+
+
+def test_frames_are_not_remembered(frames):
+    pytest.importorskip("sphericart")
+    from skrigidity.atomistic import ACEDescriptor, make_descriptor_union
+
+    small = ACEDescriptor(cutoff=3.0, max_degree=(3,), dtype="float32", output="sum")
+    for descriptor in (small, make_descriptor_union(small, small)):
+        fitted = RigidPotential(descriptor, calibration=None).fit(frames).descriptor_
+        parameters = fitted.get_params()
+        assert {v for k, v in parameters.items() if k.endswith("cache_size")} == {0}
+        assert {v for k, v in parameters.items() if k.endswith("dtype")} == {"float64"}
+        assert fitted.transform(frames).dtype == np.float64
 
 
 def test_other_frames_cannot_be_left_out(frames, model):
@@ -482,6 +522,26 @@ def test_save_and_load(tmp_path):
         other = RigidPotentialCV if type(model) is RigidPotential else RigidPotential
         with pytest.raises(ValueError, match=f"use {type(model).__name__}.load"):
             other.load(path)
+
+
+def test_save_and_load_other_descriptors(tmp_path):
+    pytest.importorskip("featomic")
+    from skrigidity.atomistic import (
+        CompositionDescriptor,
+        FeatomicDescriptor,
+        make_descriptor_union,
+    )
+
+    frames = frames_with_references(4, seed=1)
+    soap = FeatomicDescriptor(cutoff=3.5, max_radial=2, max_angular=1)
+    for descriptor in (soap, make_descriptor_union(CompositionDescriptor(), soap)):
+        model = RigidPotential(descriptor, baseline=None).fit(frames)
+        model.save(tmp_path / "model.npz")
+        again = RigidPotential.load(tmp_path / "model.npz")
+        everything = ("energy", "forces", "stress", "local")
+        first, second = (m.single_point(frames[0], everything) for m in (model, again))
+        for key, value in first.items():
+            np.testing.assert_allclose(second[key], value, rtol=1e-10, atol=1e-13, err_msg=key)
 
 
 def test_what_cannot_be_saved_or_loaded(model, tmp_path):

@@ -138,9 +138,10 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
             descriptor = default_descriptor(frames, self.species_)
         else:
             descriptor = clone(self.descriptor)
-        sums = {"output": "environments", "dtype": "float64"}
-        known = descriptor.get_params(deep=False)
-        descriptor.set_params(**{name: value for name, value in sums.items() if name in known})
+        # Rows of atoms, and no memory of frames: those of a simulation do not come again.
+        wanted: dict[str, Any] = {"output": "environments", "dtype": "float64", "cache_size": 0}
+        known = {name: name.rpartition("__")[2] for name in descriptor.get_params()}
+        descriptor.set_params(**{n: wanted[end] for n, end in known.items() if end in wanted})
         descriptor.fit(frames)
         self.species_ = np.asarray(getattr(descriptor, "species_", self.species_))
         self._set_descriptor(descriptor)
