@@ -58,7 +58,6 @@ def read_structures(path: str | Path) -> list[Atoms]:
     Returns
     -------
     list of ase.Atoms
-        Bare copies: elements, positions, cell and periodicity.
 
     Raises
     ------
@@ -68,7 +67,7 @@ def read_structures(path: str | Path) -> list[Atoms]:
     """
     path = Path(path)
     inspect_frames(path, species=[6])
-    frames = [type(f)(f.numbers, f.positions, cell=f.cell, pbc=f.pbc) for f in read_frames(path)]
+    frames = list(read_frames(path))
     with frame_numbers(path, range(len(frames))):
         # What the model could not describe later on.
         ACEDescriptor(species=["C"], cutoff=2.0, max_degree=(2,)).fit_transform(frames)
@@ -111,7 +110,7 @@ def write_carbon(training: Path, new: Path, seed: int, targets: list[Atoms]) -> 
     if targets:
         more = pd.DataFrame({"kind": "target", "structure": range(len(targets))})
         known = pd.concat([known, more], ignore_index=True)
-    frames = [carbon.frames[i].copy() for i in places] + [frame.copy() for frame in targets]
+    frames = [carbon.frames[i].copy() for i in places] + [bare(frame) for frame in targets]
     for frame, row in zip(frames, known.itertuples(), strict=True):
         frame.info |= {"kind": row.kind, "structure": int(row.structure)}
         frame.arrays["coordination"] = coordination(frame)
@@ -119,6 +118,11 @@ def write_carbon(training: Path, new: Path, seed: int, targets: list[Atoms]) -> 
     io.write(training, [carbon.frames[i] for i in split.training], format="extxyz")
     io.write(new, frames, format="extxyz")
     return known
+
+
+def bare(frame: Atoms) -> Atoms:
+    """Return elements, positions, cell and periodicity of a structure, and nothing else."""
+    return type(frame)(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
 
 
 def coordination(frame: Atoms) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ import pandas as pd
 from skrigidity._extras import import_extra
 from skrigidity.atomistic import RigidPotential
 from skrigidity.calculators import RigidityObserver
+from skrigidity.cli._demo._data import bare
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -42,7 +43,7 @@ def heat(
     """
     md: Any = import_extra("ase.md", extra="atomistic", needed_by="skrigidity demo")
     units: Any = import_extra("ase.units", extra="atomistic")
-    atoms = type(frame)(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
+    atoms = bare(frame)
     atoms.calc = potential.calculator(uncertainty=())
     dynamics = md.Langevin(
         atoms,

@@ -106,8 +106,8 @@ the energy. All this says how firmly the data pin a prediction, not that the for
 the model is right: of a lone atom, which has no features, R can even be infinite."""
 
 _DYNAMICS = """\
-Dynamics of bulk that gets hotter and hotter; beyond: share of the looks at it that
-find a force's error bar larger, or an atom less rigid, than any in the training set"""
+Dynamics of bulk that gets hotter and hotter: the largest error bar of a force, the
+least rigid atom, and how often one of these is beyond all of the training set"""
 
 _NEXT = """\
 With your own data (energies in eV, forces in eV/Å): fit a potential, look at it, ask
@@ -139,9 +139,9 @@ def _heated(dynamics: pd.DataFrame) -> str:
     shown = pd.DataFrame(
         {
             "thermostat (K)": list(stages.groups),
-            "mean temperature (K)": stages["temperature_K"].mean().astype(int).to_numpy(),
-            "largest forces_std (eV/Å)": stages["max_forces_std_eV_per_A"].max().to_numpy(),
-            "least local rigidity": stages["min_local_rigidity"].min().to_numpy(),
+            "mean (K)": stages["temperature_K"].mean().astype(int).to_numpy(),
+            "forces_std (eV/Å)": stages["max_forces_std_eV_per_A"].max().to_numpy(),
+            "local rigidity": stages["min_local_rigidity"].min().to_numpy(),
             "beyond": stages["beyond"].mean().map("{:.0%}".format).to_numpy(),
         }
     )
