@@ -106,6 +106,19 @@ def test_numbers(whole):
     assert (whole.chosen["kind"] == "slab").sum() > 3
 
 
+@pytest.mark.slow
+def test_coverage_over_splits(tmp_path):
+    """Error bars from left-out trajectories hold on new trajectories."""
+    found = []
+    for seed in range(8):
+        result = _demo.run_demo(tmp_path, **SMALL, seed=seed, plot=False)
+        found.append(result.errors.table.query("group == 'bulk'").set_index("property"))
+    for name in ("energy", "forces"):
+        mean = pd.DataFrame([table.loc[name] for table in found]).mean(numeric_only=True)
+        assert mean["coverage_1"] == pytest.approx(0.68, abs=0.08)
+        assert mean["coverage_2"] == pytest.approx(0.95, abs=0.06)
+
+
 def test_surfaces_are_less_rigid(result):
     median = result.structures.groupby("kind")["rigidity"].median()
     assert median["bulk"] > 2 * median["slab"]

@@ -14,7 +14,7 @@ from skrigidity.plotting import RigidityDistributionDisplay
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from skrigidity.cli._demo._run import DemoResult
+    from skrigidity.cli._demo._result import DemoResult
 
 # The colors of the first groups of a display.
 COLORS = ("#0072B2", "#D55E00", "#009E73")

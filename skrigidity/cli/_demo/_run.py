@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from skrigidity.atomistic import RigidPotential
 from skrigidity.cli._demo._data import write_carbon
 from skrigidity.cli._demo._dynamics import heat
 from skrigidity.cli._demo._figure import draw
+from skrigidity.cli._demo._result import DemoResult
 from skrigidity.cli._descriptor import DescriptorOptions
-from skrigidity.cli._fit import Errors, FitJob, run_fit
+from skrigidity.cli._fit import FitJob, run_fit
 from skrigidity.cli._output import DEMO_FILES, replaced_together
 from skrigidity.cli._potential import load_potential
 from skrigidity.cli._rigidity import RigidityJob, run_rigidity
@@ -29,39 +28,6 @@ KEYS = {"energy_key": "energy_gfn1", "forces_key": "forces_gfn1"}
 N_NEXT = 6
 # When fit, error bars and selection are done; dynamics are the rest.
 _SHARES = (0.5, 0.8, 0.85)
-
-
-@dataclass(frozen=True)
-class DemoResult:
-    """What the demo found. Frames are counted from 0, in ``new.extxyz``.
-
-    Attributes
-    ----------
-    potential : RigidPotential
-    facts : dict
-        What was fitted.
-    errors : Errors
-        Errors of the new structures, by kind.
-    structures : DataFrame
-        A row per new structure; column names end in their units.
-    atoms : DataFrame
-        A row per atom of these.
-    chosen : DataFrame
-        The path of the selection.
-    dynamics : DataFrame
-        A row per look at the heated structure.
-    written : list of Path
-        The files.
-    """
-
-    potential: RigidPotential
-    facts: dict[str, Any]
-    errors: Errors
-    structures: pd.DataFrame
-    atoms: pd.DataFrame
-    chosen: pd.DataFrame
-    dynamics: pd.DataFrame
-    written: list[Path]
 
 
 def run_demo(

@@ -12,7 +12,7 @@ from skrigidity.cli._demo._data import BOND, DENSE
 from skrigidity.cli._demo._run import CUTOFF, KEYS, N_NEXT
 
 if TYPE_CHECKING:
-    from skrigidity.cli._demo._run import DemoResult
+    from skrigidity.cli._demo._result import DemoResult
 
 
 def by_kind(result: DemoResult) -> pd.DataFrame:
