@@ -274,6 +274,11 @@ def test_info(fitted):
     assert facts["species"] == ["Cu"]
     assert facts["errors"] == {"energy (eV/atom)": 0.002, "forces (eV/Å)": 0.1}
     assert facts["hessian"]["rank"] == facts["n_features"] + 1
+    counts = {"frames": 24, "atoms": 96, "energy": 24, "forces": 24, "stress": 0}
+    assert facts["training_set"] == counts
+    quantiles = list(facts["training_quantiles"]["forces_std (eV/Å)"].values())
+    assert quantiles == sorted(quantiles)
+    assert quantiles[0] > 0
 
 
 def test_unreadable_models(fitted, data, tmp_path):

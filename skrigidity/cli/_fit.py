@@ -235,8 +235,8 @@ def summary_text(facts: dict[str, Any], errors: Errors) -> str:
         [
             f"Fitted to {facts['n_training']} frames: {facts['n_features']} features of "
             f"{', '.join(facts['species'])}, cutoff {facts['cutoff_A']} Å",
-            f"Errors of {errors.of} (coverage: share within 1, 2, 3 std; Gaussian: 0.68, 0.95, "
-            "1.00)",
+            f"Errors of {errors.of}; coverage: share within 1, 2, 3 std (of Gaussian\n"
+            "errors 0.68, 0.95, 1.00)",
             shown[columns].to_string(index=False, float_format="{:.2f}".format),
         ]
     )

@@ -11,7 +11,15 @@ from typing import Any
 from skrigidity.cli._common import InputError
 
 FIT_FILES = ("potential.npz", "errors.csv", "errors.png")
-DEMO_FILES = ("structures.csv", "rigidity.png", "structures.extxyz")
+DEMO_FILES = (
+    "train.extxyz",
+    "new.extxyz",
+    *FIT_FILES,
+    *("structures.extxyz", "structures.csv", "structures.png"),
+    *("next.extxyz", "next.csv", "next.png"),
+    "dynamics.csv",
+    "rigidity.png",
+)
 
 
 def structures_names(output: Path) -> list[str]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from skrigidity.atomistic import RigidPotential
 
 _QUANTILES = (0.5, 0.9, 0.99, 1.0)
+# What is said of the training set: property, result, unit.
+_RESULTS = (("energy", "energies_std", "eV"), ("forces", "forces_std", "eV/Å"))
 # Of errors, and of what error bars are calibrated in.
 UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/atom"}
 
@@ -65,16 +67,19 @@ def facts_of(potential: RigidPotential) -> dict[str, Any]:
         "baseline": potential.baseline,
         "core": potential.core,
         "keys": dict(potential.keys_),
+        "training_set": dict(potential.n_training_),
         "errors": {f"{name} ({UNITS[name]})": potential.errors_[name] for name in fitted},
         "alpha": float(potential.alpha_),
         "hessian": {name: getattr(info, name) for name in ("method", "condition", "rank")},
         "calibration": scales_of(potential),
     }
-    if hasattr(potential, "training_quantile"):
-        facts["training_quantiles"] = {
-            key: {f"{100 * q:g} %": float(potential.training_quantile(key, q)) for q in _QUANTILES}
-            for key in ("energies_std", "forces_std")
+    facts["training_quantiles"] = {
+        f"{key} ({unit})": {
+            f"{100 * q:g} %": potential.training_quantile(key, q) for q in _QUANTILES
         }
+        for name, key, unit in _RESULTS
+        if name in fitted and potential.calibration and np.isfinite(potential.scale_[name])
+    }
     return facts
 
 

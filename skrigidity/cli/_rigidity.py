@@ -200,3 +200,43 @@ def draw(table: pd.DataFrame) -> Any:
         axes.plot(table["frame"], values, ".", markersize=3)
         axes.set(xlabel="frame", ylabel=label, yscale="log" if (values > 0).any() else "linear")
     return figure
+
+
+def summary_of(table: pd.DataFrame) -> dict[str, Any]:
+    """Return what is worth saying of a table of frames, by name; names end in their units."""
+    std = 1000 * table["energy_std_eV"] / table["n_atoms"]
+    return {
+        "n_frames": len(table),
+        "n_atoms": int(table["n_atoms"].sum()),
+        "median_energy_std_meV_per_atom": std.median(),
+        "max_energy_std_meV_per_atom": std.max(),
+        "median_max_forces_std_eV_per_A": table["max_forces_std_eV_per_A"].median(),
+        "max_forces_std_eV_per_A": table["max_forces_std_eV_per_A"].max(),
+        "min_local_rigidity": table["min_local_rigidity"].min(),
+        "least_rigid": table.nsmallest(5, "min_local_rigidity")[
+            ["frame", "least_rigid_atom", "min_local_rigidity"]
+        ].to_dict("records"),
+    }
+
+
+def summary_text(summary: dict[str, Any], table: pd.DataFrame) -> str:
+    """Say how large error bars are, and which atoms are the least rigid ones."""
+    lines = [
+        f"{summary['n_frames']} frames, {summary['n_atoms']} atoms",
+        "Error bars (std): energy "
+        f"{summary['median_energy_std_meV_per_atom']:.3g} meV/atom (median), "
+        f"{summary['max_energy_std_meV_per_atom']:.3g} (largest)",
+    ]
+    if table["max_forces_std_eV_per_A"].notna().any():
+        lines.append(
+            "  largest force component of a frame "
+            f"{summary['median_max_forces_std_eV_per_A']:.3g} eV/Å (median), "
+            f"{summary['max_forces_std_eV_per_A']:.3g} (largest)"
+        )
+    lines += ["Least rigid atoms, one per frame (both counted from 0):"]
+    lines += [
+        f"  frame {row['frame']}, atom {row['least_rigid_atom']}: {row['min_local_rigidity']:.2g}"
+        for row in summary["least_rigid"]
+    ]
+    lines.append("Rigidity: as many reference calculations would pin the atom as firmly.")
+    return "\n".join(lines)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from skrigidity.cli import _options as opt
 from skrigidity.cli._common import Talk, errors_in_one_line, require
 from skrigidity.cli._output import check_output, structures_names
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _SHORT_HELP = "Error bars and rigidities of frames and of their atoms."
 _HELP = f"""{_SHORT_HELP}
@@ -81,7 +78,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _run(options: dict[str, Any], talk: Talk, *, resume: bool, force: bool) -> None:
-    from skrigidity.cli._rigidity import RigidityJob, run_rigidity
+    from skrigidity.cli._rigidity import RigidityJob, run_rigidity, summary_of, summary_text
 
     try:
         with talk.progress("rigidities") as on_progress:
@@ -91,43 +88,5 @@ def _run(options: dict[str, Any], talk: Talk, *, resume: bool, force: bool) -> N
     except KeyboardInterrupt:
         print("skrigidity: stopped; --resume continues from here", file=sys.stderr)
         raise
-    summary = _summary(table)
-    talk.report(_text(summary, table), summary, written)
-
-
-def _summary(table: pd.DataFrame) -> dict[str, Any]:
-    std = 1000 * table["energy_std_eV"] / table["n_atoms"]
-    return {
-        "n_frames": len(table),
-        "n_atoms": int(table["n_atoms"].sum()),
-        "median_energy_std_meV_per_atom": std.median(),
-        "max_energy_std_meV_per_atom": std.max(),
-        "median_max_forces_std_eV_per_A": table["max_forces_std_eV_per_A"].median(),
-        "max_forces_std_eV_per_A": table["max_forces_std_eV_per_A"].max(),
-        "min_local_rigidity": table["min_local_rigidity"].min(),
-        "least_rigid": table.nsmallest(5, "min_local_rigidity")[
-            ["frame", "least_rigid_atom", "min_local_rigidity"]
-        ].to_dict("records"),
-    }
-
-
-def _text(summary: dict[str, Any], table: pd.DataFrame) -> str:
-    lines = [
-        f"{summary['n_frames']} frames, {summary['n_atoms']} atoms",
-        "Error bars (std): energy "
-        f"{summary['median_energy_std_meV_per_atom']:.2g} meV/atom (median), "
-        f"{summary['max_energy_std_meV_per_atom']:.2g} (largest)",
-    ]
-    if table["max_forces_std_eV_per_A"].notna().any():
-        lines.append(
-            "  largest force component of a frame "
-            f"{summary['median_max_forces_std_eV_per_A']:.2g} eV/Å (median), "
-            f"{summary['max_forces_std_eV_per_A']:.2g} (largest)"
-        )
-    lines += ["Least rigid atoms, one per frame (both counted from 0):"]
-    lines += [
-        f"  frame {row['frame']}, atom {row['least_rigid_atom']}: {row['min_local_rigidity']:.2g}"
-        for row in summary["least_rigid"]
-    ]
-    lines.append("Rigidity: as many reference calculations would pin the atom as firmly.")
-    return "\n".join(lines)
+    summary = summary_of(table)
+    talk.report(summary_text(summary, table), summary, written)

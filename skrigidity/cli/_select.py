@@ -39,13 +39,13 @@ class SelectJob:
     ----------
     pool : Path
         The candidates.
-    train, targets : Path or None
-        What has been labelled already, and what shall be predicted firmly (None: the pool).
     output : Path
         The structures to write.
     n : int
         How many to choose.
     descriptor : DescriptorOptions
+    train, targets : Path or None
+        What has been labelled already, and what shall be predicted firmly (None: the pool).
     objective : str
         As in `PRSelector`.
     alpha : float
@@ -59,17 +59,17 @@ class SelectJob:
     """
 
     pool: Path
-    train: Path | None
-    targets: Path | None
     output: Path
     n: int
     descriptor: DescriptorOptions
-    objective: str
-    alpha: float
-    forces: bool
-    energy_error: float
-    force_error: float
-    plot: bool
+    train: Path | None = None
+    targets: Path | None = None
+    objective: str = "variance"
+    alpha: float = 1e-6
+    forces: bool = False
+    energy_error: float = 0.002
+    force_error: float = 0.1
+    plot: bool = True
 
     @property
     def paths(self) -> list[Path]:
@@ -218,3 +218,24 @@ def _draw(job: SelectJob, selector: PRSelector) -> Any:
         {"greedy": selector}, xlabel="frames chosen", ax=axes, unit=_UNITS.get(job.objective)
     )
     return axes.figure
+
+
+def summary_of(table: pd.DataFrame, objective: str) -> dict[str, Any]:
+    """Return which frames were chosen, and what becomes of the objective."""
+    return {
+        "frames": table["frame"].tolist(),
+        "objective": objective,
+        "before": float(table["objective_before"].iloc[0]),
+        "path": table["objective"].tolist(),
+    }
+
+
+def summary_text(summary: dict[str, Any], pool: Path) -> str:
+    """Say it."""
+    frames = summary["frames"]
+    shown = ", ".join(map(str, frames[:12])) + (", ..." if len(frames) > 12 else "")
+    return (
+        f"Chosen {len(frames)} frames of {pool}, counted from 0: {shown}\n"
+        f"Objective ({summary['objective']}): {summary['before']:.3g} before, "
+        f"{summary['path'][-1]:.3g} after"
+    )

@@ -116,20 +116,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _run(job: dict[str, Any], talk: Talk) -> None:
-    from skrigidity.cli._select import SelectJob, run_select
+    from skrigidity.cli._select import SelectJob, run_select, summary_of, summary_text
 
     with talk.progress("select") as on_progress:
         table, written = run_select(SelectJob(**job), on_progress=on_progress)
-    frames, path = table["frame"].tolist(), table["objective"].tolist()
-    summary = {
-        "frames": frames,
-        "objective": job["objective"],
-        "before": float(table["objective_before"].iloc[0]),
-        "path": path,
-    }
-    shown = ", ".join(map(str, frames[:12])) + (", ..." if len(frames) > 12 else "")
-    text = (
-        f"Chosen {len(frames)} frames of {job['pool']}, counted from 0: {shown}\n"
-        f"Objective ({job['objective']}): {summary['before']:.3g} before, {path[-1]:.3g} after"
-    )
-    talk.report(text, summary, written)
+    summary = summary_of(table, job["objective"])
+    talk.report(summary_text(summary, job["pool"]), summary, written)

@@ -30,6 +30,7 @@ from skrigidity.atomistic.potential._properties import (
     read_targets,
     warn_of_duplicates,
 )
+from skrigidity.atomistic.potential._quantiles import TrainingQuantiles
 from skrigidity.atomistic.potential._rows import Reduced, TrainingRows
 from skrigidity.atomistic.potential._solve import Problem, Solved, regularizer_of
 from skrigidity.atomistic.potential._store import read_file, refitted, write_file
@@ -130,6 +131,7 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         if STRESS in fitted:
             warn_of_wrong_stress(problem, self.errors_, self.alpha_, rows)
         self._fingerprint = fingerprint(frames, targets, weight)
+        self.n_training_ = rows.count()
         return self
 
     def _set_columns(self, frames: list[Atoms]) -> None:
@@ -189,10 +191,19 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
                 "mean_neg_log_likelihood": np.array(scores),
             }
         self._adopt(problem, solved[best])
-        scales = Scales.unit()
+        scales, self._quantiles = Scales.unit(), TrainingQuantiles({})
         if self.calibration is not None:
             scales = self._scales_of(self._by_property(left[best]))
+            self._quantiles = self._quantiles_of(left[best], rows)
         self._set_scales(scales)
+
+    def _quantiles_of(self, left: LeftRows, rows: TrainingRows) -> TrainingQuantiles:
+        local, support = [], []
+        for i in rows.used:
+            features = rows.features(i)
+            local.append(self._quad_of(self._columns.local(features)))
+            support.append(self.support_.of(features))
+        return TrainingQuantiles.of_rows(left, rows, np.concatenate(local), np.concatenate(support))
 
     def _adopt(self, problem: Problem, solved: Solved) -> None:
         self.errors_, self.alpha_ = solved.errors, solved.alpha
@@ -228,6 +239,32 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         check_is_fitted(self, "coef_")
         return RigidityCalculator(self, uncertainty=uncertainty)
 
+    def training_quantile(self, name: str, q: float) -> float:
+        """Return a quantile over the training set of what `single_point` says of its frames.
+
+        Parameters
+        ----------
+        name : {"energy_std", "forces_std", "stress_std", "energies_std", "local_rigidity", \
+"support"}
+            "energy_std" is that per atom (eV), of forces (eV/Å) and stress (eV/Å³) it is of single
+            components, all others are of single atoms.
+        q : float
+            A share between 0 and 1.
+
+        Returns
+        -------
+        float
+            Within 1001 quantiles interpolated. They are kept of what was fitted, where ``fit``
+            leaves frames out: not with ``calibration=None``.
+
+        Raises
+        ------
+        ValueError
+            If there is no such result, or it is not known of the training set.
+        """
+        check_is_fitted(self, "coef_")
+        return self._quantiles.result(name, q, self._scales, self.errors_[ENERGY])
+
     def save(self, path: str | Path) -> None:
         """Write the fitted potential to a file, without pickle.
 
@@ -242,7 +279,7 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
             If the descriptor is not one of this package.
         """
         check_is_fitted(self, "coef_")
-        names = ("species_", "keys_", "alpha_", "errors_", "coef_", "_fingerprint")
+        names = ("species_", "keys_", "alpha_", "errors_", "coef_", "n_training_", "_fingerprint")
         write_file(
             path,
             {
@@ -254,6 +291,7 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
                 "attributes": {name: getattr(self, name) for name in names},
                 "scales": vars(self._scales),
                 "support": vars(self.support_),
+                "quantiles": self._quantiles.of,
                 "problem": self._problem._asdict(),
             },
         )
@@ -286,6 +324,7 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         potential._set_gradients(state["fitted"], potential.errors_)
         potential._columns.known = state["known"]
         potential.support_ = Support(**state["support"])
+        potential._quantiles = TrainingQuantiles(state["quantiles"])
         problem = Problem(**state["problem"])
         potential._adopt(problem, problem.solve(potential.errors_, potential.alpha_))
         potential.coef_ = state["attributes"]["coef_"]

@@ -61,7 +61,7 @@ class HeldOutFrames(FrameCombinations):
             predicted.append(block.matrix @ self.coef_)
             quad, frame = self._quad_of(block.matrix), np.full(len(block.target), i)
             residual = block.target - predicted[-1]
-            parts.append(LeftRows(residual, quad, block.kind, block.weight, frame))
+            parts.append(LeftRows(residual, quad, quad, block.kind, block.weight, frame))
         return joined(parts), np.concatenate(predicted)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:

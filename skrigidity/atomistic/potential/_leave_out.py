@@ -38,6 +38,8 @@ class LeftRows(NamedTuple):
         Target minus prediction, in units of the property.
     quad : ndarray of shape (n_rows,)
         ``g.T @ inv(H) @ g``, in squared units; inf where nothing else pins the row.
+    own : ndarray of shape (n_rows,)
+        The same of a model that has seen the row.
     kind : ndarray of int of shape (n_rows,)
         Which property.
     weight : ndarray of shape (n_rows,)
@@ -47,6 +49,7 @@ class LeftRows(NamedTuple):
 
     residual: Array
     quad: Array
+    own: Array
     kind: NDArray[np.intp]
     weight: Array
     frame: NDArray[np.intp]
@@ -84,13 +87,13 @@ def leave_frames_out(
         block = Block.joined(blocks)
         frame = np.repeat(members, [len(b.target) for b in blocks])
         for c, solved in enumerate(candidates):
-            left = _without(block, solved)
+            left, own = _without(block, solved)
             if left is None and refits[c]:
                 refits[c] -= 1
                 left = _refitted(rows, members, block, solved)
             if left is None:
                 left = block.target - block.matrix @ solved.coef, np.full(len(frame), np.inf)
-            parts[c].append(LeftRows(*left, block.kind, block.weight, frame))
+            parts[c].append(LeftRows(*left, own, block.kind, block.weight, frame))
     return [joined(part) for part in parts]
 
 
@@ -131,12 +134,14 @@ def left_out(z: Array, error: Array) -> tuple[Array, Array] | None:
     return error + (half @ error) @ half, np.einsum("ij,ij->j", half, half)
 
 
-def _without(block: Block, solved: Solved) -> tuple[Array, Array] | None:
+def _without(block: Block, solved: Solved) -> tuple[tuple[Array, Array] | None, Array]:
+    """Return residuals and quadratic forms without a block, and the latter with it."""
     scale = block.scale(solved.errors)
     z = np.ascontiguousarray(solved.factor.whiten(Rows(block.matrix)))
+    own = np.einsum("ij,ij->i", z, z)
     z *= scale[:, None]
     found = left_out(z, scale * (block.target - block.matrix @ solved.coef))
-    return None if found is None else (found[0] / scale, found[1] / scale**2)
+    return None if found is None else (found[0] / scale, found[1] / scale**2), own
 
 
 def _refitted(

@@ -89,6 +89,9 @@ class RigidPotential(Unlabelled):
         frame pins them.
     keys_ : dict of str to str
         Where properties were found.
+    n_training_ : dict of str to int
+        Numbers of "frames" and "atoms" of the training set, and of frames with "energy",
+        "forces" and "stress".
 
     See Also
     --------
