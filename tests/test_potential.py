@@ -236,36 +236,6 @@ def test_frames_are_not_remembered(frames):
         assert fitted.transform(frames).dtype == np.float64
 
 
-def test_quantiles_of_the_training_set(frames, model):
-    left = model.leave_one_out(frames)
-    for name, R in (("energy", left.rigidity), ("forces", left.forces_rigidity)):
-        R = np.sort(np.ravel(R))[::-1]
-        quad = ERRORS[name] ** 2 / R
-        std = np.sqrt(model.scale_[name] * quad + model.noise_variance_[name])
-        key = {"energy": "energy_std", "forces": "forces_std"}[name]
-        for q, expected in ((0, std[0]), (0.5, np.median(std)), (1, std[-1])):
-            assert model.training_quantile(key, q) == pytest.approx(expected, rel=0.05)
-    atoms = [model.single_point(frame, ("local",)) for frame in frames]
-    for key in ("energies_std", "local_rigidity", "support"):
-        values = np.concatenate([found[key] for found in atoms])  # fewer atoms than are kept
-        found = [model.training_quantile(key, q) for q in (0, 0.3, 1)]
-        if key != "support":  # of which the training atoms themselves have the best
-            expected = np.quantile(values, (0, 0.3, 1), method="nearest")
-            np.testing.assert_allclose(found, expected, rtol=1e-6)
-        assert found[0] < found[1] < found[2]
-        assert (np.array(found) <= values.max()).all()
-    for name, q, message in (
-        ("stress_std", 0.5, "no quantiles of 'stress_std' are kept"),
-        ("support", 1.5, "q must be between 0 and 1"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            model.training_quantile(name, q)
-    plain = potential(calibration=None).fit(frames)
-    assert plain.training_quantile("local_rigidity", 0.5) > 0
-    with pytest.raises(ValueError, match="no frame was left out"):
-        plain.training_quantile("forces_std", 0.5)
-
-
 def test_other_frames_cannot_be_left_out(frames, model):
     with pytest.raises(ValueError, match="must be the training set"):
         model.leave_one_out(frames[1:])

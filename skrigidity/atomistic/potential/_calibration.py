@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,6 @@ Array = NDArray[np.float64]
 
 # Rows whose q is this much below the usual one cannot move for reasons of symmetry.
 _STILL = 1e-6
-# Of quantiles that are kept.
-_LEVELS = np.linspace(0.0, 1.0, 1001)
 
 
 @dataclass(frozen=True)
@@ -30,14 +28,11 @@ class Scales:
         C**2 and sigma**2.
     n_excluded : dict of str to int
         Rows that were left out: those that symmetry or the lack of other data excludes.
-    quads : dict of str to ndarray
-        Quantiles of the quadratic forms of these rows, from 0 to 1 in equal steps.
     """
 
     variance: dict[str, float]
     noise: dict[str, float]
     n_excluded: dict[str, int]
-    quads: dict[str, Array] = field(default_factory=dict)
 
     @classmethod
     def unit(cls) -> Scales:
@@ -65,7 +60,6 @@ class Scales:
         for name, (residual, quad, weight) in rows.items():
             usable = moving(quad) & np.isfinite(quad) & (weight > 0)
             out.n_excluded[name] = int((~usable).sum())
-            out.quads[name] = np.quantile(quad[weight > 0], _LEVELS, method="nearest")
             if usable.any():
                 fit = scale_from_quad(
                     residual[usable], quad[usable], weight[usable], method=method, noise=noise

@@ -200,48 +200,6 @@ class HeldOutFrames(FrameCombinations):
         self._set_scales(Scales.fitted(rows, method, noise))
         return self
 
-    def training_quantile(self, name: str, q: float) -> float:
-        """Return a quantile of what training frames have, as a threshold for other frames.
-
-        Parameters
-        ----------
-        name : {"energy_std", "forces_std", "energies_std", "local_rigidity", "support"}
-            The result: error bars of energies per atom (eV) and of force components (eV/Å), of
-            frames that are left out in `fit`, or given to `calibrate`; error bars (eV), rigidities
-            and supports of atoms of the training set, of a sample of them.
-        q : float
-            Between 0 and 1.
-
-        Returns
-        -------
-        float
-
-        Raises
-        ------
-        ValueError
-            If the name is unknown or q out of range, or no frame was left out.
-        """
-        if not 0 <= q <= 1:
-            raise ValueError(f"q must be between 0 and 1, got {q}")
-        property_of = {"energy_std": ENERGY, "forces_std": FORCES}
-        if name in property_of:
-            quads = self._scales.quads.get(property_of[name])
-            if quads is None:
-                raise ValueError(f"no frame was left out that tells of {name}: use calibration")
-            return float(
-                np.quantile(self._deviation(property_of[name], quads), q, method="nearest")
-            )
-        if name == "support":
-            values = self.support_.of_training()
-        elif name in ("energies_std", "local_rigidity"):
-            quad = self._quad_of(self._columns.local(self.support_.features))
-            values = self.errors_[ENERGY] ** 2 * inverse(quad)
-            if name == "energies_std":
-                values = np.sqrt(self._scales.known(ENERGY)[0] * quad)
-        else:
-            raise ValueError(f"no quantiles of {name!r} are kept: give a number")
-        return float(np.quantile(values, q, method="nearest"))
-
     def leave_one_out(
         self, X: Any, y: Any = None, sample_weight: Any = None, groups: Any = None
     ) -> Bunch:

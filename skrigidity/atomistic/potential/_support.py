@@ -76,10 +76,6 @@ class Support:
         norms = np.linalg.norm(features, axis=1)
         return self._shares(norms, _distances(features, self.features).min(axis=1))
 
-    def of_training(self) -> Array:
-        """Return the support of the training environments themselves."""
-        return self._shares(self.norms, self.distances)
-
     def _shares(self, norms: Array, nearest: Array) -> Array:
         n, sizes, distances = len(self.norms), np.sort(self.norms), np.sort(self.distances)
         below = np.searchsorted(sizes, norms * (1 + 1e-9), side="right")
