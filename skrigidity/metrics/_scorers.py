@@ -344,7 +344,6 @@ _UNCERTAINTY: dict[str, tuple[Callable, bool]] = {  # the function, and whether 
     "neg_sharpness": (sharpness, False),
 }
 
-
 _POTENTIALS = {f.__name__: f for f in (neg_mae_energy, neg_mae_forces)}
 
 _RIGIDITY = {
@@ -358,8 +357,8 @@ def _scorer(name: str) -> Callable:
     if name in _POTENTIALS:
         return _POTENTIALS[name]
     if name in _UNCERTAINTY:
-        function, greater_is_better = _UNCERTAINTY[name]
-        return make_uncertainty_scorer(function, greater_is_better=greater_is_better)
+        function, greater = _UNCERTAINTY[name]
+        return make_uncertainty_scorer(function, greater_is_better=greater)
     if name in _RIGIDITY:
         return make_rigidity_scorer(*_RIGIDITY[name])
     if name in get_scikit_learn_names():
