@@ -198,9 +198,9 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         self._set_scales(scales)
 
     def _quantiles_of(self, left: LeftRows, rows: TrainingRows) -> TrainingQuantiles:
-        each = [self._quad_of(self._columns.local(rows.features(i))) for i in rows.used]
-        support = self.support_.of(self.support_.features)
-        return TrainingQuantiles.of_rows(left, rows, np.concatenate(each), support)
+        atoms = self.support_.features
+        local = self._quad_of(self._columns.local(atoms))
+        return TrainingQuantiles.of_rows(left, rows, local, self.support_.of(atoms))
 
     def _adopt(self, problem: Problem, solved: Solved) -> None:
         self.errors_, self.alpha_ = solved.errors, solved.alpha
@@ -252,8 +252,8 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         -------
         float
             Within 1001 quantiles interpolated. They are kept of what was fitted, where ``fit``
-            leaves frames out: not with ``calibration=None``. Those of "support" are over the 500
-            environments at most that it compares with.
+            leaves frames out: not with ``calibration=None``. Those of atoms are over the 500
+            that are kept at most, to compare others with.
 
         Raises
         ------

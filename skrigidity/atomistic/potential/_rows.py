@@ -118,11 +118,6 @@ class TrainingRows:
             self._kept[i] = block
         return block
 
-    def features(self, i: int) -> Array:
-        """Return the features of a frame's atoms, without its rows if these are not kept."""
-        kept = self._kept.get(i)
-        return kept.features if kept else self.gradients.of_frame(self.frames[i], ()).features
-
     def count(self) -> dict[str, int]:
         """Return numbers of frames and atoms, and of frames that have each property."""
         used = [self.properties[i] for i in self.used]
