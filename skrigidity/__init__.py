@@ -1,5 +1,7 @@
 """Prediction rigidities: how firmly the data pin each prediction of a regression model."""
 
+from typing import Any
+
 from .environments import Environments, PerEnvironment, TotalVarianceScaler
 from .kernel_ridge import RigidKernelRidge
 from .linear_model import ComponentRidge, RigidRidge, RigidRidgeCV
@@ -14,9 +16,20 @@ __all__ = [
     "PRSelector",
     "PerEnvironment",
     "RigidKernelRidge",
+    "RigidPotential",
+    "RigidPotentialCV",
     "RigidRidge",
     "RigidRidgeCV",
     "SubsetRegressor",
     "TotalVarianceScaler",
     "WithRigidity",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Potentials import what scikit-learn's users need not have.
+    if name in ("RigidPotential", "RigidPotentialCV"):
+        from . import atomistic
+
+        return getattr(atomistic, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

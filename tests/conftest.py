@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-# The scripts that have made the bundled data.
-sys.path.append(str(Path(__file__).parents[1] / "docs" / "recipes"))
+# The scripts that have made the bundled data, and the examples.
+for folder in ("recipes", "examples"):
+    sys.path.append(str(Path(__file__).parents[1] / "docs" / folder))
 
 # Linear algebra on a busy machine keeps no deadline. CI takes the same examples every time; the
 # `thorough` profile is for hunting: HYPOTHESIS_PROFILE=thorough pytest

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from skrigidity.atomistic.ace import ACEBasis
-from skrigidity.atomistic.ace._densities import spherical_harmonics
+from skrigidity.atomistic.ace._densities import Density, DensityTable, spherical_harmonics
 from skrigidity.atomistic.ace._enumerate import enumerate_families
 from skrigidity.atomistic.ace._invariants import (
     gaunt,
@@ -237,6 +237,37 @@ def test_radial_functions_vanish_smoothly_at_the_cutoff():
     np.testing.assert_allclose(many_body_functions(close, 2.4, 5.5, 8, (2, 4)), 0, atol=1e-8)
     far, closer = pair_functions(close, 2.4, 5.5, 8, (1, 3)).T
     np.testing.assert_allclose(closer / far, 100, rtol=0.1)
+
+
+@pytest.mark.parametrize("functions", [many_body_functions, pair_functions])
+@pytest.mark.parametrize("exponents", [(2, 4), (1, 3), (2, 2), (1.5, 2.5)])
+@pytest.mark.parametrize("n", [0, 1, 2, 12])
+def test_slopes_of_radial_functions(functions, exponents, n):
+    r, h = np.linspace(0.8, 5.4, 47), 1e-3
+    r0 = np.where(np.arange(47) % 2, 2.4, 1.9)
+
+    def values(step):
+        return functions(r + step, r0, 5.5, n, exponents)
+
+    found = functions(r, r0, 5.5, n, exponents, slopes=True)
+    np.testing.assert_array_equal(found[0], values(0))
+    near, far = values(h) - values(-h), values(2 * h) - values(-2 * h)
+    expected = (8 * near - far) / (12 * h)
+    np.testing.assert_allclose(found[1], expected, rtol=1e-6, atol=1e-6)
+
+
+def test_products_of_radial_functions_and_their_slopes():
+    densities = [Density(0, 0, (1, 2, 2)), Density(1, 1, (2, 3)), Density(0, 0, (2, 2, 2))]
+    table = DensityTable(densities, n_pair=1, n_species=2)
+    singles = np.random.default_rng(0).normal(size=(2, 4, 5))
+    found = table.with_products(singles)
+    np.testing.assert_array_equal(table.with_products(singles[:1]), found[:1])
+    for density, start in table.start.items():
+        factors = singles[:, np.array(density.radial)]
+        value, slope = found[:, table.radial[start]]
+        np.testing.assert_allclose(value, factors[0].prod(axis=0), rtol=1e-14)
+        logarithmic = (factors[1] / factors[0]).sum(axis=0)
+        np.testing.assert_allclose(slope, value * logarithmic, rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,5 +1,8 @@
 """The command line: what it says, writes and refuses."""
 
+import dataclasses
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +13,10 @@ import pytest
 import skrigidity
 from skrigidity import cli
 from skrigidity.cli import _demo
+from skrigidity.cli._output import DEMO_FILES, replaced_together
 
+PICTURES = {name for name in DEMO_FILES if name.endswith(".png")}
 EXTRAS = 'pip install "skrigidity[atomistic,plot,cli]"'
-FILES = ("structures.csv", "rigidity.png", "structures.extxyz")
 
 
 def need(*modules):
@@ -23,13 +27,14 @@ def need(*modules):
 @pytest.fixture(autouse=True)
 def _extras(request):
     if not request.node.name.startswith("test_without"):
-        need("typer", "rich", "ase", "featomic", "matplotlib")
+        need("typer", "rich", "ase", "sphericart", "matplotlib")
 
 
 @pytest.fixture(scope="module")
-def result():
-    need("ase", "featomic")
-    return _demo.run_demo(cutoffs=[3.0], alphas=[1e-4], targets=[diamond()])
+def result(tmp_path_factory):
+    need("ase", "sphericart", "matplotlib")
+    folder = tmp_path_factory.mktemp("demo")
+    return _demo.run_demo(folder, degree=[8, 6], targets=[diamond()])
 
 
 def diamond():
@@ -62,8 +67,20 @@ def command(monkeypatch, capsys, tmp_path):
 
 @pytest.fixture
 def ready(monkeypatch, result):
-    """Spare the computation: what is tested is around it."""
-    monkeypatch.setattr(_demo, "run_demo", lambda **options: result)
+    """Spare the computation: what is tested is around it. Gives the options of the last run."""
+    seen = {}
+
+    def finished(output, *, plot=True, **options):
+        seen.update(options)
+        names = [name for name in DEMO_FILES if plot or name not in PICTURES]
+        with replaced_together(output, DEMO_FILES) as staged:
+            for path in result.written:
+                if path.name in names:
+                    shutil.copy(path, staged / path.name)
+        return dataclasses.replace(result, written=[output / name for name in names])
+
+    monkeypatch.setattr(_demo, "run_demo", finished)
+    return seen
 
 
 def listing(folder):
@@ -73,9 +90,45 @@ def listing(folder):
 def test_demo(command, ready, tmp_path, result):
     code, out, err = command("demo")
     assert (code, err) == (0, "")
-    assert listing(tmp_path / "skrigidity-demo") == set(FILES)
-    assert out.endswith("\n".join(f"  {Path('skrigidity-demo') / name}" for name in FILES) + "\n")
+    assert listing(tmp_path / "skrigidity-demo") == set(DEMO_FILES)
+    assert out.endswith(
+        "\n".join(f"  {Path('skrigidity-demo') / name}" for name in DEMO_FILES) + "\n"
+    )
     assert out.startswith(_demo.summary_text(result))
+
+
+def test_demo_in_json_and_in_silence(command, ready, result):
+    code, out, err = command("demo", "-o", "a", "--json", "--no-plot")
+    assert (code, err) == (0, "")
+    summary = json.loads(out)
+    assert summary["n_training"] == result.facts["n_training"]
+    assert summary["errors"][0]["spearman_within"] is None  # NaN is no JSON
+    bulk = result.structures.query("kind == 'bulk'")["rigidity"]
+    assert summary["medians"]["bulk"]["rigidity"] == bulk.median()
+    assert summary["next"]["frames"] == result.chosen["frame"].tolist()
+    assert len(summary["dynamics"]) == len(result.dynamics)
+    assert summary["written"] == [str(Path("a") / n) for n in DEMO_FILES if n not in PICTURES]
+    assert command("demo", "-o", "b", "--quiet", "--no-plot") == (0, "", "")
+
+
+def test_progress_is_for_people(monkeypatch, capsys):
+    """A bar on the terminal's stderr, and none elsewhere or where silence was asked for."""
+    from skrigidity.cli._common import Talk
+
+    def shown(**options):
+        with Talk(**options).progress("fit and predict") as on_progress:
+            on_progress(0.5)
+            on_progress(1.0)
+        return capsys.readouterr()
+
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    assert shown() == ("", "")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    out, err = shown()
+    assert out == ""
+    assert "fit and predict" in err
+    assert "100%" in err
+    assert shown(quiet=True) == ("", "")
 
 
 def test_second_run_needs_force(command, ready, tmp_path):
@@ -86,7 +139,7 @@ def test_second_run_needs_force(command, ready, tmp_path):
     assert "--force" in err
     assert (tmp_path / "out" / "structures.csv").read_text() == "old"
     assert command("demo", "-o", "out", "--force", "--no-plot")[0] == 0
-    assert listing(tmp_path / "out") == set(FILES) - {"rigidity.png"}
+    assert listing(tmp_path / "out") == set(DEMO_FILES) - PICTURES
 
 
 def text_of(frames, tmp_path):
@@ -101,13 +154,15 @@ def text_of(frames, tmp_path):
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        pytest.param(lambda text: text[:-300], "atoms, expected", id="cut between lines"),
+        pytest.param(
+            lambda text: text[:-300], "frame 1: the file ends after 2", id="cut between lines"
+        ),
         pytest.param(lambda text: text[:-5], "incomplete", id="cut within the last number"),
-        pytest.param(lambda text: "", "mpty file", id="empty"),
+        pytest.param(lambda text: "", "is empty", id="empty"),
         pytest.param(lambda text: "hello\n", "cannot read it", id="no structures"),
         pytest.param(lambda text: text.replace("0.89", "x.89"), "x.89", id="not a number"),
         pytest.param(lambda text: text.replace("0.89", "nan "), "NaN", id="not finite"),
-        pytest.param(lambda text: text.replace("C  ", "N  "), "[0]: contains N", id="element"),
+        pytest.param(lambda text: text.replace("C  ", "N  "), "frame 0: contains N", id="element"),
         pytest.param(lambda text: text.replace("3.57", "0.0"), "no volume", id="cell"),
     ],
 )
@@ -133,7 +188,7 @@ def test_refusals_come_before_the_slow_start(tmp_path):
     """What fits the model is not even imported."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "structures.csv").write_text("old")
-    slow = ["skrigidity.cli._demo", "featomic.clebsch_gordan", "matplotlib.figure"]
+    slow = ["skrigidity.cli._demo", "skrigidity.atomistic", "matplotlib.figure"]
     done = run("demo", "-o", "out", cwd=tmp_path, without=slow)
     assert (done.returncode, done.stdout) == (2, "")
     assert "--force" in done.stderr
@@ -165,22 +220,20 @@ def test_output_that_is_a_file(command, tmp_path):
     assert listing(tmp_path) == {"file"}
 
 
-def test_good_targets_reach_the_report(command, tmp_path, monkeypatch, result):
-    seen = {}
-    monkeypatch.setattr(_demo, "run_demo", lambda **options: seen.update(options) or result)
+def test_good_targets_reach_the_report(command, tmp_path, ready):
     import ase.io
 
     frames = [diamond(), diamond() * 2]
     frames[0].info["name"] = "diamond"
     ase.io.write(tmp_path / "mine.xyz", frames)
-    arguments = ("--targets", "mine.xyz", "--seed", 3, "--jobs", 1, "-o", "out")
+    arguments = ("--targets", "mine.xyz", "--seed", 3, "-o", "out")
     assert command("demo", *arguments)[0] == 0
-    assert [len(frame) for frame in seen["targets"]] == [8, 64]
-    assert seen["targets"][0].pbc.all()
-    assert (seen["seed"], seen["n_jobs"]) == (3, 1)
+    assert [len(frame) for frame in ready["targets"]] == [8, 64]
+    assert ready["targets"][0].pbc.all()
+    assert ready["seed"] == 3
 
 
-@pytest.mark.parametrize("arguments", [["--jobs", "0"], ["--seed", "-1"], ["--nonsense"]])
+@pytest.mark.parametrize("arguments", [["--seed", "-1"], ["--nonsense"]])
 def test_bad_options(command, arguments):
     assert command("demo", *arguments)[0] == 2
 
@@ -188,7 +241,7 @@ def test_bad_options(command, arguments):
 def test_help(command):
     code, out, _ = command("demo", "--help")
     assert code == 0
-    for option in ("--output", "--targets", "--seed", "--force", "--no-plot", "--jobs"):
+    for option in ("--output", "--targets", "--seed", "--force", "--no-plot"):
         assert option in out
 
 
@@ -199,7 +252,7 @@ def test_version():
     assert (done.returncode, done.stdout) == (0, f"skrigidity {skrigidity.__version__}\n")
 
 
-@pytest.mark.parametrize("missing", ["rich", "ase", "featomic", "matplotlib"])
+@pytest.mark.parametrize("missing", ["rich", "ase", "sphericart", "matplotlib"])
 def test_missing_extra(missing, tmp_path):
     done = run("demo", cwd=tmp_path, without=[missing])
     assert done.returncode == 2
@@ -208,7 +261,7 @@ def test_missing_extra(missing, tmp_path):
 
 
 def test_without_any_extra(tmp_path):
-    missing = ["typer", "rich", "ase", "featomic", "matplotlib"]
+    missing = ["typer", "rich", "ase", "sphericart", "matplotlib"]
     done = run("demo", cwd=tmp_path, without=missing)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"skrigidity: this command needs typer: {EXTRAS}\n"
@@ -226,8 +279,8 @@ def test_whole_command(tmp_path):
     done = run("demo", "-o", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert listing(tmp_path / "out") == set(FILES)
+    assert listing(tmp_path / "out") == set(DEMO_FILES)
     table = pd.read_csv(tmp_path / "out" / "structures.csv")
     median = table.groupby("kind")["rigidity"].median()
-    assert median["bulk"] > 2 * median["slab"]
-    assert table.query("kind == 'bulk'")["error_meV_per_atom"].abs().mean() < 60
+    assert median["bulk"] > 10 * median["slab"]
+    assert table["error_meV_per_atom"].abs().mean() < 40

@@ -14,6 +14,8 @@ def test_page(page):
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
     if not blocks:
         pytest.skip("no code on this page")
+    if re.search(r"^(import|from) ase\b", "".join(blocks), re.M):
+        pytest.importorskip("ase", reason='needs ASE: pip install "skrigidity[atomistic]"')
     if "matplotlib" in "".join(blocks):
         matplotlib = pytest.importorskip("matplotlib")
         matplotlib.use("Agg")

@@ -434,7 +434,7 @@ def test_bad_rigidity_scorers(arguments, parameters, message):
 
 def test_names():
     names = get_scorer_names()
-    assert len(names) == 5 + 3 * 4
+    assert len(names) == 5 + 3 * 4 + 2
     assert list(get_scorers(names)) == names
     assert set(SCORES) < set(names)
     assert list(get_scorers("rigidity_min")) == ["rigidity_min"]

@@ -144,6 +144,9 @@ class PotentialGradients(FeatureGradients):
 class Potential(RigidRidge):
     """A fitted model of frames; labels are of no interest here."""
 
+    def _validated(self, X, *, reset=False, name="X"):
+        return list(X) if isinstance(X, list) else super()._validated(X, reset=reset, name=name)
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False

@@ -5,21 +5,40 @@ without it: what needs ASE, featomic or sphericart says so when it is used.
 """
 
 from skrigidity.atomistic._ace import ACEDescriptor
+from skrigidity.atomistic._base import FrameBackward, FrameDerivatives
 from skrigidity.atomistic._cache import clear_cache
 from skrigidity.atomistic._composition import CompositionDescriptor
 from skrigidity.atomistic._featomic import FeatomicDescriptor
 from skrigidity.atomistic._frames import as_system, check_frames
 from skrigidity.atomistic._range_separated import RangeSeparatedDescriptor
 from skrigidity.atomistic._union import DescriptorUnion, make_descriptor_union
+from skrigidity.atomistic.potential import (
+    RigidPotential,
+    RigidPotentialCV,
+    default_descriptor,
+    elastic_constant_weights,
+    force_constant_weights,
+    neg_mae_energy,
+    neg_mae_forces,
+)
 
 __all__ = [
     "ACEDescriptor",
     "CompositionDescriptor",
     "DescriptorUnion",
     "FeatomicDescriptor",
+    "FrameBackward",
+    "FrameDerivatives",
     "RangeSeparatedDescriptor",
+    "RigidPotential",
+    "RigidPotentialCV",
     "as_system",
     "check_frames",
     "clear_cache",
+    "default_descriptor",
+    "elastic_constant_weights",
+    "force_constant_weights",
     "make_descriptor_union",
+    "neg_mae_energy",
+    "neg_mae_forces",
 ]

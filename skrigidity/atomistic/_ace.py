@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skrigidity.atomistic._base import FrameBackward, FrameDerivatives
 from skrigidity.atomistic._computed import ComputedDescriptor
 from skrigidity.atomistic._frames import Atoms, require, symbol
 from skrigidity.atomistic._neighbors import find_neighbors
@@ -40,9 +41,10 @@ class ACEDescriptor(ComputedDescriptor):
         over all neighbors independently.
     species : list of str or int, default=None
         Symbols or atomic numbers. None stands for those seen in ``fit``.
-    r0 : float or "covalent", default=2.4
+    r0 : float, array-like of shape (n_species, n_species) or "covalent", default=2.4
         Nearest-neighbor distance in Å, where the radial functions resolve distances best. The
-        default suits silicon; "covalent" is the sum of the covalent radii of either species.
+        default suits silicon; a symmetric matrix has one for each pair of the sorted species,
+        "covalent" is the sum of the covalent radii of either species.
     pair_basis : bool, default=True
         Whether order 1 begins with ``max_degree[0]`` functions of pairs alone that go like 1/r² at
         short distances, for each neighbor species.
@@ -109,6 +111,10 @@ class ACEDescriptor(ComputedDescriptor):
     Purified products are computed from sums over neighbors by inclusion and exclusion, as in [3]_:
     the cost is linear in the number of neighbors.
 
+    `derivatives` and `backward` differentiate by positions and strain. Where numba is installed
+    (``pip install "skrigidity[fast]"``), it compiles their loops, once for all, on the first call:
+    the same numbers to rounding, several times as fast.
+
     References
     ----------
     .. [1] Chong, Bigi, Grasselli, Loche, Kellner, Ceriotti, Faraday Discuss. 256, 322 (2025),
@@ -139,7 +145,7 @@ class ACEDescriptor(ComputedDescriptor):
         **ComputedDescriptor._parameter_constraints,
         "max_degree": ["array-like"],
         "kind": [StrOptions({"purified", "self-interacting"})],
-        "r0": [Interval(Real, 0, None, closed="neither"), StrOptions({"covalent"})],
+        "r0": [Interval(Real, 0, None, closed="neither"), StrOptions({"covalent"}), "array-like"],
         "pair_basis": ["boolean"],
         "drop": ["array-like", None],
         "angular_weight": [Interval(Real, 0, None, closed="neither")],
@@ -155,7 +161,7 @@ class ACEDescriptor(ComputedDescriptor):
         max_degree: Sequence[float] = (24, 20, 16, 12),
         kind: str = "purified",
         species: Iterable[str | int] | None = None,
-        r0: float | str = 2.4,
+        r0: float | str | Sequence[Sequence[float]] = 2.4,
         pair_basis: bool = True,
         drop: Iterable[Iterable[tuple[int, int]]] | None = None,
         angular_weight: float = 1.5,
@@ -212,7 +218,13 @@ class ACEDescriptor(ComputedDescriptor):
         if self.r0 == "covalent":
             radii = require("ase.data").covalent_radii[self.species_]
             return np.asarray(radii[:, None] + radii)
-        return np.full((len(self.species_),) * 2, float(self.r0))
+        shape, r0 = (len(self.species_),) * 2, np.asarray(self.r0, dtype=np.float64)
+        if r0.shape not in ((), shape) or not (np.isfinite(r0) & (r0 > 0) & (r0 == r0.T)).all():
+            raise ValueError(
+                f"r0: expected a positive number or a symmetric matrix of these of shape {shape}, "
+                f"got {self.r0!r}"
+            )
+        return np.broadcast_to(r0, shape).copy()
 
     def _environments(self, frames: dict[int, Atoms], dtype: np.dtype[Any]) -> NDArray[Any]:
         numbers = [np.searchsorted(self.species_, frame.numbers) for frame in frames.values()]
@@ -226,6 +238,23 @@ class ACEDescriptor(ComputedDescriptor):
             centers,
         )
         return self._layout.place(features, centers, dtype)
+
+    def _derivatives(self, frame: Atoms) -> FrameDerivatives:
+        species, layout = np.searchsorted(self.species_, frame.numbers), self._layout
+        neighbors = find_neighbors(frame, self.basis_.cutoff)
+        features, positions, strain = self.basis_.derivatives(
+            neighbors, species, layout.of, layout.n_columns
+        )
+        rows = layout.place(features, species, features.dtype)
+        return FrameDerivatives(rows, positions, strain)
+
+    def _backward(self, frame: Atoms, weights: NDArray[np.float64]) -> FrameBackward:
+        species, layout = np.searchsorted(self.species_, frame.numbers), self._layout
+        neighbors = find_neighbors(frame, self.basis_.cutoff)
+        result = FrameBackward(*self.basis_.backward(neighbors, species, weights[layout.of]))
+        if layout.n_composition:
+            result.local[:] += weights[species]
+        return result
 
     def _settings(self) -> tuple[Any, ...]:
         # Those of fit, not today's parameters, which may have been set since.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -19,6 +19,41 @@ from skrigidity.atomistic._frames import (
     require,
 )
 from skrigidity.environments import Environments, EnvironmentTransformerMixin
+
+
+class FrameDerivatives(NamedTuple):
+    """Features of a frame's atoms, and the derivatives of their sum.
+
+    Attributes
+    ----------
+    features : ndarray of shape (n_atoms, n_features)
+    positions : ndarray of shape (n_atoms, 3, n_features)
+        By the position of each atom, per Å.
+    strain : ndarray of shape (6, n_features)
+        By a symmetric strain of all vectors between atoms, in Voigt order: xx, yy, zz, yz, xz, xy.
+        Those by yz, xz and xy are the means of both derivatives, by yz and by zy. Not divided by a
+        volume or the number of atoms.
+    """
+
+    features: NDArray[np.float64]
+    positions: NDArray[np.float64]
+    strain: NDArray[np.float64]
+
+
+class FrameBackward(NamedTuple):
+    """Linear functions of the features of a frame's atoms, and the derivatives of their sums.
+
+    Attributes
+    ----------
+    local : ndarray of shape (n_atoms,) or (n_atoms, n_outputs)
+    positions : ndarray of shape (n_atoms, 3) or (n_atoms, 3, n_outputs)
+    strain : ndarray of shape (6,) or (6, n_outputs)
+        In the order of :class:`FrameDerivatives`.
+    """
+
+    local: NDArray[np.float64]
+    positions: NDArray[np.float64]
+    strain: NDArray[np.float64]
 
 
 class FrameTransformer(EnvironmentTransformerMixin, BaseEstimator):
@@ -43,6 +78,105 @@ class FrameTransformer(EnvironmentTransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "components_")
         return np.array(list(self._names()), dtype=object)
+
+    def derivatives(self, frame: Atoms) -> FrameDerivatives:
+        """Differentiate the features of a frame, summed over its atoms.
+
+        Always of sums and in float64, whatever the parameters ``output`` and ``dtype``.
+
+        Parameters
+        ----------
+        frame : ase.Atoms
+
+        Returns
+        -------
+        FrameDerivatives
+            With ``w`` the weights of a linear model of energies (sums over atoms),
+            ``-positions @ w`` are forces, and ``strain @ w`` divided by the volume is the stress
+            in the sign and order of ASE.
+
+        Raises
+        ------
+        TypeError
+            If ``frame`` is not ase.Atoms.
+        ValueError
+            If it is not finite, or contains a species not seen in ``fit``.
+        NotImplementedError
+            If derivatives of these features are not known.
+
+        Examples
+        --------
+        >>> from ase import Atoms
+        >>> from skrigidity.atomistic import ACEDescriptor
+        >>> dimer = Atoms("Si2", [[0, 0, 0], [0, 0, 2.2]])
+        >>> descriptor = ACEDescriptor(max_degree=(6, 5)).fit([dimer])
+        >>> features, positions, strain = descriptor.derivatives(dimer)
+        >>> features.shape, positions.shape, strain.shape
+        ((2, 19), (2, 3, 19), (6, 19))
+        >>> bool(abs(positions.sum(axis=0)).max() < 1e-12)  # moving all atoms changes nothing
+        True
+        """
+        return self._derivatives(self._checked(frame))
+
+    def backward(self, frame: Atoms, weights: ArrayLike) -> FrameBackward:
+        """Evaluate linear functions of the features of a frame, with their derivatives.
+
+        The same as `derivatives` times the weights, but cheaper.
+
+        Parameters
+        ----------
+        frame : ase.Atoms
+        weights : array-like of shape (n_features_out_,) or (n_features_out_, n_outputs)
+
+        Returns
+        -------
+        FrameBackward
+
+        Raises
+        ------
+        TypeError
+            If ``frame`` is not ase.Atoms.
+        ValueError
+            If it is not finite, or contains a species not seen in ``fit``; if there are more or
+            fewer weights than features.
+        NotImplementedError
+            If derivatives of these features are not known.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from ase import Atoms
+        >>> from skrigidity.atomistic import ACEDescriptor
+        >>> dimer = Atoms("Si2", [[0, 0, 0], [0, 0, 2.2]])
+        >>> descriptor = ACEDescriptor(max_degree=(6, 5)).fit([dimer])
+        >>> local, positions, strain = descriptor.backward(dimer, np.ones(19))
+        >>> local.shape, positions.shape, strain.shape
+        ((2,), (2, 3), (6,))
+        """
+        checked = self._checked(frame)
+        array = np.asarray(weights, dtype=np.float64)
+        if array.ndim not in (1, 2) or len(array) != self.n_features_out_:
+            raise ValueError(
+                f"weights: expected shape ({self.n_features_out_},) or "
+                f"({self.n_features_out_}, n_outputs), got {array.shape}"
+            )
+        if array.ndim == 2:
+            return self._backward(checked, array)
+        return FrameBackward(*(a[..., 0] for a in self._backward(checked, array[:, None])))
+
+    def _checked(self, frame: Any) -> Atoms:
+        check_is_fitted(self, "components_")
+        atoms_class = require("ase").Atoms
+        if not isinstance(frame, atoms_class):
+            raise TypeError(f"frame: expected ase.Atoms, got {type(frame).__name__}")
+        return check_frames([frame], "frame")[0]
+
+    def _derivatives(self, frame: Atoms) -> FrameDerivatives:
+        raise NotImplementedError(f"{type(self).__name__} does not know its derivatives")
+
+    def _backward(self, frame: Atoms, weights: NDArray[np.float64]) -> FrameBackward:
+        """Contract with weights of shape (n_features, n_outputs)."""
+        return FrameBackward(*(rows @ weights for rows in self._derivatives(frame)))
 
     def _wrap_output(self, features: Any, X: Any = None) -> Any:
         wrapped = super()._wrap_output(features, X)
@@ -82,6 +216,11 @@ class FrameDescriptor(FrameTransformer):
     def _prepare(self) -> None:
         """Fix the columns for ``species_``."""
         raise NotImplementedError
+
+    def _checked(self, frame: Any) -> Atoms:
+        checked = super()._checked(frame)
+        reject_unknown_species([checked], self.species_, "frame")
+        return checked
 
     def _rows(self, frames: list[Atoms]) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield the index and the rows of each frame, in any order: one row with "mean", "sum"."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skrigidity.atomistic._base import FrameDescriptor
+from skrigidity.atomistic._base import FrameDerivatives, FrameDescriptor
 from skrigidity.atomistic._frames import Atoms, symbol
 
 
@@ -73,9 +73,17 @@ class CompositionDescriptor(FrameDescriptor):
 
     def _rows(self, frames: list[Atoms]) -> Iterator[tuple[int, NDArray[Any]]]:
         for i, frame in enumerate(frames):
-            one_hot = (frame.numbers[:, None] == self.species_).astype(np.float64)
-            (rows,) = self._of_frames(one_hot, [len(frame)])
+            (rows,) = self._of_frames(self._one_hot(frame), [len(frame)])
             yield i, rows
+
+    def _one_hot(self, frame: Atoms) -> NDArray[np.float64]:
+        return (frame.numbers[:, None] == self.species_).astype(np.float64)
+
+    def _derivatives(self, frame: Atoms) -> FrameDerivatives:
+        d = self.n_features_out_
+        return FrameDerivatives(
+            self._one_hot(frame), np.zeros((len(frame), 3, d)), np.zeros((6, d))
+        )
 
     def _names(self) -> Iterable[str]:
         return self.components_

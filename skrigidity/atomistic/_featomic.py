@@ -11,10 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skrigidity.atomistic._base import FrameDerivatives
 from skrigidity.atomistic._computed import ComputedDescriptor
 from skrigidity.atomistic._frames import Atoms, as_system, require
 from skrigidity.atomistic._hypers import compute, make_native, native_hypers, native_name
 from skrigidity.atomistic._layout import Layout
+
+_DIFFERENTIABLE = (
+    "SoapPowerSpectrum",
+    "SoapRadialSpectrum",
+    "SphericalExpansion",
+    "AtomicComposition",
+)
+# Atoms whose derivatives by their neighbors are computed at a time.
+_CENTERS = 128
 
 
 class FeatomicDescriptor(ComputedDescriptor):
@@ -110,6 +120,9 @@ class FeatomicDescriptor(ComputedDescriptor):
     :class:`~skrigidity.environments.Environments` always. A progress bar, threads and the cache
     never change a number.
 
+    `derivatives` and `backward` know the calculators of which featomic has gradients by positions
+    and strain: power and radial spectra, in any radial basis, and the spherical expansion.
+
     Examples
     --------
     >>> from ase.build import molecule
@@ -204,8 +217,31 @@ class FeatomicDescriptor(ComputedDescriptor):
         calculator = self._make_calculator()
         cutoff = max(getattr(calculator, "cutoffs", None) or [0.0]) or None
         systems = [as_system(frame, cutoff, f"X[{i}]") for i, frame in frames.items()]
-        tensor = compute(calculator, systems, list(frames))
+        tensor = compute(calculator, systems, f"X[{min(frames)}] to X[{max(frames)}]")
         return self._layout.dense(tensor, [frame.numbers for frame in frames.values()], dtype)
+
+    def _derivatives(self, frame: Atoms) -> FrameDerivatives:
+        if self._name not in _DIFFERENTIABLE:
+            raise NotImplementedError(
+                f"calculator: {self._name or self.calculator} has no derivatives by positions and "
+                f"strain; those that do: {', '.join(_DIFFERENTIABLE)}"
+            )
+        calculator = self._make_calculator()
+        system = as_system(frame, max(calculator.cutoffs or [0.0]) or None, "frame")
+        n, d = len(frame), self.n_features_out_
+        result = FrameDerivatives(np.zeros((n, d)), np.zeros((n, 3, d)), np.zeros((6, d)))
+        for start in range(0, n, _CENTERS):
+            atoms = np.arange(start, min(start + _CENTERS, n))
+            labels = require("metatensor").Labels(["atom"], atoms[:, None].astype(np.int32))
+            tensor = compute(
+                calculator,
+                [system],
+                "frame",
+                gradients=["positions", "strain"],
+                selected_samples=labels,
+            )
+            self._layout.add_derivatives(tensor, *result)
+        return result
 
     def _make_calculator(self) -> Any:
         if self._name is not None:

@@ -103,6 +103,12 @@ def digest(frame: Atoms) -> bytes:
     return hashlib.blake2b(b"".join(a.tobytes() for a in arrays), digest_size=16).digest()
 
 
+def voigt(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the symmetric parts of matrices (3, 3, ...) as rows xx, yy, zz, yz, xz, xy."""
+    first, second = [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]
+    return np.asarray((matrices[first, second] + matrices[second, first]) / 2)
+
+
 def as_system(frame: Atoms, cutoff: float | None, where: str) -> Atoms:
     """Return an equivalent frame that is periodic in all directions or in none.
 

@@ -60,12 +60,12 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
-def compute(calculator: Any, systems: list[Any], chunk: list[int]) -> Any:
-    """Return what a calculator makes of the frames with these numbers."""
+def compute(calculator: Any, systems: list[Any], where: str, **options: Any) -> Any:
+    """Return what a calculator makes of frames, or say which ones it does not accept."""
     try:
-        return calculator.compute(systems)
+        return calculator.compute(systems, **options)
     except require("featomic").FeatomicError as error:
-        raise ValueError(f"X[{chunk[0]}] to X[{chunk[-1]}]: featomic says: {error}") from error
+        raise ValueError(f"{where}: featomic says: {error}") from error
 
 
 def make_native(name: str, hypers_json: str) -> Any:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skrigidity.atomistic._frames import require, symbol
+from skrigidity.atomistic._frames import require, symbol, voigt
 
 _NEIGHBOR = re.compile(r"neighbor(_\d+)?_type")
 _RENAMED = {"o3_lambda": "l", "o3_mu": "m", "o3_sigma": "sigma"}
@@ -39,9 +40,13 @@ class Group:
         parts = ([prefix + _neighbors(label), *_describe(label)] for label in whole)
         return [" ".join(filter(None, part)) for part in parts]
 
-    def align(self, block: Any) -> NDArray[Any]:
-        """Return the block's values in the group's columns, from fewer properties if need be."""
-        values = block.values.reshape(len(block.samples), -1, len(block.properties))
+    def align(self, block: Any, axes: int = 1) -> NDArray[Any]:
+        """Return a block's values in the group's columns, from fewer properties if need be.
+
+        Its first `axes` axes stay as they are: the samples, and in gradients what these are by.
+        """
+        shape, inner = block.values.shape[:axes], block.values.shape[axes:-1]
+        values = block.values.reshape(prod(shape), prod(inner), len(block.properties))
         if not np.array_equal(block.properties.values, self.properties):
             place = {tuple(p): i for i, p in enumerate(self.properties.tolist())}
             try:
@@ -53,7 +58,10 @@ class Group:
             fewer = values
             values = np.zeros((*fewer.shape[:2], len(self.properties)), dtype=fewer.dtype)
             values[:, :, found] = fewer
-        values = values.reshape(len(values), -1)[:, self.source]
+        width = values.shape[1] * values.shape[2]
+        values = values.reshape(len(values), width)[:, self.source].reshape(
+            *shape, len(self.source)
+        )
         return values if self.scale is None else values * self.scale
 
 
@@ -108,6 +116,22 @@ class Layout:
             rows = offsets[block.samples.column("system")] + block.samples.column("atom")
             out[rows, group.columns] = group.align(block)
         return out
+
+    def add_derivatives(
+        self, tensor: Any, features: Any, positions: NDArray[Any], strain: NDArray[Any]
+    ) -> None:
+        """Add what a calculator makes of one frame, with gradients, to `FrameDerivatives`."""
+        for key, block in tensor.items():
+            group = self.groups[self._group_key(key)]
+            columns = group.columns
+            features[block.samples.column("atom"), columns] += group.align(block)
+            gradient = block.gradient("positions")
+            by_position = group.align(gradient, 2)
+            atoms = gradient.samples.column("atom")
+            for atom in np.unique(atoms):
+                positions[atom, :, columns] += by_position[atoms == atom].sum(axis=0)
+            by_strain = group.align(block.gradient("strain"), 3)
+            strain[:, columns] += voigt(by_strain.sum(axis=0))
 
     def names(self) -> list[str]:
         """Return one name per column."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skrigidity.atomistic._base import FrameDerivatives
 from skrigidity.atomistic._computed import ComputedDescriptor
 from skrigidity.atomistic._featomic import FeatomicDescriptor
 from skrigidity.atomistic._frames import Atoms, as_system, require
@@ -221,10 +222,16 @@ class RangeSeparatedDescriptor(ComputedDescriptor):
     def _environments(self, frames: dict[int, Atoms], dtype: np.dtype[Any]) -> NDArray[Any]:
         systems = [_periodic(frame, f"X[{i}]") for i, frame in frames.items()]
         calculators = [make_native(*calculator) for calculator in self._calculators()]
-        tensors = [compute(calculator, systems, list(frames)) for calculator in calculators]
+        where = f"X[{min(frames)}] to X[{max(frames)}]"
+        tensors = [compute(calculator, systems, where) for calculator in calculators]
         numbers = [frame.numbers for frame in frames.values()]
         short = self._short._environments(frames, dtype)
         return np.hstack([short, self._columns.dense(tensors, numbers, dtype)])
+
+    def _derivatives(self, frame: Atoms) -> FrameDerivatives:
+        raise NotImplementedError(
+            "RangeSeparatedDescriptor has no derivatives: featomic has none of LODE by strain"
+        )
 
     def _settings(self) -> tuple[Any, ...] | None:
         # Those of fit, not today's parameters, which may have been set since.

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import _fit_context, clone
 from sklearn.pipeline import make_union
 from sklearn.utils import Bunch
@@ -13,7 +14,7 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
-from skrigidity.atomistic._base import FrameTransformer
+from skrigidity.atomistic._base import FrameBackward, FrameDerivatives, FrameTransformer
 from skrigidity.atomistic._frames import Atoms, check_frames
 from skrigidity.environments import Environments, hstack, join_components
 
@@ -177,6 +178,27 @@ class DescriptorUnion(FrameTransformer, _BaseComposition):
             joined = hstack(list(parts.values()))
             return joined.with_values(joined.values, self.components_)
         return self._wrap_output(np.hstack([np.asarray(part) for part in parts.values()]))
+
+    def _derivatives(self, frame: Atoms) -> FrameDerivatives:
+        parts = [d.derivatives(frame) for d in self._differentiable()]
+        return FrameDerivatives(
+            *(np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True))
+        )
+
+    def _backward(self, frame: Atoms, weights: NDArray[np.float64]) -> FrameBackward:
+        descriptors = self._differentiable()
+        ends = np.cumsum([d.n_features_out_ for d in descriptors])
+        split = np.split(weights, ends[:-1])
+        parts = [d.backward(frame, w) for d, w in zip(descriptors, split, strict=True)]
+        return FrameBackward(*(sum(arrays) for arrays in zip(*parts, strict=True)))
+
+    def _differentiable(self) -> list[Any]:
+        for name, d in self.descriptors_:
+            if not hasattr(d, "derivatives"):
+                raise NotImplementedError(
+                    f"descriptors: {name!r}, {type(d).__name__}, has no derivatives"
+                )
+        return [d for _, d in self.descriptors_]
 
     def _named(self) -> list[tuple[str, Any]]:
         try:

@@ -5,7 +5,23 @@ from typing import Annotated
 import typer
 
 from skrigidity import __version__
-from skrigidity.cli import _demo_command
+from skrigidity.cli import (
+    _calibrate_command,
+    _demo_command,
+    _fit_command,
+    _info_command,
+    _rigidity_command,
+    _select_command,
+)
+
+_COMMANDS = (
+    _fit_command,
+    _rigidity_command,
+    _select_command,
+    _calibrate_command,
+    _info_command,
+    _demo_command,
+)
 
 
 def make_app() -> typer.Typer:
@@ -34,5 +50,6 @@ def make_app() -> typer.Typer:
     ) -> None:
         pass
 
-    _demo_command.add_to(app)
+    for command in _COMMANDS:
+        command.add_to(app)
     return app

@@ -10,7 +10,29 @@ from typing import Any
 
 from skrigidity.cli._common import InputError
 
-DEMO_FILES = ("structures.csv", "rigidity.png", "structures.extxyz")
+FIT_FILES = ("potential.npz", "errors.csv", "errors.png")
+DEMO_FILES = (
+    "train.extxyz",
+    "new.extxyz",
+    *FIT_FILES,
+    *("structures.extxyz", "structures.csv", "structures.png"),
+    *("next.extxyz", "next.csv", "next.png"),
+    "dynamics.csv",
+    "rigidity.png",
+)
+
+
+def structures_names(output: Path) -> list[str]:
+    """Return the names of structures, table, picture and page that belong together.
+
+    Raises
+    ------
+    InputError
+        If the first, given, is no name for extended XYZ.
+    """
+    if output.suffix not in (".extxyz", ".xyz"):
+        raise InputError(f"{output}: expected a name that ends in .extxyz or .xyz")
+    return [output.name, *(output.stem + end for end in (".csv", ".png", ".html"))]
 
 
 def check_output(folder: Path, names: Collection[str], *, force: bool) -> None:

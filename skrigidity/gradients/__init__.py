@@ -8,6 +8,13 @@ from .base import Gradients, Level
 from .components import carried_components, resolve_components
 from .curved import CurvedGradients
 from .curved import append_column as append_column
+from .derivatives import ENERGY as ENERGY
+from .derivatives import FORCES as FORCES
+from .derivatives import PROPERTIES as PROPERTIES
+from .derivatives import STRESS as STRESS
+from .derivatives import DerivativeGradients
+from .derivatives import DifferentiableFeatures as DifferentiableFeatures
+from .derivatives import has_stress as has_stress
 from .features import FeatureGradients
 from .fitted import FittedGradients
 from .kernel import KernelGradients
@@ -20,6 +27,7 @@ from .mixin import RigidityMixin
 from .model import check_groups as check_groups
 from .model import check_targets as check_targets
 from .model import check_weights as check_weights
+from .model import deviation as deviation
 from .model import inverse as inverse
 from .model import per_target as per_target
 from .model import ratio as ratio
@@ -30,6 +38,7 @@ from .softmax import SoftmaxGradients
 __all__ = [
     "ClippedLoss",
     "CurvedGradients",
+    "DerivativeGradients",
     "FeatureGradients",
     "FittedGradients",
     "Gradients",

@@ -4,6 +4,7 @@ from ..linear_model import set_scorers
 from ._committee import committee_variance
 from ._component_curve import component_learning_curve
 from ._environments import componentwise_prediction_rigidity, local_prediction_rigidity
+from ._potentials import neg_mae_energy, neg_mae_forces
 from ._scorers import (
     get_scorer_names,
     get_scorers,
@@ -44,6 +45,8 @@ __all__ = [
     "make_uncertainty_scorer",
     "miscalibration_area",
     "neg_log_likelihood",
+    "neg_mae_energy",
+    "neg_mae_forces",
     "prediction_rigidity",
     "prediction_std",
     "probability_std",

@@ -14,6 +14,7 @@ from sklearn.metrics import get_scorer_names as get_scikit_learn_names
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.metadata_routing import MetadataRequest
 
+from ._potentials import neg_mae_energy, neg_mae_forces
 from ._uncertainty import (
     checked_weight,
     crps,
@@ -276,6 +277,8 @@ def get_scorer_names() -> list[str]:
         ``neg_crps``                            minus `crps`
         ``neg_miscalibration_area``             minus `miscalibration_area`
         ``error_uncertainty_correlation``       `error_uncertainty_correlation`
+        ``neg_mae_energy``                      minus errors of energies per atom, of potentials
+        ``neg_mae_forces``                      minus errors of force components, of potentials
         ``neg_sharpness``                       minus `sharpness`
         ``rigidity_<statistic>``                `make_rigidity_scorer`, of whole samples
         ``local_rigidity_<statistic>``          of environments
@@ -290,7 +293,7 @@ def get_scorer_names() -> list[str]:
     >>> get_scorer_names()[-3:]
     ['rigidity_mean', 'rigidity_min', 'rigidity_quantile']
     """
-    return sorted([*_UNCERTAINTY, *_RIGIDITY])
+    return sorted([*_UNCERTAINTY, *_RIGIDITY, *_POTENTIALS])
 
 
 def get_scorers(names: str | Iterable[str]) -> dict[str, Callable]:
@@ -341,6 +344,7 @@ _UNCERTAINTY: dict[str, tuple[Callable, bool]] = {  # the function, and whether 
     "neg_sharpness": (sharpness, False),
 }
 
+_POTENTIALS = {f.__name__: f for f in (neg_mae_energy, neg_mae_forces)}
 
 _RIGIDITY = {
     f"{prefix}rigidity_{statistic}": (level, statistic)
@@ -350,9 +354,11 @@ _RIGIDITY = {
 
 
 def _scorer(name: str) -> Callable:
+    if name in _POTENTIALS:
+        return _POTENTIALS[name]
     if name in _UNCERTAINTY:
-        function, greater_is_better = _UNCERTAINTY[name]
-        return make_uncertainty_scorer(function, greater_is_better=greater_is_better)
+        function, greater = _UNCERTAINTY[name]
+        return make_uncertainty_scorer(function, greater_is_better=greater)
     if name in _RIGIDITY:
         return make_rigidity_scorer(*_RIGIDITY[name])
     if name in get_scikit_learn_names():

@@ -6,16 +6,12 @@ diagonal of ``A.T @ inv(I + B) @ A`` off the variances of these.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from ..hessian import EPS
 from ._members import Members
 from ._scores import InformationScores, TargetScores
 from ._state import Step
-
-_BLOCK_ENTRIES = 2**21
 
 
 class BlockTargetScores(TargetScores):
@@ -28,24 +24,18 @@ class BlockTargetScores(TargetScores):
             self._follow(piece, A[piece])
         self._pending = None
         out = np.empty(len(self.members))
-        for candidates, rows, gram in self._parts():
-            a = _inverse_root(gram) @ A[rows]
+        for i, some in self.members.parts(A.shape[1]):
+            candidates, rows = self.members.each[i]
+            a = _inverse_root(self.state.gram[i][some]) @ A[rows[some]]
             x = np.einsum("mkt,mkt->mt", a, a)
             rest = np.maximum(v - x, EPS * v)
-            out[candidates] = self.objective.gain(x, rest, np.ones(len(x)), v, self.weight)
+            out[candidates[some]] = self.objective.gain(x, rest, np.ones(len(x)), v, self.weight)
         return np.maximum(out, 0.0, out=out)
-
-    def _parts(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        n_targets = self.state.second.shape[1]
-        for (candidates, rows), gram in zip(self.members.each, self.state.gram, strict=True):
-            step = max(1, _BLOCK_ENTRIES // (rows.shape[1] * n_targets))
-            for start in range(0, len(rows), step):
-                some = slice(start, start + step)
-                yield candidates[some], rows[some], gram[some]
 
     def picked(self, step: Step) -> None:
         """Follow a pick."""
-        super().picked(step)
+        assert step.targets is not None
+        self._pending = (step.u, step.targets / step.total[:, None])
         _lower(self.state.gram, step.u, step.total, self.members)
 
 
@@ -70,10 +60,9 @@ class BlockInformationScores(InformationScores):
 
 
 def _lower(gram: list[np.ndarray], u: np.ndarray, total: np.ndarray, members: Members) -> None:
-    root = u / np.sqrt(total)[:, None]
-    for (_, rows), block in zip(members.each, gram, strict=True):
-        w = root[:, rows].transpose(1, 2, 0)
-        block -= w @ w.transpose(0, 2, 1)
+    for i, some in members.parts(len(u)):
+        w = (u[:, members.each[i][1][some]] / np.sqrt(total)[:, None, None]).transpose(1, 2, 0)
+        gram[i][some] -= w @ w.transpose(0, 2, 1)
 
 
 def _inverse_root(gram: np.ndarray) -> np.ndarray:

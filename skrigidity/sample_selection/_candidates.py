@@ -12,10 +12,12 @@ from ..gradients import check_groups
 from ..hessian import Rows
 from ._members import Members
 from ._model import FeatureModel
-from ._pool import Pool
+from ._pool import ArrayPool, ObjectPool, Pool, stacked
 
 # Stands for the infinite noise of a candidate of weight zero, which is never chosen.
 _NO_WEIGHT = 1e-150
+# Bytes of rows of candidates that are kept, and how many are whitened at once.
+_KEPT, _ROWS_AT_ONCE = 2**28, 1000
 
 
 class Candidates:
@@ -64,8 +66,31 @@ class Candidates:
         return self.model.rows(self.pool.take([p]))
 
 
+class RowsOfObjects(Candidates):
+    """Objects of a row each, such as frames with energies alone: rows are made once and kept."""
+
+    def __init__(self, pool: ObjectPool, model: FeatureModel, weight: np.ndarray) -> None:
+        super().__init__(pool, model, weight)
+        self.rows = Rows.joined([model.rows(block) for _, block in pool.blocks()])
+
+    def blocks(self) -> Iterator[tuple[slice, Rows]]:
+        """Iterate over all rows."""
+        yield slice(0, len(self.rows)), self.rows
+
+    def added(self, picks: list[int]) -> Rows:
+        """Return the rows that picks add to the data, weighted."""
+        return self.rows[picks].replaced(weight=self.weight[picks])
+
+    def taken(self, p: int) -> Rows:
+        """Return the row of a candidate."""
+        return self.rows[[p]]
+
+
 class BlockCandidates(Candidates):
     """Candidates of several rows, each compressed to as many rows as it has parameters.
+
+    They are made candidate by candidate, and again for every factorization where all together
+    take more than 256 MB.
 
     Parameters
     ----------
@@ -78,44 +103,39 @@ class BlockCandidates(Candidates):
     def __init__(
         self, pool: Pool, model: FeatureModel, weight: np.ndarray, candidate: np.ndarray
     ) -> None:
+        if not isinstance(pool, ArrayPool):
+            pool = ArrayPool(stacked([block for _, block in pool.blocks()]))
         super().__init__(pool, model, weight)
-        parts, owners = [], []
-        for piece, block in pool.blocks():
-            rows = model.rows(block)
-            own = np.arange(len(rows)) if rows.groups is None else rows.groups
-            owners.append(candidate[piece.start + own])
-            parts.append(rows)
-        owner, rows = np.concatenate(owners), Rows.joined(parts)
-        order = np.argsort(owner, kind="stable")
-        own_weight = weight[owner] * (1.0 if rows.weight is None else rows.weight)
-        dense, flags = rows.dense()[order], rows.intercept[order]
-        # Row by row as they are, candidate after candidate.
-        self.all = Rows(dense, weight=own_weight[order], intercept=flags)
-        self.first = np.searchsorted(owner[order], np.arange(len(weight) + 1))
-        made = [self._compressed(self._own(p)) for p in range(len(weight))]
-        self.members = Members(np.append(0, np.cumsum([len(block) for block in made])))
-        self.made = np.concatenate(made)
-        self.noise = np.ones(len(self.made))
+        order = np.argsort(candidate, kind="stable")
+        self.samples = np.split(order, np.cumsum(np.bincount(candidate))[:-1])
+        sizes = [self._size(p) for p in range(len(weight))]
+        self._keeps = 8 * sum(sizes) * model.n_parameters <= _KEPT
+        self._kept: dict[int, Rows] = {}
+        self.members = Members(np.append(0, np.cumsum(sizes)))
+        self.noise = np.ones(sum(sizes))
+
+    def _size(self, p: int) -> int:
+        rows = self.model.rows(self.pool.take(self.samples[p]))
+        return min(len(rows), rows.n_features + rows.has_intercept)
 
     def _own(self, p: int) -> Rows:
-        return self.all[self.first[p] : self.first[p + 1]]
-
-    @staticmethod
-    def _compressed(rows: Rows) -> np.ndarray:
-        """Return rows of unit noise, with the derivative by the intercept as last entry."""
-        assert rows.weight is not None
-        dense = np.column_stack([rows.dense(), rows.intercept]) * np.sqrt(rows.weight)[:, None]
-        if len(dense) > dense.shape[1]:
-            dense = sl.qr(dense, mode="r", check_finite=False)[0][: dense.shape[1]]
-        return dense
-
-    def _made(self, rows: slice) -> Rows:
-        return Rows(self.made[rows, :-1], intercept=self.made[rows, -1])
+        """Return the rows of a candidate as they are, weighted."""
+        lazy = self.model.rows(self.pool.take(self.samples[p]))
+        rows = Rows.joined(lazy.blocks(), lazy.n_features)
+        own = 1.0 if rows.weight is None else rows.weight
+        return rows.replaced(weight=np.full(len(rows), self.weight[p]) * own, groups=None)
 
     def blocks(self) -> Iterator[tuple[slice, Rows]]:
         """Iterate over all rows, of unit noise."""
-        every = slice(0, len(self.made))
-        yield every, self._made(every)
+        assert self.members is not None
+        some: list[Rows] = []
+        start = stop = 0
+        for p in range(len(self.members)):
+            some.append(self.taken(p))
+            stop += len(some[-1])
+            if stop - start >= _ROWS_AT_ONCE or p + 1 == len(self.members):
+                yield slice(start, stop), Rows.joined(some)
+                some, start = [], stop
 
     def added(self, picks: list[int]) -> Rows:
         """Return the rows that picks add to the data, weighted."""
@@ -123,8 +143,22 @@ class BlockCandidates(Candidates):
 
     def taken(self, p: int) -> Rows:
         """Return the rows of a candidate, as `blocks` does."""
-        assert self.members is not None
-        return self._made(self.members.of(p))
+        if p in self._kept:
+            return self._kept[p]
+        rows = _compressed(self._own(p))
+        if self._keeps:
+            self._kept[p] = rows
+        return rows
+
+
+def _compressed(rows: Rows) -> Rows:
+    """Return rows of unit noise, no more than there are parameters."""
+    assert rows.weight is not None
+    dense = np.column_stack([rows.dense(), rows.intercept]) * np.sqrt(rows.weight)[:, None]
+    width = rows.n_features + rows.has_intercept
+    if len(dense) > width:
+        dense = sl.qr(dense, mode="r", check_finite=False)[0][:width].copy()
+    return Rows(dense[:, :-1], intercept=dense[:, -1])
 
 
 def make_candidates(
@@ -134,6 +168,8 @@ def make_candidates(
     if groups is None:
         sample = model.rows(next(pool.blocks())[1][:1])
         if sample.groups is None and sample.weight is None:
+            if isinstance(pool, ObjectPool):
+                return RowsOfObjects(pool, model, weight)
             return Candidates(pool, model, weight)
         groups = np.arange(len(pool))
     return BlockCandidates(pool, model, weight, groups)

@@ -21,7 +21,16 @@ from ..environments import (
     check_features,
     is_environments,
 )
-from ._pool import ArrayPool, BlockPool, ObjectPool, Pool, collected, fingerprints, takes_objects
+from ._pool import (
+    ArrayPool,
+    BlockPool,
+    ObjectPool,
+    Pool,
+    collected,
+    fingerprints,
+    takes_objects,
+    unfrozen,
+)
 
 
 class ChosenMixin(OutputMixin):
@@ -87,7 +96,7 @@ class ChosenMixin(OutputMixin):
 
         Returns
         -------
-        X_resampled : ndarray, CSR matrix, DataFrame, list of ndarray or Environments
+        X_resampled : ndarray, CSR matrix, DataFrame, Environments, list of ndarray or ase.Atoms
             The chosen candidates in the container of `X`, in the order of their choice.
         y_resampled : array-like of shape (n_selected,) or (n_selected, n_targets)
             Their labels.
@@ -116,14 +125,13 @@ class ChosenMixin(OutputMixin):
 
         Returns
         -------
-        ndarray, CSR matrix, DataFrame, list of ndarray or Environments
+        ndarray, CSR matrix, DataFrame, list of ndarray, Environments or list of ase.Atoms
             The chosen candidates in the container of `X`, in the order of their choice.
 
         Raises
         ------
         ValueError
-            If this is not that pool. Its shape and its chosen members are compared, of frames
-            their number.
+            If this is not that pool. Its shape and its chosen members are compared.
         """
         check_is_fitted(self)
         pool, chosen = self._pool(X, reset=False), self.sample_indices_
@@ -190,10 +198,11 @@ class ChosenMixin(OutputMixin):
         return np.array_equal(fingerprints(rows), self._fingerprints)
 
     def _pool(self, X: Any, reset: bool = True) -> Pool:
-        if takes_objects(getattr(self, "estimator", None)) and not is_environments(X):
-            return ObjectPool(X)
-        if callable(X):
-            pool: Pool = BlockPool(X)
+        estimator = getattr(self, "estimator", None)
+        if takes_objects(estimator):
+            pool: Pool = ObjectPool(unfrozen(estimator)._validated(X))
+        elif callable(X):
+            pool = BlockPool(X)
         elif hasattr(X, "__next__"):
             pool = ArrayPool(collected(X))
         elif is_environments(X):
@@ -218,6 +227,7 @@ class ChosenMixin(OutputMixin):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()  # type: ignore[misc]
-        tags.input_tags.sparse = True
+        tags.input_tags.two_d_array = not takes_objects(getattr(self, "estimator", None))
+        tags.input_tags.sparse = tags.input_tags.two_d_array
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

@@ -104,10 +104,7 @@ def select(
             return False
         before = path.objective[-1]
         p, gain = _best(posterior, scores, rules.cost, allowed)
-        step = posterior.step(p)
-        scores.picked(step)
-        posterior.state.follow(step)
-        posterior.picks.append(p)
+        _take(p, posterior, scores)
         if posterior.state.dropped():
             posterior.refresh()
             scores.started()
@@ -118,6 +115,14 @@ def select(
         path.gains.append(difference if abs(difference) > _LARGE * abs(before) else gain)
         tick()
     return True
+
+
+def _take(p: int, posterior: Posterior, scores: Scores) -> None:
+    """Add a candidate; what that takes of memory does not outlast it."""
+    step = posterior.step(p)
+    scores.picked(step)
+    posterior.state.follow(step)
+    posterior.picks.append(p)
 
 
 def lowest_of_best(ranking: np.ndarray, left: float = np.inf) -> int:

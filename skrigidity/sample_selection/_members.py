@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+
+_BLOCK_ENTRIES = 2**21
 
 
 class Members:
@@ -27,6 +31,19 @@ class Members:
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
+
+    def parts(self, width: int) -> Iterator[tuple[int, slice]]:
+        """Iterate over pieces of `each`, their rows of `width` entries being a few MB.
+
+        Yields
+        ------
+        int, slice
+            Place in `each`, and which of the candidates there.
+        """
+        for i, (_, rows) in enumerate(self.each):
+            step = max(1, _BLOCK_ENTRIES // (rows.shape[1] * max(width, rows.shape[1])))
+            for start in range(0, len(rows), step):
+                yield i, slice(start, start + step)
 
     def of(self, p: int) -> slice:
         """Return the rows of one candidate."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import _get_feature_names, _is_fitted
 
 from ..gradients import FeatureGradients, Gradients, RigidityMixin
@@ -15,6 +14,7 @@ from ..hessian import DualFactor, GramAccumulator, Prior, Rows, choose
 from ..kernel_ridge import RigidKernelRidge
 from ..linear_model import RigidRidge
 from ._kernel import KernelModel
+from ._pool import unfrozen
 
 # What normal equations of fewer rows than features must promise to be taken for selection.
 _ACCURATE, _FEATURES_PER_ROW = 1e-9, 4
@@ -40,6 +40,8 @@ class FeatureModel:
         How to factorize where there is no `base`.
     n_features, n_parameters : int
         Number of features of the samples, and of parameters but the intercept.
+    estimator : estimator or None
+        Who checks samples that are no matrix.
     """
 
     gradients: Gradients
@@ -48,6 +50,7 @@ class FeatureModel:
     solver: str
     n_features: int
     n_parameters: int
+    estimator: Any = None
 
     @property
     def alpha(self) -> float:
@@ -89,7 +92,7 @@ def make_model(estimator: Any, sample: Any, X_train: Any, train_weight: Any) -> 
     estimator : estimator with rigidities
         Fitted or not.
     sample : array-like of shape (1, n_features)
-        Something with the features of the pool.
+        Something with the features of the pool; all of it where it is no matrix.
     X_train : array-like, structures of environments or None
         Training data, besides what a fitted estimator has seen.
     train_weight : ndarray of shape (n_train,) or None
@@ -106,8 +109,7 @@ def make_model(estimator: Any, sample: Any, X_train: Any, train_weight: Any) -> 
     ValueError
         If it has one alpha per target, or parameters that need data.
     """
-    if isinstance(estimator, FrozenEstimator):
-        estimator = estimator.estimator
+    estimator = unfrozen(estimator)
     if not isinstance(estimator, RigidityMixin):
         raise TypeError(
             "estimator must be one with rigidities, such as RigidRidge or RigidKernelRidge, got "
@@ -119,6 +121,10 @@ def make_model(estimator: Any, sample: Any, X_train: Any, train_weight: Any) -> 
             "between candidates, give the kernel itself"
         )
     fitted = _is_fitted(estimator)
+    if hasattr(estimator, "_without_labels") and not fitted:
+        model, base, prior, solver = estimator._without_labels(sample, X_train, train_weight)
+        d = model.gradients_.n_features
+        return FeatureModel(model.gradients_, base, prior, solver, d, d, model)
     if type(estimator) is RigidRidge and not fitted:
         return _ridge_model(estimator, sample, X_train, train_weight)
     if not fitted:
@@ -128,13 +134,15 @@ def make_model(estimator: Any, sample: Any, X_train: Any, train_weight: Any) -> 
     gradients, hessian = estimator.gradients_, estimator.hessian_
     if gradients.n_outputs > 1:
         raise ValueError("estimator must have one output per sample, not one per class")
-    base, d = hessian if fitted or X_train is not None else None, estimator.n_features_in_
+    base = hessian if fitted or X_train is not None else None
+    samples_are_rows = hasattr(estimator, "n_features_in_")
+    d = estimator.n_features_in_ if samples_are_rows else hessian.n_features
     if isinstance(hessian, DualFactor):
         if fitted and X_train is not None:
             raise ValueError("X_train must be None where estimator is a fitted kernel model")
         return KernelModel(gradients, base, hessian.alpha, d)
     solver = getattr(estimator, "solver", "auto")
-    model = FeatureModel(gradients, base, hessian.prior, solver, d, hessian.n_features)
+    model = FeatureModel(gradients, base, hessian.prior, solver, d, hessian.n_features, estimator)
     if fitted and X_train is not None:
         model.base = model.factor(model.rows(X_train, train_weight))
     return model

@@ -14,6 +14,9 @@ from sklearn.utils import check_array, get_tags
 from ..environments import Environments, as_environments, is_environments
 from ..hessian import block_rows
 
+# Of so many frames the features of all atoms are in memory at once.
+_OBJECTS = 64
+
 
 class ArrayPool:
     """A pool that is one object: an array, perhaps a memory map, a CSR matrix, `Environments`."""
@@ -42,12 +45,18 @@ class ArrayPool:
 class ObjectPool(ArrayPool):
     """A pool of objects that only its model knows how to read, such as frames."""
 
-    def __init__(self, X: Any) -> None:
-        self.X = list(X)
+    def __init__(self, X: list[Any]) -> None:
+        self.X = X
         self.n_features = None
 
     def __len__(self) -> int:
         return len(self.X)
+
+    def blocks(self) -> Iterator[tuple[slice, Any]]:
+        """Iterate over the pool, a few objects at a time."""
+        for start in range(0, len(self), _OBJECTS):
+            piece = slice(start, min(start + _OBJECTS, len(self)))
+            yield piece, self.X[piece]
 
     def take(self, indices: Any) -> Any:
         """Return some of the objects."""
@@ -188,13 +197,21 @@ def named_check(values: Any, name: str, **options: Any) -> Any:
 
 def fingerprints(X: Any) -> np.ndarray:
     """Return a hash of every sample, the same for equal numbers in whatever container."""
-    if isinstance(X, list):  # objects, which nothing is known of
-        return np.zeros(len(X), dtype="S16")
-    rows = X.toarray() if sp.issparse(X) else X
+    if isinstance(X, list):
+        rows = [_numbers_of(each) for each in X]
+    else:
+        rows = X.toarray() if sp.issparse(X) else X
     # Adding 0 makes -0 what it equals.
     data = ((np.ascontiguousarray(row, dtype=np.float64) + 0.0).tobytes() for row in rows)
     hashes = [hashlib.blake2b(each, digest_size=8).hexdigest().encode() for each in data]
     return np.array(hashes, dtype="S16")
+
+
+def _numbers_of(frame: Any) -> np.ndarray:
+    """Return the numbers that make a frame what it is: none of an object of another kind."""
+    names = ("numbers", "positions", "cell", "pbc")
+    parts = [np.ravel(getattr(frame, name)) for name in names if hasattr(frame, name)]
+    return np.concatenate([np.empty(0), *parts])
 
 
 def weights(values: Any, n: int, name: str) -> np.ndarray:
@@ -226,8 +243,12 @@ def on_disk(X: Any) -> bool:
     return False
 
 
+def unfrozen(estimator: Any) -> Any:
+    """Return the estimator that a `FrozenEstimator` holds, or itself."""
+    return estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
+
+
 def takes_objects(estimator: Any) -> bool:
     """Tell whether an estimator takes what is no matrix, such as frames."""
-    if isinstance(estimator, FrozenEstimator):
-        estimator = estimator.estimator
+    estimator = unfrozen(estimator)
     return hasattr(estimator, "fit") and not get_tags(estimator).input_tags.two_d_array

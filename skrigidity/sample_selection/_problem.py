@@ -20,7 +20,7 @@ from ._greedy import SelectionPath, StoppingRules, select
 from ._kernel import KernelModel, KernelPosterior
 from ._model import make_model
 from ._objectives import OBJECTIVES
-from ._pool import ArrayPool, ObjectPool, Pool, checked, on_disk, positive, weights
+from ._pool import ArrayPool, ObjectPool, Pool, checked, on_disk, positive, unfrozen, weights
 from ._scores import InformationScores, Scores, TargetScores, TraceScores
 from ._state import Posterior
 from ._whitened import WhitenedPosterior
@@ -134,7 +134,7 @@ class Selection:
             estimator = RigidRidge(1.0 if alpha is None else alpha)
         X_train, weight = self.data["X_train"], self.data["train_weight"]
         if X_train is not None:
-            X = self._checked(X_train, "X_train")
+            X = self._checked(X_train, "X_train", unfrozen(estimator))
             X_train = X_train if hasattr(X_train, "columns") else X
             if weight is not None:
                 weight = weights(weight, _num_samples(X), "train_weight")
@@ -142,7 +142,15 @@ class Selection:
                     raise ValueError("train_weight must not be zero throughout")
         elif weight is not None:
             raise ValueError("train_weight must be None where there is no X_train")
-        model = make_model(estimator, self.sample, X_train, weight)
+        sample = self.pool.X if isinstance(self.pool, ObjectPool) else self.sample
+        model = make_model(estimator, sample, X_train, weight)
+        if self.selector.properties is not None:
+            if not hasattr(model.gradients, "restricted"):
+                raise ValueError(
+                    "properties must be None where estimator is fitted to one property, got "
+                    f"{self.selector.properties!r}"
+                )
+            model.gradients = model.gradients.restricted(self.selector.properties)
         if d is not None and model.n_features != d:
             raise ValueError(
                 f"estimator was fitted on {model.n_features} features, the pool has {d}"
@@ -150,9 +158,9 @@ class Selection:
         self._same_columns(estimator, "estimator")
         return model
 
-    def _checked(self, X: Any, name: str) -> Any:
+    def _checked(self, X: Any, name: str, estimator: Any) -> Any:
         if isinstance(self.pool, ObjectPool):
-            return X
+            return estimator._validated(X, name=name)
         self._same_columns(X, name)
         return checked(X, name, self.pool.n_features)
 
@@ -187,7 +195,7 @@ class Selection:
                 )
             X = self.pool.X
         else:
-            X = self._checked(X, "X_target")
+            X = self._checked(X, "X_target", getattr(self.model, "estimator", None))
         gradients = self.model.gradients
         if level != "component":
             rows = gradients.rows(X, level)
@@ -318,7 +326,7 @@ class Selection:
         if storage != "auto":
             return None if storage is None else np.dtype(storage)
         X = getattr(self.pool, "X", None)
-        at_hand = isinstance(X, Environments) or type(X) is np.ndarray
+        at_hand = isinstance(X, Environments | list) or type(X) is np.ndarray
         return np.float64 if at_hand and not on_disk(X) else None
 
     def _scores(self, posterior: Posterior) -> Scores:

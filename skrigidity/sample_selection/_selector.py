@@ -37,10 +37,11 @@ class PRSelector(  # type: ignore[call-arg]
     alpha : float, default=None
         Regularization strength of the `RigidRidge` to select under; 1.0 where there is no
         `estimator` either.
-    estimator : RigidRidge, ComponentRidge, RigidKernelRidge or fitted model, default=None
+    estimator : RigidRidge, RigidKernelRidge, RigidPotential or fitted model, default=None
         The model to select under, instead of `alpha`. A fitted one, of any kind that has
         rigidities, brings its Hessian (wrap it in `sklearn.frozen.FrozenEstimator` wherever the
-        selector is cloned), another one its parameters.
+        selector is cloned), one of these or a `ComponentRidge` its parameters. With a
+        `RigidPotential` the pool, targets and training data are frames, see Notes.
     objective : {"mean", "log_mean", "min", "variance", "information"}, default="mean"
         What to improve: the mean rigidity R of the targets, the mean of log R, the least R, the
         mean of 1/R (A-optimal), or the information about the targets' predictions (half the
@@ -50,6 +51,8 @@ class PRSelector(  # type: ignore[call-arg]
         Candidates are always structures.
     components : list or dict, default=None
         Components for ``level="component"``, as in `RigidRidge.component_rigidity`.
+    properties : {"energy", "forces", "stress"} or sequence of these, default=None
+        What the label of a frame tells. None: all that `estimator` is fitted to.
     threshold : float, default=None
         Stop as soon as `threshold_on` reaches it.
     threshold_on : {"objective", "targets"}, default="objective"
@@ -127,6 +130,16 @@ class PRSelector(  # type: ignore[call-arg]
     :math:`A^T (I + B B^T)^{-1} A` off the variances, B being their whitened rows and A their
     covariances with the targets.
 
+    Frames need no labels under a `RigidPotential`. Targets are their energies per atom, atoms or
+    components. A candidate is a row for its energy, three for the forces on each atom, and six
+    for the stress where the potential is fitted to that. Before it is fitted, a potential counts
+    on all properties that its ``fit`` would read, of training frames as well; without any of
+    these, its `alpha` is relative to the Hessian of the pool, and energies of species are
+    penalized like the rest. Frames of k rows take some ``8 * n_rows * (n_features + 2 * k +
+    n_targets)`` bytes: 1.5 GB for 1000 frames of 64 atoms, 500 features and 100 targets. With
+    ``properties="energy"`` there are as many rows as frames. What a frame weighs is its
+    `candidate_weight` alone, whatever the `weight_key` of the potential.
+
     References
     ----------
     Chong, Bigi, Grasselli, Loche, Kellner, Ceriotti, Faraday Discuss. 256, 322 (2025), sections
@@ -159,6 +172,7 @@ class PRSelector(  # type: ignore[call-arg]
         "objective": [StrOptions({"mean", "log_mean", "min", "variance", "information"})],
         "level": [StrOptions({"global", "local", "component"})],
         "components": "no_validation",
+        "properties": [str, list, tuple, None],
         "threshold": [Interval(Real, None, None, closed="neither"), None],
         "threshold_on": [StrOptions({"objective", "targets"})],
         "budget": [Interval(Real, 0, None, closed="neither"), None],
@@ -181,6 +195,7 @@ class PRSelector(  # type: ignore[call-arg]
         objective: str = "mean",
         level: str = "global",
         components: Any = None,
+        properties: Any = None,
         threshold: float | None = None,
         threshold_on: str = "objective",
         budget: float | None = None,
@@ -199,6 +214,7 @@ class PRSelector(  # type: ignore[call-arg]
         self.objective = objective
         self.level = level
         self.components = components
+        self.properties = properties
         self.threshold = threshold
         self.threshold_on = threshold_on
         self.budget = budget
@@ -229,22 +245,26 @@ class PRSelector(  # type: ignore[call-arg]
 
         Parameters
         ----------
-        X : array-like of shape (n_candidates, n_features), structures, callable or iterator
+        X : array-like of shape (n_candidates, n_features), structures, callable or iterator, \
+or list of ase.Atoms
             The pool: a matrix (dense, a memory map, or CSR); a sequence of 2-D arrays, one per
             structure; a function without arguments that returns an iterable of such blocks,
             always the same ones; or an iterator over blocks, which is collected in memory.
+            Frames where `estimator` is a potential.
         y : None
             Ignored: labels play no part.
         groups : array-like of shape (n_samples,), default=None
             Samples of one label are one candidate: they are chosen together. Candidates are
             numbered in the order of their first samples. None: every sample is a candidate.
-        X_target : array-like of shape (n_targets, n_features) or structures, default=None
+        X_target : array-like of shape (n_targets, n_features), structures or list of ase.Atoms, \
+default=None
             What is to be predicted firmly; with ``level="local"`` a matrix is a row per
             environment. None: the pool itself.
         target_weight : array-like of shape (n_targets,), default=None
             Weights of the targets in the objective (of every environment where
             ``level="local"``), positive.
-        X_train : array-like of shape (n_train, n_features) or structures, default=None
+        X_train : array-like of shape (n_train, n_features), structures or list of ase.Atoms, \
+default=None
             Training data that there are already; with a fitted `estimator`, those besides its
             own.
         train_weight : array-like of shape (n_train,), default=None
@@ -264,6 +284,24 @@ class PRSelector(  # type: ignore[call-arg]
         ValueError
             If arguments do not fit each other, or nothing determines some prediction
             (``alpha=0``) for which covariances are needed.
+
+        Examples
+        --------
+        Frames to compute next, whose energies and forces pin the energy of a strained crystal:
+
+        >>> from ase.build import bulk
+        >>> from skrigidity import PRSelector, RigidPotential
+        >>> from skrigidity.atomistic import ACEDescriptor
+        >>> pool = [bulk("Cu", a=3.5 + 0.01 * i, cubic=True) for i in range(40)]
+        >>> for i, frame in enumerate(pool):
+        ...     frame.rattle(0.1, seed=i)
+        >>> target = bulk("Cu", a=3.8, cubic=True)
+        >>> descriptor = ACEDescriptor(cutoff=4.0, max_degree=(6, 4), kind="self-interacting")
+        >>> selector = PRSelector(3, estimator=RigidPotential(descriptor, alpha=1e-6))
+        >>> selector.fit(pool, X_target=[target]).selected_idx_
+        array([30, 29, 31])
+        >>> len(selector.transform(pool))
+        3
         """
         pool = self._pool(X)
         data = {

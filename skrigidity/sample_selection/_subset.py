@@ -89,8 +89,9 @@ class SubsetRegressor(DelegatingMixin, MetaEstimatorMixin, BaseEstimator):
     it.
 
     A `PRSelector` without `alpha` and `estimator` is given the estimator that its choice is for,
-    where it can select under that before it is fitted and both see the same features: a
-    `RigidRidge`, `ComponentRidge` or `RigidKernelRidge`, neither of the two inside a pipeline.
+    where it can select under that before it is fitted and both see the same samples: a
+    `RigidRidge`, `ComponentRidge`, `RigidKernelRidge` or `RigidPotential` (which takes frames),
+    neither of the two inside a pipeline.
     Elsewhere it keeps its default, a `RigidRidge` with alpha 1: give it an `alpha` or an
     `estimator` of its own.
 
@@ -103,8 +104,9 @@ class SubsetRegressor(DelegatingMixin, MetaEstimatorMixin, BaseEstimator):
 
     The estimator's methods for predictions, rigidities and uncertainties are passed on, where it
     has them: `prediction_rigidity`, `local_rigidity`, `component_rigidity`,
-    `combination_rigidity`, `rigidity_with`, `predict_local`, `predict_components`, `sample_y`,
-    `probability_std`, `calibrate`, `score`, `predict_proba`, `decision_function`.
+    `combination_rigidity`, `rigidity_with`, `force_rigidity`, `stress_rigidity`,
+    `predict_local`, `predict_components`, `sample_y`, `probability_std`, `single_point`,
+    `calculator`, `calibrate`, `score`, `predict_proba`, `decision_function`.
 
     Examples
     --------
@@ -191,7 +193,8 @@ class SubsetRegressor(DelegatingMixin, MetaEstimatorMixin, BaseEstimator):
         """Return the selector, with the estimator to select under where it has none."""
         selector = self.selector
         own = isinstance(selector, PRSelector) and (selector.alpha, selector.estimator)
-        if own != (None, None) or not isinstance(self.estimator, RigidRidge | RigidKernelRidge):
+        can = isinstance(self.estimator, RigidRidge | RigidKernelRidge)
+        if own != (None, None) or not (can or hasattr(self.estimator, "_without_labels")):
             return selector
         return clone(selector).set_params(estimator=clone(self.estimator))
 
@@ -222,6 +225,10 @@ class SubsetRegressor(DelegatingMixin, MetaEstimatorMixin, BaseEstimator):
     rigidity_with = _of_estimator("rigidity_with")
     probability_std = _of_estimator("probability_std")
     sample_y = _of_estimator("sample_y")
+    force_rigidity = _of_estimator("force_rigidity")
+    stress_rigidity = _of_estimator("stress_rigidity")
+    single_point = _of_estimator("single_point")
+    calculator = _of_estimator("calculator")
 
     @available_if(estimator_has("calibrate"))
     def calibrate(self, X: Any, y: Any, *args: Any, **kwargs: Any) -> Self:

@@ -164,11 +164,17 @@ class WhitenedPosterior(Posterior):
     def _set_within(self, members: Members) -> None:
         """Compute covariances within candidates, and what else the scores need of these."""
         assert self._stored is not None
-        each = [self._stored[rows] for _, rows in members.each]
-        self.state.gram = [z @ z.transpose(0, 2, 1) for z in each]
-        if self._kind == "information":
-            each = [z[:, :, self._rank :] for z in each]
-            self.state.second = [z @ z.transpose(0, 2, 1) for z in each]
+        sizes = [rows.shape for _, rows in members.each]
+        self.state.gram = [np.empty((m, k, k)) for m, k in sizes]
+        known = self._kind == "information"
+        if known:
+            self.state.second = [np.empty((m, k, k)) for m, k in sizes]
+        for i, some in members.parts(self._width):
+            z = self._stored[members.each[i][1][some]]
+            self.state.gram[i][some] = z @ z.transpose(0, 2, 1)
+            if known:
+                z = z[:, :, self._rank :]
+                self.state.second[i][some] = z @ z.transpose(0, 2, 1)
 
     def _set_precision(self) -> None:
         """Note how precise products with the pool are; read it again if that is not enough."""

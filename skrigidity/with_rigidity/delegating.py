@@ -53,7 +53,7 @@ class DelegatingMixin:
         return self.estimator_.decision_function(self._aggregated(X))
 
     @available_if(estimator_has("score"))
-    def score(self, X: Any, y: Any, **score_params: Any) -> float:
+    def score(self, X: Any, y: Any = None, **score_params: Any) -> float:
         """Return the estimator's `score`; `score_params` are for it."""
         check_is_fitted(self)
         routed = self._routed("score", score_params)

@@ -5,6 +5,8 @@ import importlib.util
 import fit
 import kernel_rigidity
 import lpr
+import potential
+import potential_peers
 import ridge_cv
 import rigidity
 import selection
@@ -25,6 +27,8 @@ BENCHMARKS = (
     selection_scaling,
     streaming_memory,
     selection_memory,
+    potential,
+    potential_peers,
 )
 
 
@@ -35,8 +39,13 @@ def run(options: Options) -> bool:
         print("ACE: skipped, sphericart is not installed")
     else:
         import ace
+        import selection_frames
 
-        met.append(ace.run(options))
+        met += [ace.run(options), selection_frames.run(options)]
+        if importlib.util.find_spec("featomic") is not None:
+            import derivatives
+
+            met.append(derivatives.run(options))
     return all(met)
 
 

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from functools import cached_property
+from math import pi, sqrt
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skrigidity.atomistic.ace._densities import equal_counts, spherical_harmonics
+from skrigidity.atomistic._neighbors import Neighbors
+from skrigidity.atomistic.ace import _loops
+from skrigidity.atomistic.ace._densities import (
+    bounds,
+    harmonics_with_gradients,
+    spherical_harmonics,
+)
 from skrigidity.atomistic.ace._enumerate import Family, Product, enumerate_families, without
+from skrigidity.atomistic.ace._gradients import (
+    Batch,
+    Entries,
+    Rows,
+    add_adjoint,
+    add_forces,
+    add_rows,
+    entries_of,
+    rows_of,
+)
 from skrigidity.atomistic.ace._polynomial import Polynomials
 from skrigidity.atomistic.ace._radial import many_body_functions, pair_functions
 from skrigidity.environments import consecutive
@@ -98,17 +116,17 @@ class ACEBasis:
         self.cutoff, self.purified = cutoff, purified
         self.r0 = np.asarray(r0, dtype=np.float64)
         self.agnesi, self.pair_agnesi = agnesi, pair_agnesi
-        bounds = list(max_degree)
-        settings = n_species, cutoff, bounds, purified, self.r0.tolist(), angular_weight, agnesi
+        degrees = list(max_degree)
+        settings = n_species, cutoff, degrees, purified, self.r0.tolist(), angular_weight, agnesi
         self.settings = (*settings, pair_basis, pair_agnesi, sorted(map(sorted, drop)))
-        self.n_pair = int(bounds[0]) if pair_basis and bounds else 0
+        self.n_pair = int(degrees[0]) if pair_basis and degrees else 0
         pairs = [
             Function(1, (z,), (n,), (), None)
             for z in range(n_species)
             for n in range(1, self.n_pair + 1)
         ]
         families = []
-        for order, bound in enumerate(bounds, start=1):
+        for order, bound in enumerate(degrees, start=1):
             found = enumerate_families(order, bound, angular_weight, n_species)
             if bound and not found:
                 raise ValueError(
@@ -119,9 +137,9 @@ class ACEBasis:
         families = without(families, drop)
         self.functions = [*pairs, *_functions(families)]
         if not self.functions:
-            raise ValueError(f"max_degree: expected an order of at least 1, got {bounds}")
+            raise ValueError(f"max_degree: expected an order of at least 1, got {degrees}")
         self._needed = _needed_neighbors(self.functions, n_species)
-        self._polynomials = Polynomials(families, purified)
+        self._polynomials = Polynomials(families, purified, self.n_pair, n_species)
 
     def evaluate(
         self, counts: ArrayLike, vectors: Array, species: ArrayLike, centers: ArrayLike
@@ -149,40 +167,182 @@ class ACEBasis:
         )
         ends = np.concatenate([[0], np.cumsum(counts)])
         out = np.empty((len(counts), len(self.functions)))
-        size = min(_BATCH, _BATCH_BYTES // (8 * max(self._polynomials.n_monomials, 1)))
-        for start, stop in consecutive(ends, _BATCH_NEIGHBORS, max(size, 1)):
-            pairs = slice(ends[start], ends[stop])
-            batch = np.repeat(np.arange(stop - start), counts[start:stop])
-            out[start:stop] = self._evaluate(
-                batch, vectors[pairs], species[pairs], centers[start:stop]
-            ).T
+        table = self._polynomials.table
+        for start, stop in self._batches(ends, _BATCH):
+            environment = np.repeat(np.arange(stop - start), counts[start:stop])
+            order = self._order(environment, species[ends[start] : ends[stop]])
+            pairs = order + ends[start]
+            kinds, around = species[pairs], vectors[pairs]
+            numbers = self._numbers(environment, kinds, stop - start)
+            r0 = self.r0[centers[start:stop][environment], kinds]
+            radial = table.with_products(self._radial(np.linalg.norm(around, axis=1), r0)[None])
+            harmonics = spherical_harmonics(around, table.max_degree)
+            sums = table.sums(radial[0], harmonics, numbers)
+            features = self._polynomials(sums)
+            features[self._missing(numbers)] = 0.0
+            out[start:stop] = features.T
         return out
 
-    def _evaluate(self, environment: Ints, vectors: Array, species: Ints, centers: Ints) -> Array:
-        table, n_species = self._polynomials.table, len(self.r0)
-        densities = np.zeros((table.n_rows, len(centers)))
-        pairs = np.zeros((n_species, self.n_pair, len(centers)))
-        counts = np.zeros((n_species, len(centers)), dtype=np.intp)
-        for z in np.unique(species):
-            chosen = species == z
-            where = environment[chosen]
-            counts[z] = np.bincount(where, minlength=len(centers))
-            r = np.linalg.norm(vectors[chosen], axis=1)
-            scale = r, self.r0[centers[where], z], self.cutoff
-            harmonics = spherical_harmonics(vectors[chosen], table.max_degree)
-            radial = many_body_functions(*scale, table.n_radial, self.agnesi)
-            table.add(densities, int(z), radial, harmonics, counts[z])
-            if self.n_pair:
-                values = pair_functions(*scale, self.n_pair, self.pair_agnesi)
-                for which, neighbors in equal_counts(counts[z]):
-                    pairs[z][:, which] = values[:, neighbors].sum(axis=2)
-        features = np.concatenate([pairs.reshape(-1, len(centers)), self._polynomials(densities)])
-        if self.purified:
-            # Exactly 0, not up to rounding, where there are not enough neighbors.
-            patterns, which = self._needed
-            missing = np.any(patterns[:, :, None] > counts, axis=1)
-            features[missing[which]] = 0.0
-        return features
+    def _batches(self, ends: Ints, size: int) -> Iterator[tuple[int, int]]:
+        size = min(size, _BATCH_BYTES // (8 * max(self._polynomials.n_monomials, 1)))
+        return consecutive(ends, _BATCH_NEIGHBORS, max(size, 1))
+
+    def _radial(self, r: Array, r0: Array, *, slopes: bool = False) -> Array:
+        table, cutoff = self._polynomials.table, self.cutoff
+        pair = pair_functions(r, r0, cutoff, self.n_pair, self.pair_agnesi, slopes=slopes)
+        many = many_body_functions(r, r0, cutoff, table.n_radial, self.agnesi, slopes=slopes)
+        pair *= sqrt(4 * pi)  # of degree 0, but for the constant Y_00
+        return np.concatenate([pair, many], axis=-2)
+
+    def _order(self, environment: Ints, species: Ints) -> Ints:
+        return np.argsort(environment * len(self.r0) + species, kind="stable")
+
+    def _numbers(self, environment: Ints, species: Ints, n_environments: int) -> Ints:
+        """Count the neighbors of each species (first axis) of each environment."""
+        shape = len(self.r0), n_environments
+        flat = np.bincount(species * n_environments + environment, minlength=shape[0] * shape[1])
+        return flat.reshape(shape)
+
+    def _missing(self, numbers: Ints) -> NDArray[np.bool_]:
+        """Return which functions are exactly 0, not up to rounding: too few neighbors."""
+        if not self.purified:
+            return np.zeros((len(self.functions), numbers.shape[1]), dtype=bool)
+        patterns, which = self._needed
+        return np.any(patterns[:, :, None] > numbers, axis=1)[which]
+
+    def derivatives(
+        self, neighbors: Neighbors, species: Ints, columns: Ints, n_columns: int
+    ) -> tuple[Array, Array, Array]:
+        """Differentiate the functions, summed over the atoms of a frame.
+
+        Parameters
+        ----------
+        neighbors : Neighbors
+            Of all atoms of a frame.
+        species : ndarray of int of shape (n_atoms,)
+            Numbers of the species of the atoms.
+        columns : ndarray of int of shape (n_species, n_functions)
+            Where the functions go, by the species of the center.
+        n_columns : int
+
+        Returns
+        -------
+        features : ndarray of shape (n_atoms, n_functions)
+        positions : ndarray of shape (n_atoms, 3, n_columns)
+        strain : ndarray of shape (6, n_columns)
+        """
+        features = np.empty((len(species), len(self.functions)))
+        totals = np.zeros((n_columns, 3 * len(species) + 6))
+        jacobian = self._polynomials.jacobian
+        # The entries of a Jacobian are more than the densities.
+        for batches, numbers, densities in self._summed(neighbors, species, _BATCH // 4):
+            centers, missing = batches[0].centers, self._missing(numbers)
+            values, entries = self._polynomials(densities), jacobian(densities)
+            values[missing] = 0.0
+            entries[missing[jacobian.functions]] = 0.0
+            features[centers] = values.T
+            for rows, which, batch in zip(self._rows, self._entries, batches, strict=True):
+                add_rows(rows, which, batch, entries, columns[species[centers]], totals)
+        return features, *_split(totals)
+
+    def backward(
+        self, neighbors: Neighbors, species: Ints, weights: Array
+    ) -> tuple[Array, Array, Array]:
+        """Evaluate and differentiate linear functions of the features.
+
+        Parameters
+        ----------
+        neighbors : Neighbors
+            Of all atoms of a frame.
+        species : ndarray of int of shape (n_atoms,)
+            Numbers of the species of the atoms.
+        weights : ndarray of shape (n_species, n_functions, n_outputs)
+            By the species of the center.
+
+        Returns
+        -------
+        local : ndarray of shape (n_atoms, n_outputs)
+        positions : ndarray of shape (n_atoms, 3, n_outputs)
+        strain : ndarray of shape (6, n_outputs)
+        """
+        n_outputs = weights.shape[2]
+        local = np.zeros((n_outputs, len(species)))
+        totals = np.zeros((n_outputs, 3 * len(species) + 6))
+        polynomials: dict[tuple[int, ...], list[tuple[Ints, Array]]] = {}
+        # With more neighbors than that no function is missing.
+        enough = self._needed[0].max(axis=0)[:, None] if self.purified else 0
+        for batches, numbers, densities in self._summed(neighbors, species, _BATCH):
+            centers = batches[0].centers
+            adjoint = np.zeros((n_outputs, *densities.shape))
+            kinds = np.column_stack([species[centers], np.minimum(numbers, enough).T])
+            for kind in set(map(tuple, kinds.tolist())):
+                if kind not in polynomials:
+                    missing = self._missing(np.array(kind[1:])[:, None])
+                    remaining = np.where(missing, 0.0, weights[kind[0]])
+                    polynomials[kind] = self._polynomials.contracted(remaining)
+                which = (kinds == kind).all(axis=1)
+                alone = bool(which.all())  # then no copies are needed
+                chosen = densities if alone else densities[:, which]
+                for k in range(n_outputs):
+                    gradient = adjoint[k] if alone else np.zeros(chosen.shape)
+                    value = np.zeros(chosen.shape[1])
+                    for monomials, coefficients in polynomials[kind]:
+                        add_adjoint(monomials, coefficients[k], chosen, value, gradient)
+                    local[k, centers[which]] = value
+                    if not alone:
+                        adjoint[k][:, which] = gradient
+            for rows, batch in zip(self._rows, batches, strict=True):
+                add_forces(rows, batch, adjoint, totals)
+        return local.T, *_split(totals)
+
+    @cached_property
+    def _rows(self) -> list[Rows]:
+        """By the species of the neighbor."""
+        return [rows_of(z, self._polynomials.table) for z in range(len(self.r0))]
+
+    @cached_property
+    def _entries(self) -> list[Entries]:
+        """By the species of the neighbor."""
+        jacobian, n_functions = self._polynomials.jacobian, len(self.functions)
+        return [entries_of(rows, jacobian, n_functions) for rows in self._rows]
+
+    def _summed(
+        self, neighbors: Neighbors, species: Ints, size: int
+    ) -> Iterator[tuple[list[Batch], Ints, Array]]:
+        """Yield environments by the species of neighbors, numbers of these, and densities."""
+        table, loops = self._polynomials.table, _loops.compiled()
+        centers = np.repeat(np.arange(len(species)), neighbors.counts)
+        order = self._order(centers, species[neighbors.atoms])
+        ends = np.concatenate([[0], np.cumsum(neighbors.counts)])
+        for start, stop in self._batches(ends, size):
+            pairs = order[ends[start] : ends[stop]]
+            vectors, atoms = neighbors.vectors[pairs], neighbors.atoms[pairs]
+            kinds = species[atoms]
+            numbers = self._numbers(centers[pairs] - start, kinds, stop - start)
+            r0 = self.r0[species[centers[pairs]], kinds]
+            radial = self._radial(np.linalg.norm(vectors, axis=1), r0, slopes=True)
+            if loops is None:
+                radial = table.with_products(radial)
+            values, slopes = radial
+            harmonics, gradients = harmonics_with_gradients(vectors, table.max_degree)
+            parts = atoms, vectors, values, slopes, harmonics, gradients
+            batches = [
+                Batch(np.arange(start, stop), first, last, *parts)
+                for first, last in zip(*bounds(numbers), strict=True)
+            ]
+            if loops is None:
+                densities = table.sums(values, harmonics, numbers)
+            else:
+                densities = np.zeros((table.n_rows, stop - start))
+                for rows, batch in zip(self._rows, batches, strict=True):
+                    loops.add_sums(rows, batch, densities)
+            yield batches, numbers, densities
+
+
+def _split(totals: Array) -> tuple[Array, Array]:
+    """Return derivatives by positions (n_atoms, 3, ...) and by strain (6, ...)."""
+    rows = np.ascontiguousarray(totals.T)
+    return rows[:-6].reshape(-1, 3, rows.shape[1]), rows[-6:]
 
 
 def _functions(families: list[Family]) -> Iterator[Function]:

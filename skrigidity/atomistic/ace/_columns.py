@@ -25,6 +25,11 @@ class Columns:
     composition : bool
         Whether there is an order 0: a column for each species of centers.
 
+    Attributes
+    ----------
+    of : ndarray of int of shape (n_species, n_functions)
+        Column of each function, by the species of the center.
+
     Examples
     --------
     >>> from skrigidity.atomistic.ace._basis import Function
@@ -43,15 +48,14 @@ class Columns:
         self.symbols, self.functions, self.shared = symbols, functions, shared
         self.n_composition = len(symbols) if composition else 0
         n_blocks = 1 if shared else len(symbols)
-        # Column of each function (second axis) for each species of centers (first axis).
-        self._of = np.empty((len(symbols), len(functions)), dtype=np.intp)
+        self.of = np.empty((len(symbols), len(functions)), dtype=np.intp)
         self._orders: dict[int, slice] = {0: slice(0, len(symbols))} if composition else {}
         start = self.n_composition
         for order, group in groupby(enumerate(functions), key=lambda item: item[1].order):
             which = np.array([i for i, _ in group])
             for z in range(len(symbols)):
                 block = 0 if shared else z
-                self._of[z, which] = start + block * len(which) + np.arange(len(which))
+                self.of[z, which] = start + block * len(which) + np.arange(len(which))
             self._orders[order] = slice(start, start + n_blocks * len(which))
             start += n_blocks * len(which)
         self.n_columns = start
@@ -81,7 +85,7 @@ class Columns:
         out = np.zeros((len(features), self.n_columns), dtype=dtype)
         for z in range(len(self.symbols)):
             rows = np.flatnonzero(centers == z)
-            out[np.ix_(rows, self._of[z])] = features[rows]
+            out[np.ix_(rows, self.of[z])] = features[rows]
             if self.n_composition:
                 out[rows, z] = 1.0
         return out
@@ -93,7 +97,7 @@ class Columns:
             if self.n_composition:
                 names[z] = f"nu=0 {symbol}"
             center = "" if self.shared else f"{symbol}:"
-            names[self._of[z]] = [self._name(center, function) for function in self.functions]
+            names[self.of[z]] = [self._name(center, function) for function in self.functions]
         return names
 
     def _name(self, center: str, function: Function) -> str:

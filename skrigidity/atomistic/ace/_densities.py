@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +27,22 @@ class DensityTable:
     Parameters
     ----------
     densities : iterable of Density
+    n_pair : int, default=0
+        Number of functions of pairs alone; their sums over the neighbors of each species are the
+        first rows.
+    n_species : int, default=1
 
     Attributes
     ----------
     start : dict of Density to int
         Row of m = -l.
     n_rows : int
+    species, radial, harmonic : ndarrays of int of shape (n_rows,)
+        The neighbor species of each row, and the radial function and the spherical harmonic whose
+        products it is the sum of.
+    products : ndarray of int of shape (n_products, 2)
+        Radial functions that are products of two before them: the last ones, behind the functions
+        of pairs and the many-body ones.
 
     Examples
     --------
@@ -43,106 +52,89 @@ class DensityTable:
     {Density(species=0, degree=0, radial=(1,)): 0, Density(species=0, degree=1, radial=(1, 2)): 1}
     """
 
-    def __init__(self, densities: Iterable[Density]) -> None:
+    def __init__(self, densities: Iterable[Density], n_pair: int = 0, n_species: int = 1) -> None:
         ordered = sorted(set(densities), key=lambda d: (d.species, d.degree, len(d.radial), d))
-        widths = [2 * density.degree + 1 for density in ordered]
-        starts = np.cumsum([0, *widths])
+        self.n_pair, n_first = n_pair, n_pair * n_species
+        starts = n_first + np.cumsum([0, *(2 * density.degree + 1 for density in ordered)])
         self.start = dict(zip(ordered, starts.tolist(), strict=False))
         self.n_rows = int(starts[-1])
         self.max_degree = max((density.degree for density in ordered), default=0)
         self.n_radial = max((d.radial[-1] for d in ordered), default=0)
-        self._products = {
-            z: _RadialProducts(d.radial for d in ordered if d.species == z)
-            for z in {d.species for d in ordered}
-        }
-        self._groups: dict[int, list[tuple[int, int, NDArray[np.intp]]]] = {}
-        for (z, degree), group in groupby(ordered, key=lambda d: (d.species, d.degree)):
-            members = list(group)
-            rows = self._products[z].rows(d.radial for d in members)
-            self._groups.setdefault(z, []).append((degree, self.start[members[0]], rows))
+        longer = {d.radial[:k] for d in ordered for k in range(2, len(d.radial) + 1)}
+        made = sorted(longer, key=lambda radial: (len(radial), radial))
+        singles = [(n,) for n in range(1, self.n_radial + 1)]
+        where = {radial: n_pair + i for i, radial in enumerate([*singles, *made])}
+        pairs = [(where[radial[:-1]], where[radial[-1:]]) for radial in made]
+        self.products = np.array(pairs, dtype=np.intp).reshape(-1, 2)
+        # Those of one length can be made at a time.
+        self._steps = np.flatnonzero(np.diff([len(radial) for radial in made])) + 1
+        rows = [(z, n, 0) for z in range(n_species) for n in range(n_pair)]
+        for d in ordered:
+            rows += [(d.species, where[d.radial], d.degree**2 + m) for m in range(2 * d.degree + 1)]
+        columns = np.array(rows, dtype=np.intp).reshape(-1, 3).T
+        self.species, self.radial, self.harmonic = np.ascontiguousarray(columns)
 
-    def add(
-        self, out: Array, species: int, radial: Array, harmonics: Array, counts: NDArray[np.intp]
-    ) -> None:
-        """Fill in the densities of one neighbor species.
+    def with_products(self, radial: Array) -> Array:
+        """Append the products of radial functions.
 
         Parameters
         ----------
-        out : ndarray of shape (n_rows, n_environments)
-        species : int
-        radial : ndarray of shape (n_radial, n_neighbors)
-            Radial functions of the neighbors of this species, environment after environment.
-        harmonics : ndarray of shape (n_neighbors, (l_max + 1)²)
-        counts : ndarray of int of shape (n_environments,)
-            Number of neighbors of each environment.
+        radial : ndarray of shape (1 or 2, n_pair + n_radial, n_neighbors)
+            Values, and slopes if there is a second one.
+
+        Returns
+        -------
+        ndarray of shape (1 or 2, n_pair + n_radial + n_products, n_neighbors)
         """
-        if species not in self._products:
-            return
-        for environments, neighbors in equal_counts(counts):
-            shape = (-1, *neighbors.shape)
-            products = self._products[species](radial[:, neighbors.ravel()]).reshape(shape)
-            products = products.transpose(1, 0, 2)
-            y = harmonics[neighbors]
-            for degree, start, chosen in self._groups[species]:
-                sums = products[:, chosen] @ y[:, :, degree**2 : (degree + 1) ** 2]
-                flat = sums.reshape(len(environments), -1).T
-                out[start : start + len(flat), environments] = flat
+        n_parts, n, n_neighbors = radial.shape
+        out = np.empty((n_parts, n + len(self.products), n_neighbors))
+        out[:, :n] = radial
+        for products in np.split(self.products, self._steps):
+            first, second = out[:, products[:, 0]], out[:, products[:, 1]]
+            new = out[:, n : n + len(products)]
+            np.multiply(first, second[0], out=new)
+            new[1:] += first[0] * second[1:]
+            n += len(products)
+        return out
+
+    def sums(self, radial: Array, harmonics: Array, numbers: NDArray[np.intp]) -> Array:
+        """Sum over the neighbors of each environment.
+
+        Parameters
+        ----------
+        radial : ndarray of shape (n_pair + n_radial + n_products, n_neighbors)
+            Radial functions of the neighbors, sorted by environment, then by species.
+        harmonics : ndarray of shape (n_neighbors, (l_max + 1)²)
+        numbers : ndarray of int of shape (n_species, n_environments)
+            Number of neighbors of each species.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_environments)
+        """
+        out = np.zeros((self.n_rows, numbers.shape[1]))
+        for z, (first, last) in enumerate(zip(*bounds(numbers), strict=True)):
+            rows = np.flatnonzero(self.species == z)
+            which = self.radial[rows], self.harmonic[rows]
+            for i in np.flatnonzero(numbers[z]):
+                pairs = slice(first[i], last[i])
+                out[rows, i] = (radial[:, pairs] @ harmonics[pairs])[which]
+        return out
 
 
-def equal_counts(counts: NDArray[np.intp]) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Group environments that have equally many neighbors.
-
-    Parameters
-    ----------
-    counts : ndarray of int of shape (n_environments,)
-
-    Returns
-    -------
-    list of (environments, neighbors)
-        Indices of shapes (n,) and (n, count); environments without neighbors are left out.
+def bounds(numbers: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return where the neighbors of a species (first axis) in an environment begin and end.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from skrigidity.atomistic.ace._densities import equal_counts
-    >>> for environments, neighbors in equal_counts(np.array([2, 0, 1, 2])):
-    ...     print(environments, neighbors.tolist())
-    [2] [[2]]
-    [0 3] [[0, 1], [3, 4]]
+    >>> from skrigidity.atomistic.ace._densities import bounds
+    >>> bounds(np.array([[1, 2], [0, 3]]))[1]
+    array([[1, 3],
+           [1, 6]])
     """
-    first = np.cumsum(counts) - counts
-    groups = []
-    for count in np.unique(counts[counts > 0]):
-        environments = np.flatnonzero(counts == count)
-        groups.append((environments, first[environments, None] + np.arange(count)))
-    return groups
-
-
-class _RadialProducts:
-    """Products of radial functions, each made of a shorter one and one more function."""
-
-    def __init__(self, wanted: Iterable[tuple[int, ...]]) -> None:
-        prefixes = {radial[:k] for radial in wanted for k in range(1, len(radial) + 1)}
-        ordered = sorted(prefixes, key=lambda radial: (len(radial), radial))
-        self._row = {radial: i for i, radial in enumerate(ordered)}
-        self._steps = []
-        for length in range(2, len(ordered[-1]) + 1):
-            chosen = [radial for radial in ordered if len(radial) == length]
-            shorter = np.array([self._row[radial[:-1]] for radial in chosen])
-            self._steps.append((shorter, np.array([radial[-1] - 1 for radial in chosen])))
-        self._single = np.array([r[0] - 1 for r in ordered if len(r) == 1])
-
-    def rows(self, radial: Iterable[tuple[int, ...]]) -> NDArray[np.intp]:
-        return np.array([self._row[entry] for entry in radial])
-
-    def __call__(self, functions: Array) -> Array:
-        out = np.empty((len(self._row), functions.shape[1]))
-        end = len(self._single)
-        out[:end] = functions[self._single]
-        for shorter, last in self._steps:
-            np.multiply(out[shorter], functions[last], out=out[end : end + len(last)])
-            end += len(last)
-        return out
+    last = np.cumsum(numbers.T).reshape(numbers.T.shape).T
+    return last - numbers, last
 
 
 def spherical_harmonics(vectors: Array, max_degree: int) -> Array:
@@ -164,7 +156,36 @@ def spherical_harmonics(vectors: Array, max_degree: int) -> Array:
     >>> spherical_harmonics(np.array([[0.0, 0.0, 2.0]]), 1).round(3)
     array([[0.282, 0.   , 0.489, 0.   ]])
     """
-    # A calculator of its own for each call: it has buffers that threads must not share.
+    return np.asarray(_calculator(max_degree).compute(np.ascontiguousarray(vectors)))
+
+
+def harmonics_with_gradients(vectors: Array, max_degree: int) -> tuple[Array, Array]:
+    """Evaluate `spherical_harmonics` and their gradients by the vectors.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, 3)
+    max_degree : int
+
+    Returns
+    -------
+    values : ndarray of shape (n, (max_degree + 1)²)
+    gradients : ndarray of shape (n, 3, (max_degree + 1)²)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.atomistic.ace._densities import harmonics_with_gradients
+    >>> harmonics_with_gradients(np.array([[0.0, 0.0, 2.0]]), 1)[1].shape
+    (1, 3, 4)
+    """
+    values, gradients = _calculator(max_degree).compute_with_gradients(
+        np.ascontiguousarray(vectors)
+    )
+    return np.asarray(values), np.asarray(gradients)
+
+
+def _calculator(max_degree: int) -> Any:
+    # One of its own for each call: it has buffers that threads must not share.
     sphericart = import_extra("sphericart", extra="atomistic", needed_by="ACEDescriptor")
-    calculator = sphericart.SphericalHarmonics(max_degree)
-    return np.asarray(calculator.compute(np.ascontiguousarray(vectors)))
+    return sphericart.SphericalHarmonics(max_degree)

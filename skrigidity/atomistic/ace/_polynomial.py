@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from math import factorial, prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from skrigidity.atomistic.ace._enumerate import Family
 from skrigidity.atomistic.ace._invariants import coupled_densities, symmetric_invariants
 
 Array = NDArray[np.float64]
+Ints = NDArray[np.intp]
 Partition = tuple[tuple[int, ...], ...]
 
 
@@ -29,6 +31,36 @@ class _Terms(NamedTuple):
     n_couplings: int
 
 
+class Jacobian:
+    """Derivatives of polynomials by their variables, those that are not always 0.
+
+    Attributes
+    ----------
+    functions, densities : ndarrays of int of shape (n_entries,)
+        Which function is differentiated by which density, function after function.
+    """
+
+    def __init__(
+        self, functions: Ints, densities: Ints, monomials: list[Ints], coefficients: Any
+    ) -> None:
+        self.functions, self.densities = functions, densities
+        self._monomials, self._coefficients = monomials, coefficients
+
+    def __call__(self, densities: Array) -> Array:
+        """Evaluate the entries.
+
+        Parameters
+        ----------
+        densities : ndarray of shape (n_rows, n_environments)
+
+        Returns
+        -------
+        ndarray of shape (n_entries, n_environments)
+        """
+        values = [_evaluate(monomials, densities) for monomials in self._monomials]
+        return np.asarray(self._coefficients @ np.concatenate(values))
+
+
 class Polynomials:
     """Functions of the densities of an environment.
 
@@ -37,6 +69,10 @@ class Polynomials:
     families : list of Family
     purified : bool
         Whether factors are taken from distinct neighbors only.
+    n_pair : int, default=0
+        Number of functions of pairs alone, whose sums over the neighbors of each species are the
+        first functions.
+    n_species : int, default=1
 
     Attributes
     ----------
@@ -65,17 +101,23 @@ class Polynomials:
     [9, 15]
     """
 
-    def __init__(self, families: list[Family], purified: bool) -> None:
+    def __init__(
+        self, families: list[Family], purified: bool, n_pair: int = 0, n_species: int = 1
+    ) -> None:
         sizes = [len(family.radial) * family.n_couplings for family in families]
-        first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.intp)
+        n_first = n_pair * n_species
+        first = n_first + np.concatenate([[0], np.cumsum(sizes)]).astype(np.intp)
         self.n_functions = int(first[-1])
         terms = [
             entry
             for family, start in zip(families, first.tolist(), strict=False)
             for entry in _terms(family, purified, start)
         ]
-        self.table = DensityTable(d for entry in terms for row in entry.densities for d in row)
-        self._parts = [
+        densities = (d for entry in terms for row in entry.densities for d in row)
+        self.table = DensityTable(densities, n_pair, n_species)
+        alone = np.arange(n_first)[:, None], sparse.eye(self.n_functions, n_first, format="csr")
+        self._parts = [alone] if n_first else []
+        self._parts += [
             self._collect([entry for entry in terms if entry.orders.shape[1] == k])
             for k in sorted({entry.orders.shape[1] for entry in terms})
         ]
@@ -84,6 +126,11 @@ class Polynomials:
     def n_monomials(self) -> int:
         """Number of different products of densities."""
         return sum(len(monomials) for monomials, _ in self._parts)
+
+    @cached_property
+    def jacobian(self) -> Jacobian:
+        """The derivatives of the functions by the densities."""
+        return _differentiate(self._parts, self.table.n_rows)
 
     def __call__(self, densities: Array) -> Array:
         """Evaluate the functions.
@@ -98,11 +145,25 @@ class Polynomials:
         """
         out = np.zeros((self.n_functions, densities.shape[1]))
         for monomials, coefficients in self._parts:
-            values = densities[monomials[:, 0]]
-            for factor in monomials.T[1:]:
-                values *= densities[factor]
-            out += coefficients @ values
+            out += coefficients @ _evaluate(monomials, densities)
         return out
+
+    def contracted(self, weights: Array) -> list[tuple[Ints, Array]]:
+        """Return linear functions of the functions as polynomials.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (n_functions, n_outputs)
+
+        Returns
+        -------
+        list of (monomials, coefficients)
+            Of shapes (n_monomials, degree), densities, and (n_outputs, n_monomials).
+        """
+        return [
+            (monomials, np.ascontiguousarray((matrix.T @ weights).T))
+            for monomials, matrix in self._parts
+        ]
 
     def _collect(self, terms: list[_Terms]) -> tuple[NDArray[np.intp], sparse.csr_matrix]:
         """Number the different monomials of one degree, and gather their coefficients."""
@@ -120,6 +181,38 @@ class Polynomials:
             shape=(self.n_functions, len(unique)),
         )
         return unique, matrix
+
+
+def _evaluate(monomials: Ints, densities: Array) -> Array:
+    """Multiply the densities in each row of `monomials`; nothing is 1."""
+    if not monomials.shape[1]:
+        return np.ones((len(monomials), densities.shape[1]))
+    values = densities[monomials[:, 0]]
+    for factor in monomials.T[1:]:
+        values *= densities[factor]
+    return values
+
+
+def _differentiate(parts: list[tuple[Ints, sparse.csr_matrix]], n_rows: int) -> Jacobian:
+    """Leave each factor of each monomial out, and number what remains."""
+    keys, rests, indices, coefficients = [], [], [], []
+    n_rests = 0
+    for monomials, matrix in parts:
+        terms = matrix.tocoo()
+        factors = monomials[terms.col]
+        keys += [terms.row.astype(np.intp) * n_rows + factor for factor in factors.T]
+        rest = np.concatenate([np.delete(factors, k, axis=1) for k in range(factors.shape[1])])
+        unique, where = _unique_rows(rest)
+        rests.append(unique)
+        indices.append(n_rests + where)
+        n_rests += len(unique)
+        coefficients.append(np.tile(terms.data, factors.shape[1]))
+    entries, which = np.unique(np.concatenate(keys), return_inverse=True)
+    matrix = sparse.csr_matrix(
+        (np.concatenate(coefficients), (which.ravel(), np.concatenate(indices))),
+        shape=(len(entries), n_rests),
+    )
+    return Jacobian(entries // n_rows, entries % n_rows, rests, matrix)
 
 
 def _terms(family: Family, purified: bool, first: int) -> Iterator[_Terms]:
@@ -149,7 +242,9 @@ def _allowed(partition: Partition, species: tuple[int, ...], purified: bool) -> 
     return all(len({species[i] for i in block}) == 1 for block in partition)
 
 
-def _unique_rows(rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _unique_rows(rows: Ints) -> tuple[Ints, Ints]:
+    if not rows.shape[1]:
+        return rows[:1], np.zeros(len(rows), dtype=np.intp)
     order = np.lexsort(rows.T[::-1])
     ordered = rows[order]
     new = np.concatenate([[True], (ordered[1:] != ordered[:-1]).any(axis=1)])

@@ -72,7 +72,13 @@ def orthonormal_polynomials(x: Array, n: int, power: int) -> Array:
 
 
 def many_body_functions(
-    r: Array, r0: Array | float, cutoff: float, n: int, exponents: tuple[float, float]
+    r: Array,
+    r0: Array | float,
+    cutoff: float,
+    n: int,
+    exponents: tuple[float, float],
+    *,
+    slopes: bool = False,
 ) -> Array:
     """Return n radial functions that vanish smoothly at the cutoff and at 0.
 
@@ -86,10 +92,12 @@ def many_body_functions(
     n : int
     exponents : (p, q)
         Of the Agnesi transform.
+    slopes : bool, default=False
+        Whether to return derivatives by r too.
 
     Returns
     -------
-    ndarray of shape (n, n_pairs)
+    ndarray of shape (n, n_pairs), or with slopes (2, n, n_pairs)
         Orthonormal functions of the transformed distance x, with the envelope (1 - x²)².
 
     Examples
@@ -100,12 +108,19 @@ def many_body_functions(
     array([[ 0.941,  0.485],
            [-0.876,  0.936]])
     """
-    x = _transformed(r, r0, cutoff, exponents)
-    return (1 - x**2) ** 2 * orthonormal_polynomials(x, n, 4)
+    x, x_slope = _transformed(r, r0, cutoff, exponents)
+    root = 1 - x**2
+    return _enveloped(root**2, -4 * x * x_slope * root, x, x_slope, n, 4, slopes)
 
 
 def pair_functions(
-    r: Array, r0: Array | float, cutoff: float, n: int, exponents: tuple[float, float]
+    r: Array,
+    r0: Array | float,
+    cutoff: float,
+    n: int,
+    exponents: tuple[float, float],
+    *,
+    slopes: bool = False,
 ) -> Array:
     """Return n radial functions of a pair potential, repulsive at short distances.
 
@@ -119,10 +134,12 @@ def pair_functions(
     n : int
     exponents : (p, q)
         Of the Agnesi transform.
+    slopes : bool, default=False
+        Whether to return derivatives by r too.
 
     Returns
     -------
-    ndarray of shape (n, n_pairs)
+    ndarray of shape (n, n_pairs), or with slopes (2, n, n_pairs)
         Half of orthonormal polynomials, as either atom has its half of a pair, times an envelope
         that goes like 1/r² at 0 and vanishes with its slope at the cutoff.
 
@@ -134,15 +151,35 @@ def pair_functions(
     array([[ 0.21 ,  0.023],
            [-0.108,  0.019]])
     """
-    x = _transformed(r, r0, cutoff, exponents)
+    x, x_slope = _transformed(r, r0, cutoff, exponents)
     s, s_cut = r / r0, cutoff / r0
     envelope = s**-2.0 - s_cut**-2.0 + 2 * s_cut**-3.0 * (s - s_cut)
-    return envelope / 2 * orthonormal_polynomials(x, n, 0)
+    slope = (s_cut**-3.0 - s**-3.0) / r0
+    return _enveloped(envelope / 2, slope, x, x_slope, n, 0, slopes)
 
 
 def _transformed(
     r: Array, r0: Array | float, cutoff: float, exponents: tuple[float, float]
+) -> tuple[Array, Array]:
+    """Return x from -1 at distance 0 to 1 at the cutoff, and its derivative by the distance."""
+    p, q = exponents
+    value, at_cutoff = agnesi(r / r0, exponents), agnesi(np.asarray(cutoff / r0), exponents)
+    scale = 2 / (1 - at_cutoff)
+    # y = 1 / (1 + u) has the slope -y (1 - y) u' / u.
+    slope = value * (1 - value) * (p + (q - p) / (1 + (r / r0) ** (q - p))) / r
+    return 1 - scale * (value - at_cutoff), scale * slope
+
+
+def _enveloped(
+    envelope: Array, slope: Array, x: Array, x_slope: Array, n: int, power: int, slopes: bool
 ) -> Array:
-    """Return x from -1 at distance 0 to 1 at the cutoff."""
-    at_cutoff = agnesi(np.asarray(cutoff / r0), exponents)
-    return 1 - 2 * (agnesi(r / r0, exponents) - at_cutoff) / (1 - at_cutoff)
+    """Return an envelope times polynomials of x, and on demand the derivatives by r of these."""
+    polynomials = orthonormal_polynomials(x, n, power)
+    if not slopes:
+        return envelope * polynomials
+    out = np.stack([polynomials * envelope, polynomials * slope])
+    # The derivatives are polynomials that are orthogonal with the weight's next power.
+    k = np.arange(1, n)[:, None]
+    factors = np.sqrt(k * (k + 2 * power + 1)) * (envelope * x_slope)
+    out[1, 1:] += factors * orthonormal_polynomials(x, max(n - 1, 0), power + 1)
+    return out

@@ -1,21 +1,12 @@
-"""The main job on real input: fit dense carbon, report on other bulk and on surfaces.
+"""The commands on bundled carbon: fit dense bulk, look at other bulk and at surfaces.
 
-:func:`run_demo` computes; :func:`summary_text`, :func:`draw` and :func:`write` are for reading.
-The command is in :mod:`skrigidity.cli`.
+:func:`run_demo` does it; :func:`summary` and :func:`summary_text` are for reading. The command is
+in :mod:`skrigidity.cli`.
 """
 
 from skrigidity.cli._demo._data import DENSE, read_structures
-from skrigidity.cli._demo._figure import draw
-from skrigidity.cli._demo._run import DemoResult, run_demo
-from skrigidity.cli._demo._summary import summary_text
-from skrigidity.cli._demo._write import write
+from skrigidity.cli._demo._result import DemoResult
+from skrigidity.cli._demo._run import run_demo
+from skrigidity.cli._demo._summary import summary, summary_text
 
-__all__ = [
-    "DENSE",
-    "DemoResult",
-    "draw",
-    "read_structures",
-    "run_demo",
-    "summary_text",
-    "write",
-]
+__all__ = ["DENSE", "DemoResult", "read_structures", "run_demo", "summary", "summary_text"]

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupShuffleSplit
 
 from skrigidity._extras import import_extra
-from skrigidity.atomistic import FeatomicDescriptor
-from skrigidity.cli._common import InputError
+from skrigidity.atomistic import ACEDescriptor
+from skrigidity.cli._structures import frame_numbers, inspect_frames, read_frames
+from skrigidity.datasets import load_carbon
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 # then has environments that the training set lacks.
 DENSE = 2.4
 _HELD_OUT = 0.3
+# Å: a little beyond the first minimum of carbon's pair distribution, as in the data's description.
+BOND = 1.85
 
 
 class Split(NamedTuple):
@@ -54,7 +58,6 @@ def read_structures(path: str | Path) -> list[Atoms]:
     Returns
     -------
     list of ase.Atoms
-        Bare copies: elements, positions, cell and periodicity.
 
     Raises
     ------
@@ -63,29 +66,66 @@ def read_structures(path: str | Path) -> list[Atoms]:
         carbon only, not finite, or periodic without a cell.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    io = import_extra("ase.io", extra="atomistic", needed_by="reading structures")
-    try:
-        frames = io.read(path, index=":", do_not_split_by_at_sign=True)
-        # ASE accepts an XYZ file that was cut within its last number.
-        if path.suffix in (".xyz", ".extxyz") and not path.read_bytes().endswith(b"\n"):
-            raise ValueError("the last line does not end: incomplete?")
-    except Exception as error:  # ASE's readers raise whatever their parsing happens to raise.
-        reason = " ".join(str(error).split()).removeprefix("ase.io.extxyz: ")
-        raise InputError(f"{path}: cannot read it: {reason or type(error).__name__}") from error
-    return _checked(frames, path)
-
-
-def _checked(frames: list[Atoms], path: Path) -> list[Atoms]:
-    for i, frame in enumerate(frames):
-        other = sorted(set(frame.get_chemical_symbols()) - {"C"})
-        if other:
-            raise InputError(f"{path}[{i}]: contains {', '.join(other)}; expected carbon only")
-    frames = [type(f)(f.numbers, f.positions, cell=f.cell, pbc=f.pbc) for f in frames]
-    try:
+    inspect_frames(path, species=[6])
+    frames = list(read_frames(path))
+    with frame_numbers(path, range(len(frames))):
         # What the model could not describe later on.
-        FeatomicDescriptor(species=["C"], cutoff=2.0).fit_transform(frames)
-    except ValueError as error:
-        raise InputError(str(error).replace("X", str(path), 1)) from error
+        ACEDescriptor(species=["C"], cutoff=2.0, max_degree=(2,)).fit_transform(frames)
     return frames
+
+
+def write_carbon(training: Path, new: Path, seed: int, targets: list[Atoms]) -> pd.DataFrame:
+    """Write training set and new structures; return what is known of the latter.
+
+    Parameters
+    ----------
+    training, new : Path
+        The files: extended XYZ with energies (eV) and forces (eV/Å) as far as there are any, and
+        the coordination number of every atom.
+    seed : int
+        Decides which bulk is held out.
+    targets : list of ase.Atoms
+        More new structures.
+
+    Returns
+    -------
+    DataFrame
+        A row for each new structure: its place in its source, and what the source says of it.
+    """
+    carbon = load_carbon(return_frames=True)
+    split = split_carbon(carbon, seed)
+    places = np.concatenate([split.bulk, split.slab])
+    forces = [carbon.frames[i].arrays["forces_gfn1"] for i in places]
+    known = pd.DataFrame(
+        {
+            "kind": carbon.kind[places],
+            "structure": places,
+            "trajectory": pd.array(carbon.trajectory[places], dtype="Int64"),
+            "density_g_per_cm3": carbon.density[places],
+            "temperature_K": carbon.temperature[places],
+            "energy_gfn1_eV": carbon.energies[places],
+            "rms_forces_gfn1_eV_per_A": [np.sqrt(np.mean(each**2)) for each in forces],
+        }
+    )
+    if targets:
+        more = pd.DataFrame({"kind": "target", "structure": range(len(targets))})
+        known = pd.concat([known, more], ignore_index=True)
+    frames = [carbon.frames[i].copy() for i in places] + [bare(frame) for frame in targets]
+    for frame, row in zip(frames, known.itertuples(), strict=True):
+        frame.info |= {"kind": row.kind, "structure": int(row.structure)}
+        frame.arrays["coordination"] = coordination(frame)
+    io = import_extra("ase.io", extra="atomistic", needed_by="skrigidity demo")
+    io.write(training, [carbon.frames[i] for i in split.training], format="extxyz")
+    io.write(new, frames, format="extxyz")
+    return known
+
+
+def bare(frame: Atoms) -> Atoms:
+    """Return elements, positions, cell and periodicity of a structure, and nothing else."""
+    return type(frame)(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
+
+
+def coordination(frame: Atoms) -> NDArray[np.int64]:
+    """Count the neighbors of each atom within the length of a bond."""
+    neighborlist = import_extra("ase.neighborlist", extra="atomistic", needed_by="skrigidity demo")
+    return np.bincount(neighborlist.neighbor_list("i", frame, BOND), minlength=len(frame))

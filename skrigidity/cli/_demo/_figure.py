@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from skrigidity._extras import import_extra
-from skrigidity.cli._demo._tables import BOND, LABELS
-from skrigidity.plotting import ErrorUncertaintyDisplay, RigidityDistributionDisplay
+from skrigidity.cli._demo._data import BOND
+from skrigidity.plotting import RigidityDistributionDisplay
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from skrigidity.cli._demo._run import DemoResult
+    from skrigidity.cli._demo._result import DemoResult
 
 # The colors of the first groups of a display.
 COLORS = ("#0072B2", "#D55E00", "#009E73")
@@ -22,7 +22,7 @@ _FEWEST_ATOMS = 5
 
 
 def draw(result: DemoResult) -> Figure:
-    """Draw distributions of rigidities, errors against their bars, and rigidities of atoms.
+    """Draw rigidities of structures, those of atoms, and error bars of dynamics.
 
     Parameters
     ----------
@@ -35,13 +35,11 @@ def draw(result: DemoResult) -> Figure:
     figure_class = import_extra("matplotlib.figure", extra="plot", needed_by="a picture").Figure
     figure = figure_class(figsize=(13, 4.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
-    table = result.structures
-    groups = table["kind"].map(LABELS)
     RigidityDistributionDisplay.from_rigidities(
-        table["rigidity"],
-        groups=groups,
+        result.structures["rigidity"],
+        groups=result.structures["kind"],
         label="rigidity of a structure",
-        unit="unit weights; high is firm",
+        unit="reference calculations; high is firm",
         ax=left,
     )
     left.set(
@@ -49,21 +47,8 @@ def draw(result: DemoResult) -> Figure:
         ylabel="structures (%)",
         title="Rigidity of structures\n(vertical lines: medians)",
     )
-    known = table["error_meV_per_atom"].notna()
-    ErrorUncertaintyDisplay.from_predictions(
-        1000 * table["energy_eV_per_atom"][known],
-        1000 * table["predicted_eV_per_atom"][known],
-        table["std_meV_per_atom"][known],
-        groups=groups[known],
-        unit="meV/atom",
-        density=False,
-        ax=middle,
-    )
-    middle.set(
-        xlabel="error bar, std (meV/atom)",
-        title="Errors and error bars\n(lines: share of Gaussian errors below)",
-    )
-    _coordination(right, result.atoms)
+    _coordination(middle, result.atoms)
+    _heated(right, result)
     return figure
 
 
@@ -90,7 +75,20 @@ def _coordination(axes: Any, atoms: pd.DataFrame) -> None:
         yscale="log",
         xticks=sorted(drawn),
         xlabel=f"coordination number (neighbors within {BOND} Å)",
-        ylabel="local rigidity of an atom (unit weights)",
+        ylabel="local rigidity of an atom (reference calculations)",
         title="Rigidity of atoms\n(boxes: quartiles, whiskers: 5 to 95 %)",
     )
-    axes.yaxis.set_major_formatter("{x:g}")
+
+
+def _heated(axes: Any, result: DemoResult) -> None:
+    rows = result.dynamics
+    axes.plot(rows["temperature_K"], rows["max_forces_std_eV_per_A"], "o", color=COLORS[0])
+    limit = result.potential.training_quantile("forces_std", 1.0)
+    axes.axhline(limit, color="black", linestyle="--", label="largest in the training set")
+    axes.legend()
+    axes.set(
+        yscale="log",
+        xlabel="temperature (K)",
+        ylabel="largest forces_std (eV/Å)",
+        title="Dynamics of heated bulk\n(error bars of forces)",
+    )

@@ -2,103 +2,153 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from skrigidity.cli._demo._data import DENSE
-from skrigidity.cli._demo._tables import BOND, LABELS, least_rigid
+from skrigidity.cli import _fit, _rigidity, _select
+from skrigidity.cli._demo._data import BOND, DENSE
+from skrigidity.cli._demo._run import CUTOFF, KEYS, N_NEXT
 
 if TYPE_CHECKING:
-    from skrigidity.cli._demo._run import DemoResult
-
-_N_LISTED = 4
+    from skrigidity.cli._demo._result import DemoResult
 
 
-def summary_text(result: DemoResult, paths: Sequence[Path] = ()) -> str:
-    """Say what was fitted, how good it is, what it does not know, and what was written.
+def by_kind(result: DemoResult) -> pd.DataFrame:
+    """Return rigidities and error bars of each kind of structure."""
+    table = result.structures
+    per_atom = 1000 * table["energy_std_eV"] / table["n_atoms"]
+    kinds = table.assign(energy_std_meV_per_atom=per_atom).groupby("kind", sort=False)
+    medians = kinds[["rigidity", "energy_std_meV_per_atom", "max_forces_std_eV_per_A"]].median()
+    atoms = result.atoms.groupby("kind", sort=False)
+    medians.insert(0, "n_structures", kinds.size())
+    return medians.assign(
+        local_rigidity=atoms["local_rigidity"].median(),
+        energies_std_eV=atoms["energies_std"].median(),
+    )
+
+
+def summary(result: DemoResult) -> dict[str, Any]:
+    """Return what was found, by name; names end in their units."""
+    return {
+        **result.facts,
+        "errors": result.errors.table.to_dict("records"),
+        "medians": by_kind(result).to_dict("index"),
+        "rigidity": _rigidity.summary_of(result.structures),
+        "next": _select.summary_of(result.chosen, "variance"),
+        "dynamics": result.dynamics.to_dict("records"),
+    }
+
+
+def summary_text(result: DemoResult) -> str:
+    """Say what was fitted, how good it is, what it does not know, and what can be done next.
 
     Parameters
     ----------
     result : DemoResult
-    paths : sequence of Path, default=()
-        The files written.
 
     Returns
     -------
     str
-        Several lines of at most 80 characters, but for paths.
+        Several lines of at most 85 characters. The commands among them, in the folder of the
+        results, do the same again.
     """
-    fit = result.fit
+    table, errors = result.structures, result.potential.errors_
+    rigidities = _rigidity.summary_of(table)
+    chosen = _select.summary_of(result.chosen, "variance")
+    kinds = result.chosen["kind"].value_counts().to_dict()
+    bulk = table[table["kind"] == "bulk"]
+    spread = 1000 * (bulk["energy_gfn1_eV"] / bulk["n_atoms"]).std()
     blocks = [
-        f"Trained on {result.n_training} bulk structures of amorphous carbon above {DENSE} g/cm³, "
-        f"from {result.n_trajectories}\ntrajectories; tested on other trajectories.\n"
-        f"Grid search: cutoff {fit.cutoff} Å, alpha {fit.alpha:.2g}; "
-        f"cross-validation RMSE {1000 * fit.cv_rmse:.0f} meV/atom.",
-        _EXPLANATION.format(1000 * np.sqrt(fit.model["ridge"].scale_)),
-        f"Structures: errors (predicted minus GFN1-xTB energy) and rigidities\n"
-        f"{_errors(result.summary)}\n"
-        f"Predicting the mean of the training set: RMSE {result.baseline_rmse:.0f} meV/atom on "
-        "the bulk.",
-        f"Median local rigidity of atoms, by coordination (neighbors within {BOND} Å)\n"
+        _BEGINNING,
+        f"{_FIT}\n{_fit.summary_text(result.facts, result.errors)}\n"
+        f"For comparison: energies of new bulk spread by {spread:.0f} meV/atom (std), its forces "
+        f"are\n{bulk['rms_forces_gfn1_eV_per_A'].mean():.1f} eV/Å (rms).",
+        f"{_RIGIDITY}\n{_rigidity.summary_text(rigidities, table)}",
+        f"Medians by kind of structure\n{_text(by_kind(result).rename(columns=_WORDS).T)}",
+        f"Median local rigidity of atoms by coordination (neighbors within {BOND} Å)\n"
         f"{_local(result)}",
-        "Least rigid atoms, one per structure at most (both counted from 0)\n"
-        f"{_least_rigid(result)}",
+        _EXPLANATION.format(**errors),
+        f"{_SELECT}\n{_select.summary_text(chosen, Path('new.extxyz'))}\n"
+        f"Of these are {', '.join(f'{n} {kind}' for kind, n in kinds.items())}.",
+        f"{_DYNAMICS}\n{_heated(result.dynamics)}",
+        _NEXT,
     ]
-    if paths:
-        blocks.append("Written:\n" + "\n".join(f"  {path}" for path in paths))
     return "\n\n".join(blocks)
 
 
+_BEGINNING = f"""\
+A potential for carbon is fitted to amorphous bulk above {DENSE} g/cm³ alone (energies
+and forces of GFN1-xTB, train.extxyz). What does it know of other structures
+(new.extxyz): bulk from other trajectories (bulk), surfaces (slab), and your own,
+if given (target)? The commands below are what was done, in the folder of the
+results; with --force they can be repeated there."""
+
+_FIT = f"""\
+$ skrigidity fit train.extxyz --validation new.extxyz --group trajectory --by kind \\
+    --energy-key {KEYS["energy_key"]} --forces-key {KEYS["forces_key"]} --cutoff {CUTOFF} -o ."""
+
+_RIGIDITY = "$ skrigidity rigidity potential.npz new.extxyz -o structures.extxyz"
+
+_SELECT = f"""\
+Which structures should be computed next, so that all new ones are known better?
+$ skrigidity select new.extxyz --train train.extxyz -n {N_NEXT} --cutoff {CUTOFF} \\
+    -o next.extxyz"""
+
 _EXPLANATION = """\
-Rigidity R: high is firm. A prediction with R = 1 is pinned, by data and
-regularizer together, as firmly as by one direct measurement of unit weight
-(here: the energy per atom of one structure); with R = 100 as firmly as by a
-hundred. Its error bar is std = {:.0f} meV/atom / sqrt(R).
-The local rigidity is that of one atom's contribution to the energy. It says
-how firmly the contribution is pinned, not that it is right: where a model has
-no features for an atom, such as a lone one, R can even be infinite."""
+Rigidity: high is firm. R = 1 says that data and regularizer together pin a
+prediction as firmly as one reference calculation would, with the error assumed of
+it (energies {energy:g} eV/atom, forces {forces:g} eV/Å); R = 100 as firmly as a hundred.
+The error bar is std = sqrt(C² q + σ²), q = (assumed error)² / R, with C and σ from
+trajectories that were left out. The local rigidity is that of one atom's share of
+the energy. All this says how firmly the data pin a prediction, not that the form of
+the model is right: of a lone atom, which has no features, R can even be infinite."""
 
+_DYNAMICS = """\
+Dynamics of bulk that gets hotter and hotter: the largest error bar of a force, the
+least rigid atom, and how often one of these is beyond all of the training set"""
 
-_ROWS = {
-    "n_structures": ("number of structures", "{:.0f}"),
-    "mae_meV_per_atom": ("error, MAE (meV/atom)", "{:.0f}"),
-    "rmse_meV_per_atom": ("error, RMSE (meV/atom)", "{:.0f}"),
-    "median_std_meV_per_atom": ("std, median (meV/atom)", "{:.0f}"),
-    "median_rigidity": ("rigidity, median", "{:.2g}"),
-    "within_1_std": ("within 1 std (Gaussian: 68 %)", "{:.0%}"),
-    "within_2_std": ("within 2 std (Gaussian: 95 %)", "{:.0%}"),
+_NEXT = """\
+With your own data (energies in eV, forces in eV/Å): fit a potential, look at it, ask
+it for error bars of new structures and of their atoms, choose what to compute next
+  skrigidity fit train.extxyz --validation 0.1 -o fit
+  skrigidity info fit/potential.npz
+  skrigidity rigidity fit/potential.npz new.extxyz -o rigidity.extxyz
+  skrigidity select new.extxyz --train train.extxyz -n 20 -o next.extxyz"""
+
+_WORDS = {
+    "n_structures": "number of structures",
+    "rigidity": "rigidity of the energy",
+    "energy_std_meV_per_atom": "energy_std (meV/atom)",
+    "max_forces_std_eV_per_A": "largest forces_std (eV/Å)",
+    "local_rigidity": "local rigidity of an atom",
+    "energies_std_eV": "energies_std of an atom (eV)",
 }
-
-
-def _errors(summary: pd.DataFrame) -> str:
-    cells = {
-        LABELS[str(kind)]: [
-            "–" if np.isnan(row[c]) else f.format(row[c]) for c, (_, f) in _ROWS.items()
-        ]
-        for kind, row in summary.iterrows()
-    }
-    return _text(pd.DataFrame(cells, index=[label for label, _ in _ROWS.values()]))
 
 
 def _local(result: DemoResult) -> str:
     medians = result.atoms.pivot_table(
         "local_rigidity", "kind", "coordination", aggfunc="median", sort=False
     )
-    medians = medians.sort_index(axis=1).rename(LABELS).rename_axis(index=None, columns=None)
-    return _text(medians, float_format="{:.2g}".format)
+    return _text(medians.sort_index(axis=1))
 
 
-def _least_rigid(result: DemoResult) -> str:
-    listed = least_rigid(result.structures, result.atoms, _N_LISTED)
-    columns = ["structure", "atom", "coordination", "local_rigidity"]
-    table = listed.set_index("kind")[columns].rename(LABELS).rename_axis(index=None)
-    return _text(table.rename(columns=lambda c: c.replace("_", " ")), float_format="{:.2g}".format)
+def _heated(dynamics: pd.DataFrame) -> str:
+    stages = dynamics.assign(beyond=dynamics["beyond"] != "").groupby("thermostat_K")
+    shown = pd.DataFrame(
+        {
+            "thermostat (K)": list(stages.groups),
+            "mean (K)": stages["temperature_K"].mean().astype(int).to_numpy(),
+            "forces_std (eV/Å)": stages["max_forces_std_eV_per_A"].max().to_numpy(),
+            "local rigidity": stages["min_local_rigidity"].min().to_numpy(),
+            "beyond": stages["beyond"].mean().map("{:.0%}".format).to_numpy(),
+        }
+    )
+    return _text(shown, index=False)
 
 
 def _text(table: pd.DataFrame, **options: Any) -> str:
-    lines = table.to_string(na_rep="–", col_space=8, **options).splitlines()
-    return "\n".join(line.rstrip() for line in lines)
+    table = table.rename_axis(index=None, columns=None)
+    options |= {"na_rep": "–", "col_space": 8, "float_format": "{:.2g}".format}
+    return "\n".join(line.rstrip() for line in table.to_string(**options).splitlines())
