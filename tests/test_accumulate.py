@@ -283,3 +283,12 @@ def test_merging_whatever_the_streams_have_become(methods, sizes, hard):
     G = np.random.default_rng(1).normal(size=(5, 5))
     np.testing.assert_allclose(merged.quad(G), whole.quad(G), rtol=1e-8)
     np.testing.assert_allclose(merged.solution.coef, whole.solution.coef, atol=1e-7)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0), (4, 3)])
+@pytest.mark.parametrize("n_rhs", [0, 2])
+def test_blas_is_not_asked_for_products_of_nothing(shape, n_rhs, capfd):
+    rows = Rows(np.ones(shape), rhs=np.ones((shape[0], n_rhs)))
+    choose(rows, Prior(1.0))
+    GramAccumulator(shape[1], n_rhs).add(rows).finish(Prior(1.0))
+    assert capfd.readouterr() == ("", "")

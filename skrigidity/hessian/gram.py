@@ -79,7 +79,8 @@ class GramAccumulator(CentredAccumulator):
         if self.precondition is not None:
             features = block[:, : self.n_features]
             features[...] = dtrsm(1.0, self.precondition, features.T, trans_a=1).T
-        self.moments = dsyrk(1.0, block.T, beta=1.0, c=self.moments, overwrite_c=1)
+        if block.size:
+            self.moments = dsyrk(1.0, block.T, beta=1.0, c=self.moments, overwrite_c=1)
 
     def add_whole(self, rows: Rows) -> Self:
         """Add a dense matrix in one product, centring its moments instead of its rows.
@@ -99,7 +100,7 @@ class GramAccumulator(CentredAccumulator):
             self.taken = n * mean**2
             self.running.shift, self.running.weight = np.append(mean, rhs_mean), float(n)
         self.moments[:d, :d], self.moments[:d, d:] = gram, products[:, 1:]
-        self.moments[d:, d:] = dsyrk(1.0, rhs.T)
+        self.moments[d:, d:] = dsyrk(1.0, rhs.T) if self.n_rhs else 0.0
         return self
 
     def _merge(self, other: Any) -> None:
@@ -210,7 +211,7 @@ def gram_of(
 def _is_plain(rows: Rows) -> bool:
     """Whether one product gives the moments of the rows, their means being not too large."""
     matrix, flags = getattr(rows, "matrix", None), rows.intercept
-    if not isinstance(matrix, Array) or matrix.dtype != np.float64 or not len(rows):
+    if not isinstance(matrix, Array) or matrix.dtype != np.float64 or not matrix.size:
         return False
     if not matrix.flags.c_contiguous or rows.columns is not None or rows.weight is not None:
         return False
