@@ -24,6 +24,20 @@ settings.load_profile(
 )
 
 
+# Where ASE is missing, what begins with frames cannot even be imported.
+collect_ignore = []
+if importlib.util.find_spec("ase") is None:
+    names = ("cli", "demo", "derived_quantities", "potential", "potential_properties")
+    names += ("selector_frames", "training_quantiles")
+    collect_ignore = [f"test_{name}.py" for name in names]
+
+
+def pytest_report_header():
+    if collect_ignore:
+        return f'needs ase, pip install "skrigidity[atomistic]": {", ".join(collect_ignore)}'
+    return None
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         for marker in item.iter_markers("peers"):

@@ -90,7 +90,8 @@ def spectrum_of_gram(gram: Array, cross: Array, square: Array, n_rows: int) -> S
     For the identity regularizer and well-conditioned rows only. By SciPy's library, as what comes
     before and after: the idle threads of two libraries get into each other's way.
     """
-    values, vectors = sl.eigh(gram, lower=False, driver="evd", check_finite=False)
+    # For a single column SciPy 1.11 gives "evd" too little memory.
+    values, vectors = sl.eigh(gram, lower=False, driver="evd" if len(gram) > 1 else None)
     s = np.sqrt(np.maximum(values[::-1], 0.0))
     vectors = np.ascontiguousarray(vectors[:, ::-1])
     rotated = (vectors.T @ cross) / np.where(s > 0, s, np.inf)[:, None]
