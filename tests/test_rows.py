@@ -166,6 +166,13 @@ def test_interleaved_groups_of_lazy_rows():
         assert_allclose(left.residual, expected.residual, atol=1e-10)
 
 
+def test_lazy_rows_come_in_the_order_asked_for():
+    matrix = np.arange(12.0).reshape(6, 2)
+    rows = LazyRows(lambda: (Rows(part) for part in np.split(matrix, 3)), n_rows=6, n_features=2)
+    for key in ([4, 0, 3], [5, 5], slice(1, 4), matrix[:, 0] > 5):
+        assert_array_equal(rows[key].matrix, matrix[key])
+
+
 def test_lazy_rows_know_what_is_small_and_masks():
     rows = stacked(4)
     late, calls = lazy(rows)

@@ -132,24 +132,24 @@ class DualFactor:
     def _quad(self, rows: KernelRows) -> Array:
         half = self.half(self._train(rows).T)
         explained = row_squares(half.T)
-        rest = rows.diagonal - explained
+        variance = rows.diagonal - explained
         bound = 100 * EPS * len(self.kernel) * np.maximum(rows.diagonal, explained)
-        if (rest < -bound).any() and (rest < -bound * self.info.condition).any():
+        if (variance < -bound).any() and (variance < -bound * self.info.condition).any():
             raise ValueError(
                 "the kernel is not positive semi-definite: a prediction has a negative variance, "
                 "so it has no rigidity"
             )
-        lost = np.flatnonzero(rest <= bound / 10)
+        lost = np.flatnonzero(variance <= bound / 10)
         if len(lost):
             # With b = inv(A) k, a variance is b.T N b and the square of what the training rows do
             # not explain, which is at least (N b).T inv(A) (N b): sums of squares.
             b = sl.solve_triangular(self.root, half[:, lost], check_finite=False)
             image = self.noise[:, None] * b
             least = np.einsum("ij,ij->j", b, image) + row_squares(self.half(image).T)
-            rest[lost] = np.maximum(rest[lost], least)
-        worst = float(_accuracy(rows.diagonal, rest).max(initial=0.0))
+            variance[lost] = np.maximum(variance[lost], least)
+        worst = float(_accuracy(rows.diagonal, variance).max(initial=0.0))
         warn_of_error("a difference of kernels cancels", worst, stacklevel=5)
-        return rest / self.alpha
+        return variance / self.alpha
 
     def whiten(self, rows: KernelRows) -> Array:
         """Return Z with Z @ Z.T the covariance of the rows, which need their `among`."""
@@ -226,29 +226,29 @@ class _KernelHat(Hat):
         self.factor = factor
         self.weight = self.out = factor.weight
         self.root_noise = np.sqrt(factor.noise)
-        self.rest_root = self.root_noise[:, None] * dtrtri(factor.root)[0]
-        self.rest_rhs = np.sqrt(factor.alpha) * factor.half(rhs)
-        self.residual = self.rest_root @ self.rest_rhs
+        self.root = self.root_noise[:, None] * dtrtri(factor.root)[0]
+        self.turned_rhs = np.sqrt(factor.alpha) * factor.half(rhs)
+        self.residual = self.root @ self.turned_rhs
         self.negligible, self.width, self.error = 0.0, len(rhs), np.zeros((1, 1))
 
     def rows_alone(self) -> Iterator[LeftBatch]:
-        h, rest = self.leverages()
-        yield self.rows_left(np.arange(len(h)), h[:, None], rest[:, None], self.residual[:, None])
+        columns = (part[:, None] for part in (*self.leverages(), self.residual))
+        yield self.rows_left(np.arange(len(self.residual)), *columns)
 
     def leverages(self) -> tuple[Array, Array]:
-        rest = row_squares(self.rest_root)
-        h = 1 - rest
+        remainder = row_squares(self.root)
+        h = 1 - remainder
         # Small leverages: here 1 - h has lost them, but kernels are small against the noise.
         kernel = np.diag(self.factor.kernel)
         weak = np.flatnonzero(kernel < self.factor.noise)
         half = self.factor.half(self.factor.kernel[:, weak])
         h[weak] = (kernel[weak] - row_squares(half.T)) / self.factor.noise[weak]
-        return np.maximum(h, 0.0), rest
+        return np.maximum(h, 0.0), remainder
 
     def batch(self, members: Array) -> LeftBatch:
         parts = zip(*(self._block(group) for group in members), strict=True)
-        p, vectors, rest, turned = (np.stack(part)[:, None] for part in parts)
-        return self.left(members, p, vectors, rest, turned, np.zeros(members.shape, dtype=bool))
+        p, vectors, remainder, turned = (np.stack(part)[:, None] for part in parts)
+        return self.left(members, p, vectors, remainder, turned, np.zeros(members.shape, bool))
 
     def _block(self, members: Array) -> tuple[Array, Array, Array, Array]:
         kernel, noise = self.factor.kernel[:, members], self.factor.noise[members]
@@ -258,8 +258,8 @@ class _KernelHat(Hat):
             hat = (kernel[members] - half.T @ half) / (root * root[:, None])
             p, vectors = np.linalg.eigh(hat)
             return np.maximum(p, 0.0), vectors, 1 - p, vectors.T @ self.residual[members]
-        vectors, s, vt = np.linalg.svd(self.rest_root[members], full_matrices=False)
-        return np.maximum(1 - s**2, 0.0), vectors, s**2, s[:, None] * (vt @ self.rest_rhs)
+        vectors, s, vt = np.linalg.svd(self.root[members], full_matrices=False)
+        return np.maximum(1 - s**2, 0.0), vectors, s**2, s[:, None] * (vt @ self.turned_rhs)
 
 
 def _cholesky(kernel: Array, noise: Array, alpha: float) -> Array:

@@ -295,10 +295,10 @@ class LazyRows(Rows):
         return LazyRows(made, int(mask.sum()), self.n_features, self.n_rhs, self.has_intercept)
 
     def __getitem__(self, key: Any) -> Rows:
-        """Return some rows in memory, in ascending order of their numbers."""
-        mask = np.zeros(len(self), dtype=bool)
-        mask[key] = True
-        return Rows.joined(self.kept(mask).blocks(), self.n_features, self.n_rhs)
+        """Return some rows in memory, in the order asked for."""
+        numbers, place = np.unique(np.arange(len(self))[key], return_inverse=True)
+        kept = self.kept(np.isin(np.arange(len(self)), numbers))
+        return Rows.joined(kept.blocks(), self.n_features, self.n_rhs)[place]
 
 
 def as_rows(rows: Any, *, intercept: Any = False) -> Rows:
