@@ -6,8 +6,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from skrigidity.atomistic import FrameDerivatives
 from skrigidity.atomistic._base import FrameDescriptor
-from skrigidity.atomistic._frames import symbol
 from skrigidity.atomistic._neighbors import find_neighbors
+from skrigidity.frames import symbol
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 

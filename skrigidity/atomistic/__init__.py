@@ -9,7 +9,7 @@ from skrigidity.atomistic._base import FrameBackward, FrameDerivatives
 from skrigidity.atomistic._cache import clear_cache
 from skrigidity.atomistic._composition import CompositionDescriptor
 from skrigidity.atomistic._featomic import FeatomicDescriptor
-from skrigidity.atomistic._frames import as_system, check_frames
+from skrigidity.atomistic._frames import as_system
 from skrigidity.atomistic._range_separated import RangeSeparatedDescriptor
 from skrigidity.atomistic._union import DescriptorUnion, make_descriptor_union
 from skrigidity.atomistic.potential import (
@@ -21,6 +21,7 @@ from skrigidity.atomistic.potential import (
     neg_mae_energy,
     neg_mae_forces,
 )
+from skrigidity.frames import check_frames
 
 __all__ = [
     "ACEDescriptor",

@@ -12,10 +12,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skrigidity.atomistic._base import FrameBackward, FrameDerivatives
 from skrigidity.atomistic._computed import ComputedDescriptor
-from skrigidity.atomistic._frames import Atoms, require, symbol
 from skrigidity.atomistic._neighbors import find_neighbors
 from skrigidity.atomistic.ace import ACEBasis
 from skrigidity.atomistic.ace._columns import Columns
+from skrigidity.frames import Atoms, require, symbol
 
 
 class ACEDescriptor(ComputedDescriptor):

@@ -11,14 +11,8 @@ from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skrigidity.atomistic._frames import (
-    Atoms,
-    check_frames,
-    parse_species,
-    reject_unknown_species,
-    require,
-)
 from skrigidity.environments import Environments, EnvironmentTransformerMixin
+from skrigidity.frames import Atoms, check_frames, parse_species, reject_unknown_species, require
 
 
 class FrameDerivatives(NamedTuple):

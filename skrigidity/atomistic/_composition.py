@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skrigidity.atomistic._base import FrameDerivatives, FrameDescriptor
-from skrigidity.atomistic._frames import Atoms, symbol
+from skrigidity.frames import Atoms, symbol
 
 
 class CompositionDescriptor(FrameDescriptor):

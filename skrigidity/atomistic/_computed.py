@@ -18,8 +18,8 @@ import skrigidity
 from skrigidity._extras import import_extra
 from skrigidity.atomistic._base import FrameDescriptor
 from skrigidity.atomistic._cache import Store
-from skrigidity.atomistic._frames import Atoms, digest
 from skrigidity.environments import consecutive
+from skrigidity.frames import Atoms, digest
 
 
 class ComputedDescriptor(FrameDescriptor):

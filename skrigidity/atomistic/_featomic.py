@@ -13,9 +13,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skrigidity.atomistic._base import FrameDerivatives
 from skrigidity.atomistic._computed import ComputedDescriptor
-from skrigidity.atomistic._frames import Atoms, as_system, require
+from skrigidity.atomistic._frames import as_system
 from skrigidity.atomistic._hypers import compute, make_native, native_hypers, native_name
 from skrigidity.atomistic._layout import Layout
+from skrigidity.frames import Atoms, require
 
 _DIFFERENTIABLE = (
     "SoapPowerSpectrum",

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from skrigidity.atomistic._frames import require
 from skrigidity.atomistic._radial_tables import laplacian_eigenstates
+from skrigidity.frames import require
 
 
 def native_name(calculator: Any) -> str | None:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skrigidity.atomistic._frames import require, symbol, voigt
+from skrigidity.atomistic._frames import voigt
+from skrigidity.frames import require, symbol
 
 _NEIGHBOR = re.compile(r"neighbor(_\d+)?_type")
 _RENAMED = {"o3_lambda": "l", "o3_mu": "m", "o3_sigma": "sigma"}

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from skrigidity.atomistic._frames import Atoms, as_system
+from skrigidity.atomistic._frames import as_system
+from skrigidity.frames import Atoms
 
 _TOO_CLOSE = 1e-6  # Å: an atom twice, not two atoms
 

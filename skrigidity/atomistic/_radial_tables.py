@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from skrigidity.atomistic._frames import require
+from skrigidity.frames import require
 
 Array = NDArray[np.float64]
 

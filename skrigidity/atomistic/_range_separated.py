@@ -13,10 +13,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skrigidity.atomistic._base import FrameDerivatives
 from skrigidity.atomistic._computed import ComputedDescriptor
 from skrigidity.atomistic._featomic import FeatomicDescriptor
-from skrigidity.atomistic._frames import Atoms, as_system, require
+from skrigidity.atomistic._frames import as_system
 from skrigidity.atomistic._hypers import compute, make_native
 from skrigidity.atomistic._radial_tables import lode_hypers
 from skrigidity.atomistic._spectrum import SpectrumColumns
+from skrigidity.frames import Atoms, require
 
 
 class RangeSeparatedDescriptor(ComputedDescriptor):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skrigidity.atomistic._frames import symbol
+from skrigidity.frames import symbol
 
 
 class SpectrumColumns:

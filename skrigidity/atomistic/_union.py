@@ -15,8 +15,8 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
 from skrigidity.atomistic._base import FrameBackward, FrameDerivatives, FrameTransformer
-from skrigidity.atomistic._frames import Atoms, check_frames
 from skrigidity.environments import Environments, hstack, join_components
+from skrigidity.frames import Atoms, check_frames
 
 
 class DescriptorUnion(FrameTransformer, _BaseComposition):

@@ -22,6 +22,7 @@ from .kernel import PrecomputedGradients as PrecomputedGradients
 from .kernel_sums import KernelSum, Part
 from .kernel_training import TrainingKernel as TrainingKernel
 from .kernel_training import leave_out_kernel as leave_out_kernel
+from .latent import LatentBlock, LatentGradients, Species
 from .losses import ClippedLoss, LogisticLoss, Loss, SquaredLoss, TweedieLoss
 from .mixin import RigidityMixin
 from .model import check_groups as check_groups
@@ -44,6 +45,8 @@ __all__ = [
     "Gradients",
     "KernelGradients",
     "KernelSum",
+    "LatentBlock",
+    "LatentGradients",
     "Level",
     "LogisticLoss",
     "Loss",
@@ -51,6 +54,7 @@ __all__ = [
     "Points",
     "RigidityMixin",
     "SoftmaxGradients",
+    "Species",
     "SquaredLoss",
     "TweedieLoss",
     "carried_components",

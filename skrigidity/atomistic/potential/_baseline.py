@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skrigidity.atomistic._frames import Atoms, parse_species, symbol
 from skrigidity.atomistic.potential._core import core_repulsion
 from skrigidity.environments import Environments
+from skrigidity.frames import Atoms, parse_species, symbol
 
 Array = NDArray[np.float64]
 

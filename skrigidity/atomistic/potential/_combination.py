@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skrigidity.atomistic._frames import Atoms
 from skrigidity.atomistic.potential._predictions import FramePredictions, volume_of
+from skrigidity.frames import Atoms
 from skrigidity.gradients import ENERGY, FORCES, PROPERTIES, STRESS, inverse
 
 Array = NDArray[np.float64]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from skrigidity.atomistic._frames import Atoms, require
 from skrigidity.atomistic._neighbors import find_neighbors
+from skrigidity.frames import Atoms, require
 
 Array = NDArray[np.float64]
 

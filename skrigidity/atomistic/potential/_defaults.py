@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from skrigidity.atomistic._ace import ACEDescriptor
-from skrigidity.atomistic._frames import Atoms, require
 from skrigidity.atomistic._neighbors import find_neighbors
+from skrigidity.frames import Atoms, require
 
 # Of so many frames at most the distances are measured.
 _FRAMES = 50

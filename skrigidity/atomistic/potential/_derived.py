@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from skrigidity.atomistic._frames import Atoms, check_frames
+from skrigidity.frames import Atoms, check_frames
 from skrigidity.gradients import FORCES, STRESS, has_stress
 
 Combinations = tuple[list[Atoms], list[dict[str, Any]]]

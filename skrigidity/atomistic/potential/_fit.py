@@ -14,27 +14,29 @@ from sklearn.base import BaseEstimator, RegressorMixin, _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skrigidity.atomistic._frames import Atoms, check_frames, parse_species
 from skrigidity.atomistic.potential._baseline import FixedPart, PotentialColumns
 from skrigidity.atomistic.potential._calibration import Scales, mean_nll
 from skrigidity.atomistic.potential._check_stress import warn_of_wrong_stress
 from skrigidity.atomistic.potential._defaults import default_descriptor
 from skrigidity.atomistic.potential._held_out import HeldOutFrames, fingerprint
 from skrigidity.atomistic.potential._leave_out import LeftRows, leave_frames_out
-from skrigidity.atomistic.potential._properties import (
-    VIRIAL,
-    check_found,
-    find_keys,
-    named_groups,
-    present,
-    read_targets,
-    warn_of_duplicates,
-)
 from skrigidity.atomistic.potential._quantiles import TrainingQuantiles
 from skrigidity.atomistic.potential._rows import Reduced, TrainingRows
 from skrigidity.atomistic.potential._solve import Problem, Solved, regularizer_of
 from skrigidity.atomistic.potential._store import read_file, refitted, write_file
 from skrigidity.atomistic.potential._support import Reservoir, Support
+from skrigidity.frames import (
+    VIRIAL,
+    Atoms,
+    check_found,
+    check_frames,
+    find_keys,
+    named_groups,
+    parse_species,
+    present,
+    read_targets,
+    warn_of_duplicates,
+)
 from skrigidity.gradients import (
     ENERGY,
     FORCES,

@@ -10,21 +10,22 @@ from numpy.typing import NDArray
 from sklearn.metrics import r2_score
 from sklearn.utils import Bunch
 
-from skrigidity.atomistic._frames import Atoms, digest
 from skrigidity.atomistic.potential._calibration import Scales, grouped_weight
 from skrigidity.atomistic.potential._combination import FrameCombinations
 from skrigidity.atomistic.potential._leave_out import LeftRows, joined, leave_frames_out
-from skrigidity.atomistic.potential._properties import (
-    Targets,
-    check_found,
-    named_groups,
-    present,
-    read_targets,
-)
 from skrigidity.atomistic.potential._rows import TrainingRows
 from skrigidity.atomistic.potential._solve import Solved
 from skrigidity.atomistic.potential._table import table_of_errors
 from skrigidity.calibration import METHODS
+from skrigidity.frames import (
+    Atoms,
+    Targets,
+    check_found,
+    digest,
+    named_groups,
+    present,
+    read_targets,
+)
 from skrigidity.gradients import ENERGY, FORCES, PROPERTIES, STRESS, check_weights, inverse
 
 Array = NDArray[np.float64]

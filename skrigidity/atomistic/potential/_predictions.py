@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from skrigidity.atomistic._frames import Atoms, check_frames, reject_unknown_species
 from skrigidity.atomistic.potential._baseline import FixedPart, PotentialColumns
 from skrigidity.atomistic.potential._calibration import Scales
 from skrigidity.atomistic.potential._support import Support
+from skrigidity.frames import Atoms, check_frames, reject_unknown_species
 from skrigidity.gradients import (
     ENERGY,
     FORCES,

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skrigidity.atomistic._frames import Atoms
 from skrigidity.atomistic.potential._baseline import FixedPart
-from skrigidity.atomistic.potential._properties import Targets
+from skrigidity.frames import Atoms, Targets
 from skrigidity.gradients import ENERGY, FORCES, PROPERTIES, STRESS, DerivativeGradients
 from skrigidity.hessian import Rows, TSQRAccumulator
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from skrigidity.atomistic._ace import ACEDescriptor
 from skrigidity.atomistic._composition import CompositionDescriptor
 from skrigidity.atomistic._featomic import FeatomicDescriptor
-from skrigidity.atomistic._frames import require
 from skrigidity.atomistic._range_separated import RangeSeparatedDescriptor
 from skrigidity.atomistic._union import DescriptorUnion
+from skrigidity.frames import require
 
 _FORMAT, _VERSION = "skrigidity potential", 1
 _DESCRIPTORS: dict[str, Any] = {

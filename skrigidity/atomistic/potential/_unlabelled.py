@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from skrigidity.atomistic._frames import Atoms, parse_species, reject_unknown_species
 from skrigidity.atomistic.potential._fit import BasePotential
 from skrigidity.atomistic.potential._solve import method_of, prior_of, regularizer_of
+from skrigidity.frames import Atoms, parse_species, reject_unknown_species
 from skrigidity.gradients import ENERGY, FORCES, PROPERTIES, STRESS
 from skrigidity.hessian import Prior, Rows, choose
 

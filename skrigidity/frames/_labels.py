@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skrigidity.atomistic._frames import Atoms, digest, require
-from skrigidity.gradients import ENERGY, FORCES, PROPERTIES, STRESS, has_stress
+from ..gradients import ENERGY, FORCES, PROPERTIES, STRESS, has_stress
+from ._frames import Atoms, digest, require
 
 VIRIAL = "virial"
 # Names that "auto" takes for a reference: of energies and forces with what says whose they are,

@@ -1,0 +1,167 @@
+"""Last layers of networks: gradients are what the layer is given, its latent features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..hessian import Rows
+from .base import Gradients, Level
+from .components import resolve_components
+from .features import are_names
+
+
+@dataclass
+class LatentBlock:
+    """Latent features of some samples, in memory.
+
+    Attributes
+    ----------
+    features : ndarray of shape (n_units, n_features)
+        Features of units: atoms, or whatever a sample's prediction is a sum over.
+    sample : ndarray of int of shape (n_units,)
+        Which sample of the block a unit belongs to, in ascending order.
+    n_samples : int
+        Number of samples of the block.
+    offset : ndarray of shape (n_samples, n_outputs)
+        What predictions have beside the last layer.
+    species : ndarray of int of shape (n_units,) or None
+        Which kind a unit is of, by which predictions can be divided: atomic numbers.
+    """
+
+    features: np.ndarray
+    sample: np.ndarray
+    n_samples: int
+    offset: np.ndarray
+    species: np.ndarray | None = None
+
+    def summed(self, reduce: str, bias: bool, kept: np.ndarray | None = None) -> np.ndarray:
+        """Return the rows of samples, in float64: sums over their units, or means.
+
+        `kept` is a mask of the units that count; a mean is over all of them nevertheless.
+        """
+        out = np.zeros((self.n_samples, self.features.shape[1] + bias))
+        sizes = np.bincount(self.sample, minlength=self.n_samples)
+        features, sample = self.features, self.sample
+        if kept is not None:
+            features, sample = features[kept], sample[kept]
+        counts = np.bincount(sample, minlength=self.n_samples)
+        some = np.flatnonzero(counts)
+        if some.size:
+            starts = np.cumsum(counts)[some] - counts[some]
+            wide = np.asarray(features, dtype=np.float64)
+            out[some, : features.shape[1]] = np.add.reduceat(wide, starts, axis=0)
+        if bias:
+            out[:, -1] = counts
+        return out / np.maximum(sizes, 1)[:, None] if reduce == "per_atom" else out
+
+
+class LatentGradients(Gradients):
+    """Rows of latent features: sums or means over a sample's units, or a row per unit.
+
+    The bias is one more feature, 1 for every unit, and penalized like the others. What
+    predictions have beside the last layer comes with the rows, as their right-hand sides.
+
+    Parameters
+    ----------
+    source : callable
+        From data to an iterator of `LatentBlock`.
+    n_features : int
+        Number of latent features.
+    bias : bool
+        Whether there is a bias.
+    reduce : {"sum", "per_atom"}
+        What a prediction is: a sum over units, or a mean.
+    n_targets : int, default=1
+        Number of predictions per sample.
+    components : dict of str to object, default=None
+        The model's own components: atomic numbers, or columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.gradients import LatentBlock, LatentGradients
+    >>> def molecules(data):
+    ...     for features in data:
+    ...         n = len(features)
+    ...         yield LatentBlock(np.asarray(features), np.zeros(n, int), 1, np.zeros((1, 1)))
+    >>> g = LatentGradients(molecules, 2, bias=True, reduce="sum")
+    >>> g.rows([[[1.0, 2.0], [3.0, 4.0]], [[1.0, 0.0]]]).matrix
+    array([[4., 6., 2.],
+           [1., 0., 1.]])
+    """
+
+    def __init__(
+        self,
+        source: Callable[[Any], Iterable[LatentBlock]],
+        n_features: int,
+        *,
+        bias: bool,
+        reduce: str,
+        n_targets: int = 1,
+        components: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.source = source
+        self.bias = bool(bias)
+        self.reduce = reduce
+        self.n_targets = n_targets
+        self.n_features = n_features + self.bias
+        self.components = {} if components is None else components
+
+    def rows(self, X: Any, level: Level = "global", component: Any = None) -> Rows:
+        """Return the gradients of all predictions; right-hand sides are their offsets."""
+        blocks = self.blocks(X, level, component)
+        return Rows.joined(blocks, self.n_features, self.n_targets)
+
+    def blocks(self, X: Any, level: Level = "global", component: Any = None) -> Iterator[Rows]:
+        """Iterate over the same rows, as the network makes them."""
+        for block in self.source(X):
+            yield self.of_block(block, level, component)
+
+    def of_block(self, block: LatentBlock, level: Level = "global", component: Any = None) -> Rows:
+        """Return the rows of one block."""
+        columns = component if isinstance(component, np.ndarray) else None
+        species = component if isinstance(component, Species) else None
+        kept = None if species is None else species.among(block)
+        if level == "global":
+            matrix = block.summed(self.reduce, self.bias, kept)
+            offset = block.offset if component is None else np.zeros_like(block.offset)
+            return Rows(matrix, columns=columns, rhs=offset)
+        matrix = block.features
+        if self.bias:
+            matrix = np.column_stack([matrix, np.ones(len(matrix), matrix.dtype)])
+        if kept is not None:
+            matrix = matrix * kept[:, None]
+        return Rows(matrix, columns=columns, rhs=np.zeros((len(matrix), self.n_targets)))
+
+    def resolve(self, components: Any) -> dict[str, Any]:
+        """Return the species or columns of every component."""
+        own = self.components
+        if components is None:
+            if not own:
+                raise ValueError("components must be given: this model has none of its own")
+            return dict(own)
+        if are_names(components, own):
+            return {str(name): own[str(name)] for name in components}
+        return dict(resolve_components(components, self.n_features, None))
+
+    def joined(self, X: Any, sample_weight: np.ndarray | None) -> tuple[Rows, Gradients]:
+        """Return samples as weighted rows."""
+        rows = self.rows(X)
+        return Rows(rows.matrix, weight=sample_weight, rhs=rows.rhs), self
+
+
+@dataclass(frozen=True)
+class Species:
+    """A component of units of some species."""
+
+    numbers: tuple[int, ...]
+
+    def among(self, block: LatentBlock) -> np.ndarray:
+        """Return which units are of these species."""
+        if block.species is None:
+            raise ValueError("components by species: the network does not say what its units are")
+        return np.isin(block.species, self.numbers)

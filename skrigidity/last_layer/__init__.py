@@ -1,0 +1,14 @@
+"""Rigidities of trained networks, by the features that enter their last layer."""
+
+from ._adapter import Adapter, FramesAdapter, Latent
+from ._registry import adapter_of, register_adapter
+from .adapters import TorchAdapter
+
+__all__ = [
+    "Adapter",
+    "FramesAdapter",
+    "Latent",
+    "TorchAdapter",
+    "adapter_of",
+    "register_adapter",
+]

@@ -1,0 +1,128 @@
+"""Any network in torch, on arrays, data sets or loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .._adapter import Adapter, Latent
+from .._hooks import Inputs, evaluating, layer_of, place_of, require_torch, trace_readout
+
+
+class TorchAdapter(Adapter):
+    """Any `torch.nn.Module` whose predictions are those of a linear layer, or sums of them.
+
+    Data are an array or a tensor with a row per sample, a map-style ``Dataset`` or a
+    ``DataLoader``. What a data set yields is ``(input, ..., target)``, or an input alone. For
+    networks that are called in another way, override `call`.
+    """
+
+    @staticmethod
+    def takes(model: Any) -> bool:
+        """Whether it is a module of torch."""
+        return any(c.__module__.split(".")[0] == "torch" for c in type(model).__mro__)
+
+    def check(self, data: Any, name: str = "X") -> Any:
+        """Return a tensor, or a data set with what puts its samples together."""
+        torch = require_torch()
+        if isinstance(data, Samples):
+            return data
+        if isinstance(data, torch.utils.data.DataLoader):
+            data = Samples(data.dataset, data.collate_fn)
+        elif isinstance(data, torch.utils.data.Dataset):
+            data = Samples(data, torch.utils.data.default_collate)
+        elif isinstance(data, (list, tuple)) or hasattr(data, "__array__"):
+            data = torch.as_tensor(np.asarray(data) if isinstance(data, (list, tuple)) else data)
+        if not hasattr(data, "__len__"):
+            raise TypeError(
+                f"{name}: expected an array, a tensor, a Dataset with a length or a DataLoader, "
+                f"got {type(data).__name__}"
+            )
+        if len(data) == 0:
+            raise ValueError(f"{name}: expected at least one sample, got none")
+        return data
+
+    def batches(self, data: Any, size: int, *, derivatives: bool = False) -> Iterator[Any]:
+        """Iterate over tuples of inputs on the network's device."""
+        device, dtype = place_of(self.model)
+        for start in range(0, len(data), size):
+            part = data[start : start + size]
+            given = part if isinstance(data, Samples) else (part, None)
+            yield tuple(_placed(x, device, dtype) for x in given[:-1])
+
+    def targets(self, data: Any) -> np.ndarray | None:
+        """Return the targets of a data set, which come last."""
+        if not isinstance(data, Samples):
+            return None
+        found = [data[start : start + 256][-1] for start in range(0, len(data), 256)]
+        return None if found[0] is None else np.concatenate([np.asarray(y) for y in found])
+
+    def call(self, batch: Any) -> Any:
+        """Run the network on one batch; return its output."""
+        return self.model(*batch)
+
+    def latent(self, batch: Any, *, derivatives: bool = False) -> Latent:
+        """Run the network on one batch."""
+        torch = require_torch()
+        if derivatives:
+            raise NotImplementedError("derivatives need an adapter that knows positions")
+        with evaluating(self.model):
+            if not hasattr(self, "layers"):
+                self.layers = self._found(batch)
+            with Inputs(self.model, self.layers) as inputs:
+                output = self.call(batch)
+            features = inputs.joined()
+        n = len(output)
+        if len(features) != n:
+            raise ValueError(
+                f"readout: the network gives {n} predictions for {len(features)} inputs of the "
+                "readout; an adapter has to say which belong together"
+            )
+        features = features.reshape(n, -1, features.shape[-1])
+        sample = torch.arange(n, device=features.device).repeat_interleave(features.shape[1])
+        return Latent(features.flatten(0, 1), sample, output.reshape(n, -1))
+
+    def weights(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return those of the one layer; None for several."""
+        if len(self.layers) > 1:
+            return None
+        layer = layer_of(self.model, self.layers[0])
+        if not isinstance(layer, require_torch().nn.Linear):
+            return None
+        weight = layer.weight.detach().double().cpu().numpy().T
+        bias = np.zeros(weight.shape[1])
+        if layer.bias is not None:
+            bias = layer.bias.detach().double().cpu().numpy()
+        return weight, bias
+
+    def _found(self, batch: Any) -> tuple[str, ...]:
+        if self.readout == "auto":
+            return (trace_readout(self.model, lambda: self.call(batch)),)
+        return (self.readout,) if isinstance(self.readout, str) else tuple(self.readout)
+
+
+class Samples:
+    """A data set in its own order, whatever the loader that it comes from does with it."""
+
+    def __init__(self, dataset: Any, collate: Any) -> None:
+        self.dataset, self.collate = dataset, collate
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, part: slice) -> tuple[Any, ...]:
+        """Return inputs and target (None where there is none) of some samples."""
+        numbers = range(len(self.dataset))[part]
+        given = self.collate([self.dataset[i] for i in numbers])
+        return tuple(given) if isinstance(given, (list, tuple)) else (given, None)
+
+
+def _placed(x: Any, device: Any, dtype: Any) -> Any:
+    """Return a tensor, or tensors in a dict, on a device; floating-point ones in its type."""
+    if isinstance(x, dict):
+        return {key: _placed(value, device, dtype) for key, value in x.items()}
+    if not hasattr(x, "to"):
+        return x
+    return x.to(device, dtype) if x.is_floating_point() else x.to(device)
