@@ -3,10 +3,11 @@
 from ._adapter import Adapter, FramesAdapter, Latent
 from ._model import LastLayerRigidity
 from ._registry import adapter_of, register_adapter
-from .adapters import TorchAdapter
+from .adapters import CHGNetAdapter, TorchAdapter
 
 __all__ = [
     "Adapter",
+    "CHGNetAdapter",
     "FramesAdapter",
     "LastLayerRigidity",
     "Latent",
