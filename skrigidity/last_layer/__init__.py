@@ -6,10 +6,11 @@ from ._hooks import is_a as is_a
 from ._hooks import place_of as place_of
 from ._model import LastLayerRigidity
 from ._registry import adapter_of, register_adapter
-from .adapters import TorchAdapter
+from .adapters import CHGNetAdapter, TorchAdapter
 
 __all__ = [
     "Adapter",
+    "CHGNetAdapter",
     "FramesAdapter",
     "Inputs",
     "LastLayerRigidity",
