@@ -2,12 +2,13 @@
 
 from ._adapter import Adapter, FramesAdapter, Latent
 from ._registry import adapter_of, register_adapter
-from .adapters import TorchAdapter
+from .adapters import SchNetPackAdapter, TorchAdapter
 
 __all__ = [
     "Adapter",
     "FramesAdapter",
     "Latent",
+    "SchNetPackAdapter",
     "TorchAdapter",
     "adapter_of",
     "register_adapter",
