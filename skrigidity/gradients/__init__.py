@@ -22,7 +22,7 @@ from .kernel import PrecomputedGradients as PrecomputedGradients
 from .kernel_sums import KernelSum, Part
 from .kernel_training import TrainingKernel as TrainingKernel
 from .kernel_training import leave_out_kernel as leave_out_kernel
-from .latent import LatentBlock, LatentGradients, Species
+from .latent import LatentBlock, LatentGradients, LatentSamples, Species
 from .losses import ClippedLoss, LogisticLoss, Loss, SquaredLoss, TweedieLoss
 from .mixin import RigidityMixin
 from .model import check_groups as check_groups
@@ -47,6 +47,7 @@ __all__ = [
     "KernelSum",
     "LatentBlock",
     "LatentGradients",
+    "LatentSamples",
     "Level",
     "LogisticLoss",
     "Loss",

@@ -30,6 +30,14 @@ class LatentBlock:
         What predictions have beside the last layer.
     species : ndarray of int of shape (n_units,) or None
         Which kind a unit is of, by which predictions can be divided: atomic numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.gradients import LatentBlock
+    >>> block = LatentBlock(np.eye(2), np.zeros(2, int), 1, np.zeros((1, 1)))
+    >>> block.summed("sum", bias=True)
+    array([[1., 1., 2.]])
     """
 
     features: np.ndarray
@@ -59,6 +67,94 @@ class LatentBlock:
         return out / np.maximum(sizes, 1)[:, None] if reduce == "per_atom" else out
 
 
+class LatentSamples:
+    """Latent features of samples, kept so that a network need not run again.
+
+    What methods take in place of data; indexing with integers, slices and masks gives some of the
+    samples.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n_units, n_features)
+        Features of all units, those of a sample one after the other.
+    sizes : ndarray of int of shape (n_samples,)
+        Number of units of every sample.
+    offset : ndarray of shape (n_samples, n_outputs)
+        What predictions have beside the last layer, summed over units.
+    species : ndarray of int of shape (n_units,), default=None
+        Which kind a unit is of.
+    targets : ndarray of shape (n_samples,) or (n_samples, n_outputs), default=None
+        Labels that came with the data, sums over units.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.gradients import LatentSamples
+    >>> samples = LatentSamples(np.arange(6.0).reshape(3, 2), np.array([2, 1]), np.zeros((2, 1)))
+    >>> len(samples), samples[[1]].features
+    (2, array([[4., 5.]]))
+    """
+
+    def __init__(
+        self,
+        features: np.ndarray,
+        sizes: np.ndarray,
+        offset: np.ndarray,
+        species: np.ndarray | None = None,
+        targets: np.ndarray | None = None,
+    ) -> None:
+        self.features, self.sizes, self.offset = features, np.asarray(sizes), offset
+        self.species, self.targets = species, targets
+
+    @staticmethod
+    def of(blocks: Iterable[LatentBlock], targets: np.ndarray | None = None) -> LatentSamples:
+        """Return all samples of blocks."""
+        blocks = list(blocks)
+        sizes = [np.bincount(b.sample, minlength=b.n_samples) for b in blocks]
+        species: list[Any] = [b.species for b in blocks]
+        return LatentSamples(
+            np.concatenate([b.features for b in blocks]),
+            np.concatenate(sizes),
+            np.concatenate([b.offset for b in blocks]),
+            None if any(s is None for s in species) else np.concatenate(species),
+            targets,
+        )
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, key: Any) -> LatentSamples:
+        chosen = np.arange(len(self))[key]
+        ends = np.cumsum(self.sizes)
+        units = [np.arange(ends[i] - self.sizes[i], ends[i]) for i in chosen]
+        place = np.concatenate(units) if units else np.zeros(0, int)
+        return LatentSamples(
+            self.features[place],
+            self.sizes[chosen],
+            self.offset[chosen],
+            None if self.species is None else self.species[place],
+            None if self.targets is None else self.targets[chosen],
+        )
+
+    def blocks(self, size: int = 1024) -> Iterator[LatentBlock]:
+        """Iterate over blocks of at most `size` samples."""
+        ends = np.concatenate([[0], np.cumsum(self.sizes)])
+        for start in range(0, len(self), size):
+            sizes = self.sizes[start : start + size]
+            units = slice(ends[start], ends[start + len(sizes)])
+            yield LatentBlock(
+                self.features[units],
+                np.repeat(np.arange(len(sizes)), sizes),
+                len(sizes),
+                self.offset[start : start + size],
+                None if self.species is None else self.species[units],
+            )
+
+    def split(self, values: np.ndarray) -> list[np.ndarray]:
+        """Return one array per sample of values that units have."""
+        return np.split(values, np.cumsum(self.sizes)[:-1])
+
+
 class LatentGradients(Gradients):
     """Rows of latent features: sums or means over a sample's units, or a row per unit.
 
@@ -68,7 +164,7 @@ class LatentGradients(Gradients):
     Parameters
     ----------
     source : callable
-        From data to an iterator of `LatentBlock`.
+        From data to an iterator of `LatentBlock`; `LatentSamples` need none.
     n_features : int
         Number of latent features.
     bias : bool
@@ -118,7 +214,7 @@ class LatentGradients(Gradients):
 
     def blocks(self, X: Any, level: Level = "global", component: Any = None) -> Iterator[Rows]:
         """Iterate over the same rows, as the network makes them."""
-        for block in self.source(X):
+        for block in X.blocks() if isinstance(X, LatentSamples) else self.source(X):
             yield self.of_block(block, level, component)
 
     def of_block(self, block: LatentBlock, level: Level = "global", component: Any = None) -> Rows:
@@ -128,7 +224,12 @@ class LatentGradients(Gradients):
         kept = None if species is None else species.among(block)
         if level == "global":
             matrix = block.summed(self.reduce, self.bias, kept)
-            offset = block.offset if component is None else np.zeros_like(block.offset)
+            offset = np.zeros_like(block.offset)
+            if component is None:
+                sizes = np.bincount(block.sample, minlength=block.n_samples)
+                offset = (
+                    block.offset / sizes[:, None] if self.reduce == "per_atom" else block.offset
+                )
             return Rows(matrix, columns=columns, rhs=offset)
         matrix = block.features
         if self.bias:
@@ -156,7 +257,21 @@ class LatentGradients(Gradients):
 
 @dataclass(frozen=True)
 class Species:
-    """A component of units of some species."""
+    """A component: the part of a prediction that is owed to units of some species.
+
+    Parameters
+    ----------
+    numbers : tuple of int
+        Atomic numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.gradients import LatentBlock, Species
+    >>> water = LatentBlock(np.eye(3), np.zeros(3, int), 1, np.zeros((1, 1)), np.array([8, 1, 1]))
+    >>> Species((1,)).among(water)
+    array([False,  True,  True])
+    """
 
     numbers: tuple[int, ...]
 

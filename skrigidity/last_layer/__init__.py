@@ -1,12 +1,14 @@
 """Rigidities of trained networks, by the features that enter their last layer."""
 
 from ._adapter import Adapter, FramesAdapter, Latent
+from ._model import LastLayerRigidity
 from ._registry import adapter_of, register_adapter
 from .adapters import SchNetPackAdapter, TorchAdapter
 
 __all__ = [
     "Adapter",
     "FramesAdapter",
+    "LastLayerRigidity",
     "Latent",
     "SchNetPackAdapter",
     "TorchAdapter",

@@ -141,6 +141,11 @@ def trace_readout(model: Any, call: Callable[[], Any]) -> str:
     finally:
         for handle in handles:
             handle.remove()
+    if not torch.isfinite(output).all():
+        raise ValueError(
+            f"predictions are not finite: the network overflows in {output.dtype}, or its input "
+            "is not finite. Use it in float64: model.double()"
+        )
     for name, found in reversed(called):
         if _gives(found, output):
             return name
