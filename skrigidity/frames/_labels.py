@@ -52,7 +52,7 @@ def find_keys(frames: list[Atoms], asked: Mapping[str, str | None]) -> dict[str,
     ----------
     frames : list of ase.Atoms
     asked : dict of str to str or None
-        For "energy", "forces", "stress" and "virial" a name, "auto", or None: not read.
+        For some of "energy", "forces", "stress" and "virial" a name, "auto", or None: not read.
 
     Returns
     -------
@@ -62,9 +62,16 @@ def find_keys(frames: list[Atoms], asked: Mapping[str, str | None]) -> dict[str,
     Raises
     ------
     ValueError
-        If a named one is nowhere, several may be meant, or nothing is found.
+        If a named one is nowhere, or several may be meant.
+
+    Examples
+    --------
+    >>> from ase import Atoms
+    >>> from skrigidity.frames import find_keys
+    >>> find_keys([Atoms("H", info={"energy_dft": -13.6})], {"energy": "auto", "forces": "auto"})
+    {'energy': 'energy_dft'}
     """
-    if asked[STRESS] is not None and asked[VIRIAL] is not None:
+    if asked.get(STRESS) is not None and asked.get(VIRIAL) is not None:
         raise ValueError("stress_key and virial_key: at most one of them can be read")
     seen = {name: None for frame in frames for name in _all_names(frame)}
     found: dict[str, str] = {}
@@ -115,6 +122,13 @@ def read_targets(
     Returns
     -------
     list of Targets
+
+    Examples
+    --------
+    >>> from ase import Atoms
+    >>> from skrigidity.frames import read_targets
+    >>> read_targets([Atoms("H", info={"energy_dft": -13.6})], {"energy": "energy_dft"})[0].energy
+    -13.6
     """
     given: list[Any] = [_value(frame, keys.get(ENERGY)) for frame in frames]
     if energies is not None:

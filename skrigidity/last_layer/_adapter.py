@@ -37,6 +37,14 @@ class Latent:
     positions, strain : Tensor, default=None
         Leaves of the graph, of shape (n_units, 3) and (n_samples, 3, 3) (symmetric strain is
         applied to positions and cell), where derivatives are asked for.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrigidity.last_layer import Latent
+    >>> sample = torch.zeros(2, dtype=int)  # two atoms of one structure
+    >>> Latent(torch.ones(2, 3), sample, torch.tensor([[6.0]])).features.shape
+    torch.Size([2, 3])
     """
 
     features: Tensor

@@ -13,6 +13,8 @@ CHOICES = ("auto", "loo", "evidence", "validation")
 # In units of the mean eigenvalue of the data's Hessian.
 TRAINED = 1e-4
 GRID_REFITTED = 10.0 ** np.arange(-10, -1)
+# Losses that differ by less are equal.
+_EQUAL = 1e-6
 GRID_TRAINED = 10.0 ** np.arange(-6, 0)
 
 
@@ -43,17 +45,17 @@ def best_alpha(how: str, rows: Rows, groups: Any, unit: float) -> float:
     else:
         left = path.leave_out(alphas, groups, units=False)
         loss = np.einsum("i,iat->a", weight, left.residual**2)
-    best = len(loss) - 1 - int(np.argmin(loss[::-1]))  # the larger one of equals
-    warn_of_edge(GRID_REFITTED, best, how)
-    return float(GRID_REFITTED[best])
+    return best_of(GRID_REFITTED, loss, how)
 
 
-def warn_of_edge(grid: np.ndarray, best: int, how: str) -> None:
-    """Warn where something better may lie beyond what was tried."""
+def best_of(grid: np.ndarray, loss: np.ndarray, how: str) -> float:
+    """Return where a loss is least: the largest one of equals; warn at the edge of the grid."""
+    best = int(np.flatnonzero(loss <= loss.min() + _EQUAL * abs(loss.min()))[-1])
     if best in (0, len(grid) - 1):
         warnings.warn(
             f"alpha={how!r} chose {grid[best]:.0e} times the mean eigenvalue, at the edge of what "
             f"was tried ({grid[0]:.0e} to {grid[-1]:.0e}): something better may lie beyond it",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
+    return float(grid[best])

@@ -31,12 +31,8 @@ def block_of(latent: Latent, biases: Any = 0.0) -> LatentBlock:
     ValueError
         If some are not finite.
     """
-    features, output = in_memory(latent.features), in_memory(latent.output).astype(np.float64)
-    if not (np.isfinite(features).all() and np.isfinite(output).all()):
-        raise ValueError(
-            f"latent features or predictions are not finite: the network overflows in "
-            f"{features.dtype}, or its input is not finite. Use it in float64: model.double()"
-        )
+    check_finite(latent)
+    features, output = in_memory(latent.features), in_memory(latent.output)
     offset = np.zeros(output.shape)
     if latent.offset is not None:
         offset += in_memory(latent.offset)
@@ -44,6 +40,16 @@ def block_of(latent: Latent, biases: Any = 0.0) -> LatentBlock:
     sample = in_memory(latent.sample)
     offset += np.bincount(sample, minlength=len(output))[:, None] * biases
     return LatentBlock(features, sample, len(output), offset, species)
+
+
+def check_finite(latent: Latent) -> None:
+    """Raise ValueError where features or predictions are not finite."""
+    for tensor in (latent.features, latent.output):
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(
+                "latent features or predictions are not finite: the network overflows in "
+                f"{tensor.dtype}, or its input is not finite. Use it in float64: model.double()"
+            )
 
 
 def in_memory(tensor: Any) -> np.ndarray:

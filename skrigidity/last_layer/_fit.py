@@ -16,8 +16,6 @@ from ..hessian import AutoAccumulator, Rows
 from ._adapter import Adapter
 from ._forces import Derivatives
 
-NO_KEYS: dict[str, str | None] = {"energy": None, "forces": None, "stress": None, "virial": None}
-
 
 @dataclass
 class Labels:
@@ -80,7 +78,7 @@ def read_labels(
         return Labels(np.asarray(y, dtype=np.float64))
     asked = {"energy": keys["energy"] if y is None else None}
     asked["forces"] = keys["forces"] if forces else None
-    found = find_keys(X, NO_KEYS | asked)
+    found = find_keys(X, asked)
     targets = read_targets(X, found)
     if y is None:
         for i, target in enumerate(targets):

@@ -12,8 +12,7 @@ from ..calibration import gaussian_nll, scale_from_quad
 from ..frames import find_keys, read_targets
 from ..gradients import FORCES, check_groups, check_weights, inverse
 from ..hessian import Rows
-from ._alpha import GRID_REFITTED, GRID_TRAINED, warn_of_edge
-from ._fit import NO_KEYS
+from ._alpha import GRID_REFITTED, GRID_TRAINED, best_of
 from ._forces import Derivatives
 from ._predictions import NetworkPredictions
 
@@ -91,9 +90,7 @@ class HeldOut(NetworkPredictions):
             fit = scale_from_quad(y - mean, q, weight, method=method, noise=noise)
             loss = gaussian_nll(y - mean, fit.variance * q + fit.noise)
             losses.append(np.average(loss.reshape(len(y), -1).sum(axis=1), weights=weight))
-        best = len(grid) - 1 - int(np.argmin(losses[::-1]))
-        warn_of_edge(grid, best, "validation")
-        self._set_alpha(grid[best])
+        self._set_alpha(best_of(grid, np.array(losses), "validation"))
 
     def _set_alpha(self, relative: float) -> None:
         self.relative_alpha_, self.alpha_ = float(relative), float(relative * self._unit)
@@ -160,7 +157,7 @@ class HeldOut(NetworkPredictions):
         )
 
     def _force_labels(self, frames: list[Any]) -> list[np.ndarray]:
-        found = find_keys(frames, {**NO_KEYS, "forces": self.forces_key})
+        found = find_keys(frames, {"forces": self.forces_key})
         targets = read_targets(frames, found)
         for i, target in enumerate(targets):
             if target.forces is None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
 from ..frames import symbol
 from ..gradients import LatentGradients, LatentSamples, Species, check_groups, check_weights
@@ -18,7 +20,7 @@ from ._alpha import CHOICES, TRAINED, best_alpha
 from ._blocks import checked_weights, in_memory
 from ._fit import Labels, TrainingRows, energy_rows, frame_rows
 from ._held_out import HeldOut
-from ._registry import adapter_of
+from ._save import load, save
 
 
 class LastLayerRigidity(HeldOut, BaseEstimator):
@@ -206,7 +208,7 @@ class LastLayerRigidity(HeldOut, BaseEstimator):
             readout does not reproduce the predictions, or latent features are not finite.
         """
         self._check_parameters()
-        self.adapter_ = adapter_of(self.model, self.readout)
+        self.adapter_ = self._make_adapter()
         X = self._validated(X, reset=True)
         weight = check_weights(sample_weight, len(X))
         labels = self._labels(X, y) if self._needs_labels else Labels()
@@ -225,6 +227,40 @@ class LastLayerRigidity(HeldOut, BaseEstimator):
         if kept is not None:
             self._remember(kept)
         return self
+
+    def save(self, path: str | Path) -> None:
+        """Write everything but the network to a file of numbers and texts, without pickle.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file: ``.npz`` by custom.
+        """
+        check_is_fitted(self)
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path, model: Any) -> Self:
+        """Read what `save` has written.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+        model : torch.nn.Module, network that an adapter knows, or Adapter
+            The network that it belongs to.
+
+        Returns
+        -------
+        LastLayerRigidity
+            As it was saved.
+
+        Raises
+        ------
+        ValueError
+            If the file is another one, or the network has other weights.
+        """
+        return load(cls, path, model)
 
     # --- steps of fit ------------------------------------------------------------------------
 

@@ -58,6 +58,13 @@ def adapter_of(model: Any, readout: str | Sequence[str] = "auto") -> Adapter:
         If no adapter takes the model.
     ValueError
         If an adapter is given together with a readout.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrigidity.last_layer import adapter_of
+    >>> type(adapter_of(torch.nn.Linear(2, 1))).__name__
+    'TorchAdapter'
     """
     if isinstance(model, Adapter):
         if readout != "auto":

@@ -13,7 +13,7 @@ from ..gradients import LatentGradients, LatentSamples, Level, RigidityMixin
 from ..hessian import Rows, leave_out
 from ._adapter import Adapter
 from ._blocks import blocks_of
-from ._fit import NO_KEYS, Labels, read_labels
+from ._fit import Labels, read_labels
 from ._registry import adapter_of
 
 _UNKNOWN = (
@@ -71,11 +71,14 @@ class NetworkState(RigidityMixin):
         if not hasattr(self, "adapter_"):
             if not (self.refit or self.bias):
                 check_is_fitted(self)
-            self.adapter_, self._unfitted_bias = adapter_of(self.model, self.readout), 0.0
+            self.adapter_, self._unfitted_bias = self._make_adapter(), 0.0
         X = self._validated(X)
         if isinstance(X, LatentSamples):
             return X
         return LatentSamples.of(self._source(X), self._known_targets(X))
+
+    def _make_adapter(self) -> Adapter:
+        return adapter_of(self.model, self.readout)
 
     # --- what the mixin asks for -------------------------------------------------------------
 
@@ -142,7 +145,7 @@ class NetworkState(RigidityMixin):
         """Return the labels that data bring along, summed over units; None where one is missing."""
         if not self.adapter_.atomistic:
             return self.adapter_.targets(X)
-        found = find_keys(X, {**NO_KEYS, "energy": self.energy_key})
+        found = find_keys(X, {"energy": self.energy_key})
         energies = [target.energy for target in read_targets(X, found)]
         return None if any(e is None for e in energies) else np.array(energies)
 

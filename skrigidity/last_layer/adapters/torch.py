@@ -9,6 +9,7 @@ import numpy as np
 
 from .._adapter import Adapter, Latent
 from .._hooks import Inputs, evaluating, layer_of, place_of, require_torch, trace_readout
+from .._samples import Samples, placed
 
 
 class TorchAdapter(Adapter):
@@ -17,6 +18,20 @@ class TorchAdapter(Adapter):
     Data are an array or a tensor with a row per sample, a map-style ``Dataset`` or a
     ``DataLoader``. What a data set yields is ``(input, ..., target)``, or an input alone. For
     networks that are called in another way, override `call`.
+
+    Parameters
+    ----------
+    model, readout
+        As in `Adapter`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrigidity.last_layer import TorchAdapter
+    >>> adapter = TorchAdapter(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(2, 1)))
+    >>> (batch,) = adapter.batches(adapter.check([[1.0, -1.0]]), 8)
+    >>> adapter.latent(batch).features, adapter.layers
+    (tensor([[1., 0.]]), ('1',))
     """
 
     @staticmethod
@@ -50,7 +65,7 @@ class TorchAdapter(Adapter):
         for start in range(0, len(data), size):
             part = data[start : start + size]
             given = part if isinstance(data, Samples) else (part, None)
-            yield tuple(_placed(x, device, dtype) for x in given[:-1])
+            yield tuple(placed(x, device, dtype) for x in given[:-1])
 
     def targets(self, data: Any) -> np.ndarray | None:
         """Return the targets of a data set, which come last."""
@@ -101,28 +116,3 @@ class TorchAdapter(Adapter):
         if self.readout == "auto":
             return (trace_readout(self.model, lambda: self.call(batch)),)
         return (self.readout,) if isinstance(self.readout, str) else tuple(self.readout)
-
-
-class Samples:
-    """A data set in its own order, whatever the loader that it comes from does with it."""
-
-    def __init__(self, dataset: Any, collate: Any) -> None:
-        self.dataset, self.collate = dataset, collate
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, part: slice) -> tuple[Any, ...]:
-        """Return inputs and target (None where there is none) of some samples."""
-        numbers = range(len(self.dataset))[part]
-        given = self.collate([self.dataset[i] for i in numbers])
-        return tuple(given) if isinstance(given, (list, tuple)) else (given, None)
-
-
-def _placed(x: Any, device: Any, dtype: Any) -> Any:
-    """Return a tensor, or tensors in a dict, on a device; floating-point ones in its type."""
-    if isinstance(x, dict):
-        return {key: _placed(value, device, dtype) for key, value in x.items()}
-    if not hasattr(x, "to"):
-        return x
-    return x.to(device, dtype) if x.is_floating_point() else x.to(device)
