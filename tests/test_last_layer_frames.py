@@ -9,6 +9,7 @@ ase = pytest.importorskip("ase")
 from ase.calculators.singlepoint import SinglePointCalculator  # noqa: E402
 from pair_network import PairAdapter, PairNetwork  # noqa: E402
 
+from skrigidity import PRSelector  # noqa: E402
 from skrigidity.calculators import RigidityCalculator, RigidityObserver  # noqa: E402
 from skrigidity.hessian import Prior, Rows, choose  # noqa: E402
 from skrigidity.last_layer import LastLayerRigidity  # noqa: E402
@@ -259,3 +260,21 @@ def test_labels_that_frames_lack(data, network):
         LastLayerRigidity(network).fit(data[0])
     with pytest.raises(ValueError, match="energy_key: no frame has 'E'"):
         LastLayerRigidity(network, refit=True, energy_key="E").fit(data)
+
+
+@pytest.mark.parametrize("as_latent", [False, True])
+def test_choosing_frames(network, as_latent):
+    """Picks are those of brute force: the least mean of 1 / R over the targets."""
+    data = frames(30, seed=3)
+    model = LastLayerRigidity(network, refit=True, alpha=1e-6).fit(data[:10])
+    X = model.latent(data) if as_latent else data
+    selector = PRSelector(2, estimator=model, objective="variance")
+    selector.fit(X[10:20], X_target=X[20:])
+    chosen: list[int] = []
+    for _ in range(2):
+        values = [
+            (1 / model.rigidity_with(data[20:], [data[10 + i] for i in [*chosen, j]])).mean()
+            for j in range(10)
+        ]
+        chosen.append(int(np.argmin(values)))
+    assert list(selector.selected_idx_) == chosen
