@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from network_recipes import NETWORKS, available
+from network_recipes import NETWORKS, Effort, available
 from networks_data import load_structures
 
 from skrigidity.calibration import fit_scale
@@ -97,9 +97,10 @@ def scores(error, std, constant):
     )
 
 
-def study(name, structures, seed=0):
+def study(name, structures, seed=0, effort=None):
     """Train one kind of network; return what became of its error bars."""
-    trained, untrained, held_out = NETWORKS[name](structures, structures.split(seed), seed)
+    parts = structures.split(seed)
+    trained, untrained, held_out = NETWORKS[name](structures, parts, seed, effort or Effort())
     return error_bars(trained, untrained, held_out, seed)
 
 
