@@ -50,13 +50,11 @@ def species(structures, parts, seed, effort):
     with_soap(structures.frames)
     train, *held_out = parts
     energies = structures.energies(train)
-    width, epochs = effort.width or 64, effort.epochs or 40
-    networks = (
-        train_species_network(
-            train, energies, epochs=epochs, width=width, seed=seed, device=effort.device
-        ),
-        SpeciesNetwork(train, energies, width, seed).to(effort.device),
-    )
+    networks = [
+        SpeciesNetwork(train, energies, effort.width or 64, seed).to(effort.device)
+        for _ in range(2)
+    ]
+    train_species_network(networks[0], train, energies, epochs=effort.epochs or 40, seed=seed)
     trained, untrained = (LastLayerRigidity(net, bias=False).fit(train) for net in networks)
     return trained, untrained, [(part, structures.energies(part)) for part in held_out]
 

@@ -9,13 +9,12 @@ the hidden features over all atoms, whatever their species, would be no gradient
 `SpeciesNetworkAdapter` is all that a kind of network has to add: which models it is for, how
 frames become input, what one pass leaves, and the weights of the readout.
 
-    from species_network import train_species_network, with_soap
+    from species_network import SpeciesNetwork, train_species_network, with_soap
 
-    frames = with_soap(frames)
-    network = train_species_network(frames[:800], energies[:800])
-    model = LastLayerRigidity(network, bias=False, energy_key=...).fit(frames[:800])
-    model.calibrate(frames[800:1000])
-    mean, std = model.predict(frames[1000:], return_std=True)
+    train, validation, test = (with_soap(frames)[part] for part in ...)
+    network = train_species_network(SpeciesNetwork(train, energies), train, energies)
+    model = LastLayerRigidity(network, bias=False).fit(train).calibrate(validation, labels)
+    mean, std = model.predict(test, return_std=True)
 """
 
 from dataclasses import dataclass
@@ -157,14 +156,10 @@ class SpeciesNetworkAdapter(FramesAdapter):
         return weight.double().cpu().numpy().T, np.zeros(1)
 
 
-def train_species_network(
-    frames, energies, *, epochs=40, width=64, seed=0, device="cpu", each_epoch=None
-):
+def train_species_network(network, frames, energies, *, epochs=40, seed=0, each_epoch=None):
     """Train with Adam and a cosine schedule; `each_epoch(epoch, network)` looks on, from 0."""
-    network = SpeciesNetwork(frames, energies, width, seed).to(device)
-    rng = np.random.default_rng(seed)
-    adapter = SpeciesNetworkAdapter(network)
-    batch_size = 64
+    rng, batch_size = np.random.default_rng(seed), 64
+    adapter, device = SpeciesNetworkAdapter(network), network.mean.device
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
     steps = epochs * -(-len(frames) // batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))

@@ -27,7 +27,8 @@ def frames():
 
 @pytest.fixture(scope="module")
 def network(frames):
-    return train_species_network(frames, ENERGIES, epochs=3, width=6)
+    untrained = SpeciesNetwork(frames, ENERGIES, width=6)
+    return train_species_network(untrained, frames, ENERGIES, epochs=3)
 
 
 def test_features_times_weights_are_the_energy(frames, network):
@@ -90,6 +91,7 @@ def test_training_is_seen_from_the_beginning(frames):
         target = (torch.as_tensor(ENERGIES) - network.baseline(batch)) / network.unit
         losses.append((epoch, float((network(batch) - target).detach().square().mean())))
 
-    train_species_network(frames, ENERGIES, epochs=5, width=6, each_epoch=look)
+    untrained = SpeciesNetwork(frames, ENERGIES, width=6)
+    train_species_network(untrained, frames, ENERGIES, epochs=5, each_epoch=look)
     assert [epoch for epoch, _ in losses] == [0, 1, 2, 3, 4, 5]
     assert losses[-1][1] < losses[0][1]
