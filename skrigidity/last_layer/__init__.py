@@ -8,6 +8,7 @@ from ._model import LastLayerRigidity
 from ._registry import adapter_of, register_adapter
 from .adapters import (
     CHGNetAdapter,
+    MACEAdapter,
     SchNetPackAdapter,
     TorchAdapter,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "Inputs",
     "LastLayerRigidity",
     "Latent",
+    "MACEAdapter",
     "SchNetPackAdapter",
     "TorchAdapter",
     "adapter_of",

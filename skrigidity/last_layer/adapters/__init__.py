@@ -2,12 +2,14 @@
 
 from .._registry import register_adapter
 from .chgnet import CHGNetAdapter
+from .mace import MACEAdapter
 from .schnetpack import SchNetPackAdapter
 from .torch import TorchAdapter
 
 _ADAPTERS = (
     TorchAdapter,  # any module: asked last
     CHGNetAdapter,
+    MACEAdapter,
     SchNetPackAdapter,
 )
 for _adapter in _ADAPTERS:
@@ -15,6 +17,7 @@ for _adapter in _ADAPTERS:
 
 __all__ = [
     "CHGNetAdapter",
+    "MACEAdapter",
     "SchNetPackAdapter",
     "TorchAdapter",
 ]
