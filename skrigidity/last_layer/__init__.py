@@ -3,13 +3,14 @@
 from ._adapter import Adapter, FramesAdapter, Latent
 from ._model import LastLayerRigidity
 from ._registry import adapter_of, register_adapter
-from .adapters import SchNetPackAdapter, TorchAdapter
+from .adapters import MetatomicAdapter, SchNetPackAdapter, TorchAdapter
 
 __all__ = [
     "Adapter",
     "FramesAdapter",
     "LastLayerRigidity",
     "Latent",
+    "MetatomicAdapter",
     "SchNetPackAdapter",
     "TorchAdapter",
     "adapter_of",
