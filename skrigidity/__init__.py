@@ -13,6 +13,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "ComponentRidge",
     "Environments",
+    "LastLayerRigidity",
     "PRSelector",
     "PerEnvironment",
     "RigidKernelRidge",
@@ -27,9 +28,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Potentials import what scikit-learn's users need not have.
+    # Potentials and networks import what scikit-learn's users need not have.
     if name in ("RigidPotential", "RigidPotentialCV"):
         from . import atomistic
 
         return getattr(atomistic, name)
+    if name == "LastLayerRigidity":
+        from .last_layer import LastLayerRigidity
+
+        return LastLayerRigidity
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -124,7 +124,7 @@ class LatentSamples:
         return len(self.sizes)
 
     def __getitem__(self, key: Any) -> LatentSamples:
-        chosen = np.arange(len(self))[key]
+        chosen = np.atleast_1d(np.arange(len(self))[key])
         ends = np.cumsum(self.sizes)
         units = [np.arange(ends[i] - self.sizes[i], ends[i]) for i in chosen]
         place = np.concatenate(units) if units else np.zeros(0, int)

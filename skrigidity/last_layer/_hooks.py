@@ -54,6 +54,16 @@ class Inputs:
     model : torch.nn.Module
     names : sequence of str
         Layers, by their names in ``named_modules()``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrigidity.last_layer import Inputs
+    >>> network = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(2, 1))
+    >>> with Inputs(network, ["1"]) as inputs:
+    ...     _ = network(torch.tensor([[1.0, -1.0]]))
+    >>> inputs.joined()
+    tensor([[1., 0.]])
     """
 
     def __init__(self, model: Any, names: Sequence[str]) -> None:
@@ -87,7 +97,17 @@ class Inputs:
         return self._seen[name]
 
     def joined(self) -> Any:
-        """Return the inputs of all layers, side by side along the last axis."""
+        """Return the inputs of all layers, side by side along the last axis.
+
+        Returns
+        -------
+        Tensor
+
+        Raises
+        ------
+        ValueError
+            If a layer was not called, or they have not one row per unit each.
+        """
         found = [self[name] for name in self._layers]
         sizes = {tuple(x.shape[:-1]) for x in found}
         if len(sizes) > 1:
@@ -100,7 +120,29 @@ class Inputs:
 
 @contextmanager
 def evaluating(model: Any, *, derivatives: bool = False) -> Iterator[None]:
-    """Put a network into evaluation mode for a while; without `derivatives` no graph is made."""
+    """Put a network into evaluation mode within a ``with`` statement.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    derivatives : bool, default=False
+        Whether a graph is made.
+
+    Yields
+    ------
+    None
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrigidity.last_layer import evaluating
+    >>> network = torch.nn.Dropout()
+    >>> with evaluating(network):
+    ...     network(torch.ones(3))
+    tensor([1., 1., 1.])
+    >>> network.training
+    True
+    """
     torch = require_torch()
     training = [layer for layer in model.modules() if layer.training]
     model.eval()

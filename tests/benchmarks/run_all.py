@@ -5,6 +5,7 @@ import importlib.util
 import fit
 import kernel_rigidity
 import lpr
+import networks
 import potential
 import potential_peers
 import ridge_cv
@@ -29,6 +30,7 @@ BENCHMARKS = (
     selection_memory,
     potential,
     potential_peers,
+    networks,
 )
 
 
