@@ -51,7 +51,8 @@ def weights_by_slopes(
             x.requires_grad_(True)
         output, features = run()
         slopes = [
-            torch.autograd.grad(y, parameters, retain_graph=True)
+            # Unused are the layers of species that are not there.
+            torch.autograd.grad(y, parameters, retain_graph=True, materialize_grads=True)
             for y in output.sum(dim=0).unbind()
         ]
     finally:
@@ -68,8 +69,8 @@ def weights_by_slopes(
                 f"readout: {len(slope_of_weights)} weights do not belong to {len(total)} features"
             )
         scale = total @ slope_of_weights / (total @ total)
-        size = 1e-4 * np.abs(slope_of_weights).max()
-        if np.abs(slope_of_weights - scale * total).max() > size:
+        missed = np.abs(slope_of_weights - scale * total).max()
+        if not (scale and missed <= 1e-4 * np.abs(slope_of_weights).max()):
             raise ValueError("readout: predictions are not linear in the last-layer features")
         out[0][:, t] = scale * np.concatenate([x[t] for x in values[: len(weights)]])
         for value, row in zip(values[len(weights) :], rows[len(weights) :], strict=True):

@@ -1,6 +1,7 @@
 """metatrain's models for tests: small ones with random weights, and how to train a SOAP-BPNN."""
 
 import pytest
+from network_training import energies_of_atoms, train
 
 
 def import_metatrain():
@@ -75,3 +76,15 @@ def set_units(model, energies, scale, target="energy"):
         buffer = mts.save_buffer(mts.make_contiguous(found.to("cpu", torch.float64)))
         setattr(module, f"{target}_{name}_buffer", buffer)
     return model
+
+
+def train_soap_bpnn(frames, energies, *, seed=0, training=None, **hypers):
+    """Train a SOAP-BPNN on energies (and forces: ``training["forces"]``)."""
+    atoms, unit = energies_of_atoms(frames, energies)
+    medium = {
+        "soap": {"max_angular": 4, "max_radial": 4, "cutoff": {"radius": 4.5, "width": 0.5}},
+        "bpnn": {"num_neurons_per_layer": 32},
+    }
+    model = small_model(sorted(atoms), seed=seed, **(medium | hypers))
+    set_units(model, atoms, unit)
+    return train(model, frames, energies, seed=seed, **(training or {}))

@@ -149,6 +149,14 @@ def test_weights_are_parameters_times_the_scale(frames):
     assert (abs(blocks[of_species.numpy()]).max(axis=1) > 0).any()
 
 
+def test_the_first_batch_may_lack_species(frames):
+    model = model_of("SOAP-BPNN")
+    whole, parts = adapter_of(model), adapter_of(model)
+    whole.latent(whole.batch(frames))
+    parts.latent(parts.batch([frames[2]]))
+    np.testing.assert_allclose(parts.weights()[0], whole.weights()[0], rtol=1e-12)
+
+
 def test_offset_of_pet_has_the_biases_of_edges(frames):
     model = model_of("PET")
     adapter = adapter_of(model)
