@@ -9,6 +9,7 @@ from ._registry import adapter_of, register_adapter
 from .adapters import (
     CHGNetAdapter,
     MACEAdapter,
+    MetatomicAdapter,
     SchNetPackAdapter,
     TorchAdapter,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "LastLayerRigidity",
     "Latent",
     "MACEAdapter",
+    "MetatomicAdapter",
     "SchNetPackAdapter",
     "TorchAdapter",
     "adapter_of",

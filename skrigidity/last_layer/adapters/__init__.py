@@ -3,6 +3,7 @@
 from .._registry import register_adapter
 from .chgnet import CHGNetAdapter
 from .mace import MACEAdapter
+from .metatomic import MetatomicAdapter
 from .schnetpack import SchNetPackAdapter
 from .torch import TorchAdapter
 
@@ -10,6 +11,7 @@ _ADAPTERS = (
     TorchAdapter,  # any module: asked last
     CHGNetAdapter,
     MACEAdapter,
+    MetatomicAdapter,
     SchNetPackAdapter,
 )
 for _adapter in _ADAPTERS:
@@ -18,6 +20,7 @@ for _adapter in _ADAPTERS:
 __all__ = [
     "CHGNetAdapter",
     "MACEAdapter",
+    "MetatomicAdapter",
     "SchNetPackAdapter",
     "TorchAdapter",
 ]
