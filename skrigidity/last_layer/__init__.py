@@ -1,12 +1,14 @@
 """Rigidities of trained networks, by the features that enter their last layer."""
 
 from ._adapter import Adapter, FramesAdapter, Latent
+from ._blocks import blocks_of as blocks_of
 from ._hooks import Inputs, evaluating
 from ._hooks import is_a as is_a
 from ._hooks import place_of as place_of
 from ._model import LastLayerRigidity
 from ._registry import adapter_of, register_adapter
-from .adapters import TorchAdapter
+from .adapters import SkorchAdapter, TorchAdapter
+from .adapters import SkorchLogits as SkorchLogits
 
 __all__ = [
     "Adapter",
@@ -14,6 +16,7 @@ __all__ = [
     "Inputs",
     "LastLayerRigidity",
     "Latent",
+    "SkorchAdapter",
     "TorchAdapter",
     "adapter_of",
     "evaluating",
