@@ -2,6 +2,7 @@
 
 from ._adapter import Adapter, FramesAdapter, Latent
 from ._blocks import blocks_of as blocks_of
+from ._gauss_newton import GaussNewtonRigidity
 from ._hooks import Inputs, evaluating
 from ._hooks import is_a as is_a
 from ._hooks import place_of as place_of
@@ -13,6 +14,7 @@ from .adapters import SkorchLogits as SkorchLogits
 __all__ = [
     "Adapter",
     "FramesAdapter",
+    "GaussNewtonRigidity",
     "Inputs",
     "LastLayerRigidity",
     "Latent",
