@@ -1,0 +1,207 @@
+"""Frames run through a network once: latent features, its own predictions, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from ..._extras import import_extra
+from ...frames import check_frames, find_keys, read_targets
+from ...gradients import LatentSamples
+from ...last_layer import Adapter, LastLayerRigidity, adapter_of
+
+# What a readout is fitted to where the network has several linear layers after its last message.
+CHGNET = ("mlp.layers.0", "mlp.layers.2", "mlp.layers.4", "mlp.layers.7")
+
+
+@dataclass(eq=False)
+class NetworkFeatures:
+    """What a network makes of labelled frames, in memory; `network_features` makes it.
+
+    Attributes
+    ----------
+    wide_adapter, own_adapter : Adapter
+        The network with the layers that a readout is fitted to, and with its own last layer.
+    frames : list of ase.Atoms
+        All frames, set by set.
+    sets : ndarray of str of shape (n_frames,)
+        The set that a frame is of.
+    wide, own : LatentSamples
+        Inputs of these layers.
+    energies : ndarray of shape (n_frames,)
+        Reference energies per atom in eV; NaN where there is none.
+    forces : list of (ndarray of shape (n_atoms, 3) or None)
+        Reference forces in eV/Å.
+    own_energies : ndarray of shape (n_frames,)
+        Energies per atom by the network itself.
+    own_forces : list of ndarray of shape (n_atoms, 3)
+        Forces by the network itself.
+    """
+
+    wide_adapter: Adapter
+    own_adapter: Adapter
+    frames: list[Any]
+    sets: np.ndarray
+    wide: LatentSamples
+    own: LatentSamples
+    energies: np.ndarray
+    forces: list[np.ndarray | None]
+    own_energies: np.ndarray
+    own_forces: list[np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def names(self) -> list[str]:
+        """The sets, in their order."""
+        return list(dict.fromkeys(self.sets.tolist()))
+
+    @property
+    def force_norms(self) -> np.ndarray:
+        """Root mean square of the norms of the network's forces, of every frame."""
+        return np.array([np.sqrt((F**2).sum(axis=1).mean()) for F in self.own_forces])
+
+    @property
+    def is_refitted(self) -> bool:
+        """Whether a readout is fitted to other layers than the network's own last one."""
+        return self.wide_adapter is not self.own_adapter
+
+    def model(self, kind: str, alpha: float, **options: Any) -> LastLayerRigidity:
+        """Return an unfitted estimator: a closed-form readout of the "wide" or the "own" layers."""
+        adapter = self.wide_adapter if kind == "wide" else self.own_adapter
+        options = {"calibration": None, "energy_key": None, **options}
+        return LastLayerRigidity(adapter, refit=True, reduce="per_atom", alpha=alpha, **options)
+
+    def latent(self, kind: str) -> LatentSamples:
+        """Return the features of the "wide" or the "own" layers."""
+        return self.wide if kind == "wide" else self.own
+
+
+def network_features(
+    frames_by_set: Mapping[str, Iterable[Any]] | NetworkFeatures,
+    *,
+    model: Any = None,
+    readout: Any = None,
+    labelled: bool = True,
+    energy_key: str = "auto",
+    forces_key: str = "auto",
+    batch_size: int = 16,
+    on_progress: Callable[[float], None] | None = None,
+) -> NetworkFeatures:
+    """Run a network over sets of frames once, for all that `foundation_study` asks of them.
+
+    Parameters
+    ----------
+    frames_by_set : dict of str to list of ase.Atoms
+        Frames of every set: of an element, a phase, a source.
+    model : network or Adapter, default=None
+        The trained network; None is CHGNet with the weights that its package ships.
+    readout : "auto", str or list of str, default=None
+        Layers whose inputs a readout is fitted to. None: all linear layers of CHGNet's readout; the
+        network's own last layer ("auto") for others.
+    labelled : bool, default=True
+        Whether frames have labels that are to be read.
+    energy_key, forces_key : str, default="auto"
+        Under which names frames have their labels; looked for in every set apart.
+    batch_size : int, default=16
+        Frames that the network is given at once.
+    on_progress : callable, default=None
+        Called with the share of the frames that is done.
+
+    Returns
+    -------
+    NetworkFeatures
+
+    Raises
+    ------
+    ValueError
+        If there are no frames, or a set has none.
+    ImportError
+        If `model` is None and chgnet is not installed.
+    """
+    if isinstance(frames_by_set, NetworkFeatures):
+        return frames_by_set
+    wide, own = adapters(model, readout)
+    frames, sets = [], []
+    energies: list[float] = []
+    forces: list[np.ndarray | None] = []
+    for name, given in frames_by_set.items():
+        some = check_frames(list(given), str(name))
+        keys: dict[str, str | None] = {"energy": energy_key, "forces": forces_key}
+        asked = keys if labelled else dict.fromkeys(keys)
+        targets = read_targets(some, find_keys(some, asked), name=str(name))
+        frames += some
+        sets += [str(name)] * len(some)
+        energies += [
+            np.nan if target.energy is None else target.energy / len(frame)
+            for target, frame in zip(targets, some, strict=True)
+        ]
+        forces += [target.forces for target in targets]
+    check_frames(frames, "frames_by_set")
+    passed = _passed(wide, own, frames, batch_size, on_progress)
+    return NetworkFeatures(
+        wide, own, frames, np.array(sets), *passed[:2], np.array(energies), forces, *passed[2:]
+    )
+
+
+def adapters(model: Any, readout: Any) -> tuple[Adapter, Adapter]:
+    """Return the network with the layers that a readout is fitted to, and with its own last."""
+    if model is None:
+        chgnet: Any = import_extra("chgnet.model", extra="chgnet", needed_by="foundation_study")
+        model = chgnet.CHGNet.load(verbose=False)
+    given = adapter_of(model)
+    if isinstance(model, Adapter) and readout is None:
+        readout = model.readout
+    if readout is None:
+        is_chgnet = type(given).__name__ == "CHGNetAdapter"
+        readout = list(CHGNET) if is_chgnet else "auto"
+    kind: Any = type(given)
+    own = kind(given.model, "auto")
+    return (own if readout == "auto" else kind(given.model, readout)), own
+
+
+def _passed(
+    wide: Adapter, own: Adapter, frames: list[Any], size: int, on_progress: Any
+) -> tuple[LatentSamples, LatentSamples, np.ndarray, list[np.ndarray]]:
+    """Return features of both kinds, and the network's own energies per atom and forces."""
+    parts: list[list[LatentSamples]] = [[], []]
+    energies, forces = [], []
+    models = [
+        LastLayerRigidity(adapter, refit=True, batch_size=size, energy_key=None)
+        for adapter in ([wide] if wide is own else [wide, own])
+    ]
+    for start in range(0, len(frames), size):
+        some = frames[start : start + size]
+        for part, model in zip(parts, models, strict=False):
+            part.append(model.latent(some))
+        for frame in some:
+            energy, slope = _own(own, frame)
+            energies.append(energy / len(frame))
+            forces.append(slope)
+        if on_progress is not None:
+            on_progress((start + len(some)) / len(frames))
+    joined = [joined_samples(part) for part in parts if part]
+    return joined[0], joined[-1], np.array(energies), forces
+
+
+def joined_samples(parts: Iterable[LatentSamples]) -> LatentSamples:
+    """Return all samples of several collections."""
+    return LatentSamples.of(chain.from_iterable(part.blocks() for part in parts))
+
+
+def _own(adapter: Adapter, frame: Any) -> tuple[float, np.ndarray]:
+    """Return energy and forces by the network itself."""
+    torch: Any = import_extra("torch", extra="torch", needed_by="foundation_study")
+    (batch,) = adapter.batches([frame], 1, derivatives=True)
+    latent = adapter.latent(batch, derivatives=True)
+    if not latent.output.requires_grad:  # nothing is near an atom
+        return float(latent.output.sum()), np.zeros((len(frame), 3))
+    (slope,) = torch.autograd.grad(latent.output.sum(), [latent.positions], allow_unused=True)
+    if slope is None:
+        return float(latent.output.sum()), np.zeros((len(frame), 3))
+    return float(latent.output.sum().detach()), -slope.detach().cpu().double().numpy()
