@@ -16,6 +16,8 @@ def test_page(page):
         pytest.skip("no code on this page")
     if re.search(r"^(import|from) ase\b", "".join(blocks), re.M):
         pytest.importorskip("ase", reason='needs ASE: pip install "skrigidity[atomistic]"')
+    if re.search(r"^import torch\b", "".join(blocks), re.M):
+        pytest.importorskip("torch", reason='needs torch: pip install "skrigidity[torch]"')
     if "matplotlib" in "".join(blocks):
         matplotlib = pytest.importorskip("matplotlib")
         matplotlib.use("Agg")

@@ -15,6 +15,7 @@ from sklearn.linear_model import (
     PoissonRegressor,
     Ridge,
 )
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from skrigidity import (
     ComponentRidge,
@@ -26,6 +27,9 @@ from skrigidity import (
 )
 from skrigidity.gradients import RigidityMixin
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+NETWORK = {"hidden_layer_sizes": (6,), "solver": "lbfgs", "max_iter": 30, "alpha": 1.0}
+NETWORK |= {"activation": "tanh", "random_state": 0}
 FAMILIES = {
     "RigidRidge": RigidRidge(0.5),
     "RigidRidge, no intercept": RigidRidge(0.5, fit_intercept=False),
@@ -45,11 +49,21 @@ FAMILIES = {
     "GaussianProcessRegressor": WithRigidity(
         GaussianProcessRegressor(RBF(2.0), alpha=0.1, optimizer=None)
     ),
+    "MLPRegressor": WithRigidity(MLPRegressor(**NETWORK)),
+    "MLPClassifier, binary": WithRigidity(MLPClassifier(**NETWORK)),
+    "MLPClassifier, three classes": WithRigidity(MLPClassifier(**NETWORK)),
 }
-CLASSES = {"binary": 2, "three classes": 3}
+CLASSES = {
+    "binary": 2,
+    "three classes": 3,
+    "MLPClassifier, binary": 2,
+    "MLPClassifier, three classes": 3,
+}
 # Predictions that are not sums over environments and columns, and losses without a closed form.
-NOT_ADDITIVE = {"KernelRidge", "GaussianProcessRegressor"}
-NO_LEAVE_OUT = {"HuberRegressor"}
+NETWORKS = {"MLPRegressor", "MLPClassifier, binary", "MLPClassifier, three classes"}
+NOT_ADDITIVE = {"KernelRidge", "GaussianProcessRegressor", *NETWORKS}
+NO_PARTS = "RigidKernelRidge|LastLayerRigidity"
+NO_LEAVE_OUT = {"HuberRegressor", *NETWORKS}
 COMPONENTS = [2, 3]
 
 
@@ -85,7 +99,7 @@ def structures(family):
 
 
 def outputs(family, n):
-    return (n, 3) if family == "three classes" else (n,)
+    return (n, 3) if CLASSES.get(family) == 3 else (n,)
 
 
 PUBLIC = [name for name, _ in inspect.getmembers(RigidityMixin) if not name.startswith("_")]
@@ -128,7 +142,7 @@ def test_adding_samples(family, fitted):
     twice = model.rigidity_with(X[:5], X[[5, 5]])
     assert_allclose(model.rigidity_with(X[:5], X[5:6], [2.0]), twice, rtol=1e-8)
     if family in NOT_ADDITIVE:
-        with pytest.raises(TypeError, match="RigidKernelRidge"):
+        with pytest.raises(TypeError, match=NO_PARTS):
             model.rigidity_with(X[:5], X[5:9], level="local")
         return
     local = model.rigidity_with(X[:5], X[5:9], level="local")
@@ -148,7 +162,7 @@ def test_environments(family, structures):
     model = FAMILIES[family].fit(X, y)
     if family in NOT_ADDITIVE:
         for method in (model.local_rigidity, model.predict_local):
-            with pytest.raises(TypeError, match="RigidKernelRidge"):
+            with pytest.raises(TypeError, match=NO_PARTS):
                 method(X)
         return
     R = model.local_rigidity(X[:3])
@@ -170,7 +184,7 @@ def test_environments(family, structures):
 def test_components(family, fitted):
     model, X = fitted
     if family in NOT_ADDITIVE:
-        with pytest.raises(TypeError, match="RigidKernelRidge"):
+        with pytest.raises(TypeError, match=NO_PARTS):
             model.component_rigidity(X, COMPONENTS)
         return
     for spec in (COMPONENTS, [slice(0, 2), slice(2, 5)], {"a": [0, 1], "b": [2, 3, 4]}):
@@ -234,6 +248,12 @@ def test_draws(family, fitted):
     if family in CLASSES or family == "PoissonRegressor":
         assert not hasattr(model, "sample_y")
         return
+    if family in NETWORKS:
+        with pytest.raises(ValueError, match="calibrate"):
+            model.sample_y(X[:4])
+        rng = np.random.default_rng(5)
+        new = rng.standard_normal((60, 5))
+        model.calibrate(new, targets(family, new, rng))
     draws = model.sample_y(X[:4], 4000, random_state=0)
     assert draws.shape == (4, 4000)
     _, cov = model.predict(X[:4], return_cov=True)

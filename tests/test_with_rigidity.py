@@ -43,7 +43,6 @@ from sklearn.linear_model import (
 )
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.multioutput import MultiOutputRegressor, RegressorChain
-from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
@@ -664,7 +663,6 @@ def test_frames_searches_pipelines_routing_and_pickle():
         (DecisionTreeRegressor(), TypeError, "piecewise constant"),
         (SVR(), TypeError, "support vectors"),
         (QuantileRegressor(), TypeError, "pinball"),
-        (MLPRegressor(), TypeError, "LastLayerRigidity"),
         (make_pipeline(StandardScaler(), Ridge()), TypeError, "last step"),
         (GridSearchCV(Ridge(), {}), TypeError, "inside of it"),
         (BaggingRegressor(Ridge()), TypeError, r"BaggingRegressor\(WithRigidity\(estimator\)\)"),

@@ -26,11 +26,14 @@ class FittedGradients(Gradients):
         Their intercepts.
     shape : tuple of int
         Shape of one prediction: empty, or the number of targets or classes.
+    no_scale : str
+        Why `dispersion` is not finite, where it is not.
     """
 
     coef: np.ndarray
     intercept: np.ndarray
     shape: tuple[int, ...] = ()
+    no_scale: str = "as many effective parameters as samples"
     aggregate: Any
     feature_names: Any
 

@@ -6,7 +6,11 @@ from ._hooks import is_a as is_a
 from ._hooks import place_of as place_of
 from ._model import LastLayerRigidity
 from ._registry import adapter_of, register_adapter
-from .adapters import CHGNetAdapter, TorchAdapter
+from .adapters import (
+    CHGNetAdapter,
+    SchNetPackAdapter,
+    TorchAdapter,
+)
 
 __all__ = [
     "Adapter",
@@ -15,6 +19,7 @@ __all__ = [
     "Inputs",
     "LastLayerRigidity",
     "Latent",
+    "SchNetPackAdapter",
     "TorchAdapter",
     "adapter_of",
     "evaluating",

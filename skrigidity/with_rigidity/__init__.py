@@ -12,7 +12,7 @@ predictor), both from `skrigidity.gradients`; the penalty is a number and a diag
 """
 
 # Families register themselves.
-from . import glm, huber, kernel, least_squares, logistic, sgd  # noqa: F401
+from . import glm, huber, kernel, least_squares, logistic, network, sgd  # noqa: F401
 from .delegating import DelegatingMixin as DelegatingMixin
 from .delegating import estimator_has as estimator_has
 from .model import WithRigidity

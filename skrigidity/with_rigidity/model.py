@@ -124,6 +124,8 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
     RidgeClassifier(CV)               Σ s r² + α‖w‖², targets ±1                     2    decision
     KernelRidge                       Σ s r² + α‖f‖²                                 2    y
     GaussianProcessRegressor          Σ r² + α‖f‖² (α an array: Σ r²/α_i + ‖f‖²)     2    y
+    MLPRegressor, last layer          Σ s r²/2 + ε‖w‖²/2 (Poisson: Σ s d/2 + …)      1    y, log(y)
+    MLPClassifier, last layer         Σ s ℓ + ε‖w‖²/2                                1    logits
     ================================  =============================================  ===  =======
 
     Class weights multiply s. Huber's σ is a parameter of H that predictions do not depend on;
@@ -131,6 +133,13 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
     The rigidity of a Gaussian process is α over its posterior variance, noise of a `WhiteKernel`
     included. Losses that are concave at a training row (some powers and links of Tweedie) raise
     a ValueError. LIBLINEAR's penalty on the intercept is taken into account.
+
+    **Networks** are linear models of what enters their last layer (the activations of the last
+    hidden one, and a 1 for the bias, which is penalized like the rest), all layers before it kept
+    as they are: `skrigidity.last_layer.LastLayerRigidity` does the same for networks in torch.
+    Their own alpha is not that of H: ε is 1e-4 times the mean eigenvalue of the rest of H, for
+    units that are never active leave it singular. Their training residuals say nothing of their
+    errors: rigidities are there at once, error bars after `calibrate`, and no `leave_one_out`.
 
     **Error bars of regressors** are those of the error, ``var = C**2 / R + sigma**2``, wherever the
     noise is a number: the residual variance for least squares, Huber's loss and kernel ridge, or
@@ -231,7 +240,7 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
         y, weight = self._targets_and_weights(X, y, weight)
         gradients.bind(X, weight)
         rows = gradients.training_rows(X, y, weight)
-        alphas = self.curvature_.alphas(weight)
+        alphas = self.curvature_.alphas(weight, rows)
         factor = gradients.factorize(rows, float(alphas.min()), self.curvature_.gamma)
         self._set_hessians(factor, alphas)
         left = self._set_dof(float(weight.sum()))
@@ -321,8 +330,8 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
     def _known_scale(self) -> tuple[Any, Any]:
         if not (np.isfinite(self.scale_).all() and np.isfinite(self.noise_variance_).all()):
             raise ValueError(
-                "the training set cannot tell the scale of the errors: as many effective "
-                "parameters as samples. Call calibrate() with held-out data"
+                f"the scale of the errors is not known: {self.gradients_.no_scale}. Call "
+                "calibrate() with held-out data"
             )
         return self.scale_, self.noise_variance_
 

@@ -38,7 +38,6 @@ _REASONS = {
     "QuantileRegressor": "the pinball loss is piecewise linear, its curvature is 0 everywhere",
     "LinearModelCV": _KINK,
     "LassoLars": _KINK,
-    "BaseMultilayerPerceptron": "it is not linear in its parameters: see LastLayerRigidity",
     "Pipeline": "make WithRigidity(estimator) the last step of the pipeline instead",
     "BaseSearchCV": _INSIDE,
     "TransformedTargetRegressor": _INSIDE,
@@ -65,9 +64,9 @@ class Curvature:
         Its training rows, weighted by the curvature of the loss, and the rows of predictions.
     alpha : float or ndarray of shape (n_targets,), default=0.0
         Strength of the penalty ``alpha * w.T @ Gamma @ w``, halved where the loss is.
-    times : {"one", "weight", "samples"}, default="one"
+    times : {"one", "weight", "samples", "eigenvalue"}, default="one"
         What to multiply alpha with: the sum of the sample weights or the number of samples,
-        for objectives that are means of losses.
+        for objectives that are means of losses; the mean eigenvalue of the data's part of H.
     gamma : ndarray of shape (n_parameters,), default=None
         Diagonal of Gamma, None is the identity.
     loss_factor : float, default=1.0
@@ -87,14 +86,27 @@ class Curvature:
 
     gradients: FittedGradients
     alpha: Any = 0.0
-    times: Literal["one", "weight", "samples"] = "one"
+    times: Literal["one", "weight", "samples", "eigenvalue"] = "one"
     gamma: Any = None
     loss_factor: float = 1.0
 
-    def alphas(self, sample_weight: np.ndarray) -> np.ndarray:
+    def alphas(self, sample_weight: np.ndarray, rows: Any = None) -> np.ndarray:
         """Return the strengths that go with a training set: one, or one per target."""
-        factor = {"one": 1.0, "weight": sample_weight.sum(), "samples": len(sample_weight)}
-        return np.asarray(self.alpha, dtype=np.float64) * factor[self.times]
+        if self.times == "eigenvalue":
+            factor = mean_eigenvalue(rows)
+        else:
+            known = {"one": 1.0, "weight": sample_weight.sum(), "samples": len(sample_weight)}
+            factor = float(known[self.times])
+        return np.asarray(self.alpha, dtype=np.float64) * factor
+
+
+def mean_eigenvalue(rows: Any) -> float:
+    """Return the mean eigenvalue of the sum of weighted rows, by its trace."""
+    trace = 0.0
+    for block in rows.blocks():
+        squares = np.einsum("ij,ij->i", block.dense(), block.dense())
+        trace += float(squares.sum() if block.weight is None else block.weight @ squares)
+    return trace / rows.n_features
 
 
 @singledispatch

@@ -2,9 +2,19 @@
 
 from .._registry import register_adapter
 from .chgnet import CHGNetAdapter
+from .schnetpack import SchNetPackAdapter
 from .torch import TorchAdapter
 
-for _adapter in (TorchAdapter, CHGNetAdapter):  # special ones come last: they are asked first
+_ADAPTERS = (
+    TorchAdapter,  # any module: asked last
+    CHGNetAdapter,
+    SchNetPackAdapter,
+)
+for _adapter in _ADAPTERS:
     register_adapter(_adapter)
 
-__all__ = ["CHGNetAdapter", "TorchAdapter"]
+__all__ = [
+    "CHGNetAdapter",
+    "SchNetPackAdapter",
+    "TorchAdapter",
+]
