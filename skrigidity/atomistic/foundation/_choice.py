@@ -60,6 +60,22 @@ def fine_tuning_choice(
     ------
     ValueError
         If a size is larger than the pool.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase.calculators.emt import EMT
+    >>> copper = [bulk("Cu", cubic=True) for _ in range(30)]
+    >>> for seed, frame in enumerate(copper):
+    ...     frame.rattle(0.01 * (1 + seed % 10), seed=seed)
+    ...     frame.calc = EMT()
+    ...     energy, forces = frame.get_potential_energy(), frame.get_forces()
+    ...     frame.calc = None
+    ...     frame.info["energy"], frame.arrays["forces"] = energy, forces
+    >>> from skrigidity.atomistic import fine_tuning_choice
+    >>> table = fine_tuning_choice({"Cu": copper}, sizes=[5, 10], n_splits=2)
+    >>> table.groupby("size")["choice"].nunique().tolist()
+    [2, 2]
     """
     known = network_features(frames_by_set, model=model, readout=readout, energy_key=energy_key)
     kind = "wide" if known.is_refitted else "own"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from itertools import chain
 from typing import Any
 
@@ -18,7 +20,7 @@ from ...last_layer import Adapter, LastLayerRigidity, adapter_of
 CHGNET = ("mlp.layers.0", "mlp.layers.2", "mlp.layers.4", "mlp.layers.7")
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class NetworkFeatures:
     """What a network makes of labelled frames, in memory; `network_features` makes it.
 
@@ -99,8 +101,9 @@ def network_features(
     ----------
     frames_by_set : dict of str to list of ase.Atoms
         Frames of every set: of an element, a phase, a source.
-    model : network or Adapter, default=None
-        The trained network; None is CHGNet with the weights that its package ships.
+    model : network, Adapter or {"0.3.0", "0.2.0", "r2scan"}, default=None
+        The trained network. None is CHGNet with the weights that its package ships ("0.3.0"); the
+        names are those of the others.
     readout : "auto", str or list of str, default=None
         Layers whose inputs a readout is fitted to. None: all linear layers of CHGNet's readout; the
         network's own last layer ("auto") for others.
@@ -123,6 +126,14 @@ def network_features(
         If there are no frames, or a set has none.
     ImportError
         If `model` is None and chgnet is not installed.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from skrigidity.atomistic import network_features
+    >>> copper = network_features({"copper": [bulk("Cu")]}, labelled=False)
+    >>> copper.wide.features.shape, copper.own.features.shape
+    ((1, 256), (1, 64))
     """
     if isinstance(frames_by_set, NetworkFeatures):
         return frames_by_set
@@ -149,11 +160,17 @@ def network_features(
     )
 
 
+def chgnet(name: str = "0.3.0") -> Any:
+    """Return CHGNet with weights that its package ships, without what it says of itself."""
+    package: Any = import_extra("chgnet.model", extra="chgnet", needed_by="foundation_study")
+    with redirect_stdout(StringIO()):
+        return package.CHGNet.load(model_name=name, verbose=False)
+
+
 def adapters(model: Any, readout: Any) -> tuple[Adapter, Adapter]:
     """Return the network with the layers that a readout is fitted to, and with its own last."""
-    if model is None:
-        chgnet: Any = import_extra("chgnet.model", extra="chgnet", needed_by="foundation_study")
-        model = chgnet.CHGNet.load(verbose=False)
+    if model is None or isinstance(model, str):
+        model = chgnet(model or "0.3.0")
     given = adapter_of(model)
     if isinstance(model, Adapter) and readout is None:
         readout = model.readout
@@ -169,39 +186,44 @@ def _passed(
     wide: Adapter, own: Adapter, frames: list[Any], size: int, on_progress: Any
 ) -> tuple[LatentSamples, LatentSamples, np.ndarray, list[np.ndarray]]:
     """Return features of both kinds, and the network's own energies per atom and forces."""
-    parts: list[list[LatentSamples]] = [[], []]
+    own_parts, wide_parts = [], []
     energies, forces = [], []
-    models = [
-        LastLayerRigidity(adapter, refit=True, batch_size=size, energy_key=None)
-        for adapter in ([wide] if wide is own else [wide, own])
-    ]
+    model = LastLayerRigidity(own, refit=True, batch_size=size, energy_key=None)
     for start in range(0, len(frames), size):
         some = frames[start : start + size]
-        for part, model in zip(parts, models, strict=False):
-            part.append(model.latent(some))
         for frame in some:
-            energy, slope = _own(own, frame)
+            latent, energy, slope = _with_forces(wide, frame)
+            wide_parts.append(latent)
             energies.append(energy / len(frame))
             forces.append(slope)
+        if wide is not own:
+            own_parts.append(model.latent(some))
         if on_progress is not None:
             on_progress((start + len(some)) / len(frames))
-    joined = [joined_samples(part) for part in parts if part]
-    return joined[0], joined[-1], np.array(energies), forces
+    features = _joined(wide_parts)
+    own_features = _joined(own_parts) if own_parts else features
+    return features, own_features, np.array(energies), forces
 
 
-def joined_samples(parts: Iterable[LatentSamples]) -> LatentSamples:
-    """Return all samples of several collections."""
+def _joined(parts: Iterable[LatentSamples]) -> LatentSamples:
     return LatentSamples.of(chain.from_iterable(part.blocks() for part in parts))
 
 
-def _own(adapter: Adapter, frame: Any) -> tuple[float, np.ndarray]:
-    """Return energy and forces by the network itself."""
+def _with_forces(adapter: Adapter, frame: Any) -> tuple[LatentSamples, float, np.ndarray]:
+    """Return features of a frame, and its energy and forces by the network itself."""
     torch: Any = import_extra("torch", extra="torch", needed_by="foundation_study")
     (batch,) = adapter.batches([frame], 1, derivatives=True)
     latent = adapter.latent(batch, derivatives=True)
-    if not latent.output.requires_grad:  # nothing is near an atom
-        return float(latent.output.sum()), np.zeros((len(frame), 3))
-    (slope,) = torch.autograd.grad(latent.output.sum(), [latent.positions], allow_unused=True)
-    if slope is None:
-        return float(latent.output.sum()), np.zeros((len(frame), 3))
-    return float(latent.output.sum().detach()), -slope.detach().cpu().double().numpy()
+    energy, slope = latent.output.sum(), None
+    if energy.requires_grad:  # it does not where nothing is near an atom
+        (slope,) = torch.autograd.grad(energy, [latent.positions], allow_unused=True)
+    forces = np.zeros((len(frame), 3)) if slope is None else -_in_memory(slope).astype(np.float64)
+    offset = np.zeros((1, 1)) if latent.offset is None else _in_memory(latent.offset)
+    samples = LatentSamples(
+        _in_memory(latent.features), np.array([len(frame)]), offset, frame.numbers
+    )
+    return samples, float(energy.detach()), forces
+
+
+def _in_memory(tensor: Any) -> np.ndarray:
+    return np.asarray(tensor.detach().cpu().numpy())

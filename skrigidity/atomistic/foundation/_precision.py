@@ -45,6 +45,15 @@ def compare_precisions(
     DataFrame
         A row per alpha and level (frame, atom): ``median_change`` and ``largest_change``, relative
         to the rigidity in double precision, and the ``spearman`` correlation of both.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from skrigidity.atomistic import compare_precisions
+    >>> crystals = [bulk(symbol) for symbol in ("Cu", "Al", "Mo", "Si")]
+    >>> table = compare_precisions(crystals, alphas=[1e-4])
+    >>> bool((table["largest_change"] < 0.01).all())
+    True
     """
     frames = check_frames(list(frames), "frames")
     adapter, _ = adapters(model, readout)

@@ -12,7 +12,16 @@ from ._forces import DRAWS
 
 # By how much a score has to be better than another one to be called so.
 _CLEARLY = 0.02
-_MEASURES = {"energies": ("within", STD), "foreign": ("auc", STD), "forces": ("spearman", DRAWS)}
+# Of every table the measures that count, the sign of what is better, and whose score it is.
+_MEASURES = (
+    ("energies", "within", 1, STD),
+    ("energies", "dnll", -1, STD),
+    ("foreign", "auc", 1, STD),
+    ("forces", "spearman", 1, DRAWS),
+    ("forces", "auc", 1, DRAWS),
+    ("forces", "dnll", -1, DRAWS),
+)
+_COSTS_NOTHING = {FORCE: "force", NORM: "norm"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +52,9 @@ class FoundationStudy:
         A row per variant, set and score: ``mae`` in eV/Å; ``spearman`` and ``partial`` with the
         errors of atoms, ``auc`` of the worst tenth; ``dnll`` and coverages with one C for all sets.
     controls : DataFrame
-        What matters, side by side: for every table and variant the score of the rigidity, of
-        "|F|", of "|J|" and shuffled, and whether "|F|" alone is as good.
+        What matters, side by side: for every table, variant and measure (a mean over splits or
+        sets) that of the rigidity, of "|F|", of "|J|" and shuffled, and whether "|F|" or "|J|"
+        alone is as good (``force_is_as_good``, ``norm_is_as_good``).
     settings : dict
         What the study was asked for, and what it was made with.
     """
@@ -93,14 +103,24 @@ class FoundationStudy:
         return "\n".join([*words, "", table, "", controls, "", *self.statements()])
 
     def statements(self) -> list[str]:
-        """Return in words where a rigidity tells more than the size of forces, and where not."""
+        """Return in words where a rigidity tells more than what costs nothing, and where not.
+
+        Returns
+        -------
+        list of str
+            A sentence for every row of ``controls``.
+        """
         out = []
-        for row in self.controls.itertuples():
-            what = f"{row.table}, {row.variant} ({row.measure} {row.rigidity:.2f})"
-            if row.force_is_as_good:
-                out.append(f"{what}: |F| alone is as good ({row.force:.2f})")
-            else:
-                out.append(f"{what}: more than |F| tells ({row.force:.2f})")
+        for row in self.controls.to_dict("records"):
+            as_good = [
+                f"{score} alone ({row[name]:.2f})"
+                for score, name in _COSTS_NOTHING.items()
+                if row[f"{name}_is_as_good"]
+            ]
+            told = " and ".join(as_good) + " as good" if as_good else "neither |F| nor |J| as good"
+            out.append(
+                f"{row['table']}, {row['variant']}: {row['measure']} {row['rigidity']:.2f}; {told}"
+            )
         return out
 
 
@@ -111,17 +131,20 @@ _FORCES = ("mae", "spearman", "auc", "partial", "dnll")
 def control_table(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Return the scores of rigidities beside those of |F|, |J| and chance."""
     rows = []
-    for name, (measure, own) in _MEASURES.items():
+    for name, measure, sign, own in _MEASURES:
         table = tables[name]
         if not len(table):
             continue
+        if name == "foreign":
+            table = table[table["level"] == "frame"]
         by = "layers" if name == "foreign" else "variant"
         means = table.groupby([by, "score"], sort=False)[measure].mean().unstack("score")
         for variant, found in means.iterrows():
-            rows.append(
-                {"table": name, "variant": variant, "measure": measure}
-                | {"rigidity": found[own], "force": found[FORCE], "norm": found[NORM]}
-                | {"shuffled": found[SHUFFLED]}
-                | {"force_is_as_good": bool(found[FORCE] > found[own] - _CLEARLY)}
-            )
+            row = {"table": name, "variant": variant, "measure": measure, "rigidity": found[own]}
+            row |= {key: found[score] for score, key in _COSTS_NOTHING.items()}
+            row["shuffled"] = found[SHUFFLED]
+            for score, key in _COSTS_NOTHING.items():
+                better = sign * (found[own] - found[score])
+                row[f"{key}_is_as_good"] = bool(better < _CLEARLY)
+            rows.append(row)
     return pd.DataFrame(rows)

@@ -46,6 +46,23 @@ def stretching_scan(
         A row per kind of features ("wide", "own"), set and factor (inf is a free atom):
         ``rigidity``, the least of any atom; ``relative``, to the median of the atoms of all frames
         of the set; ``norm`` of the features of that atom, relative to their median.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase.calculators.emt import EMT
+    >>> copper = [bulk("Cu", cubic=True) for _ in range(30)]
+    >>> for seed, frame in enumerate(copper):
+    ...     frame.rattle(0.01 * (1 + seed % 10), seed=seed)
+    ...     frame.calc = EMT()
+    ...     energy, forces = frame.get_potential_energy(), frame.get_forces()
+    ...     frame.calc = None
+    ...     frame.info["energy"], frame.arrays["forces"] = energy, forces
+    >>> from skrigidity.atomistic import stretching_scan
+    >>> table = stretching_scan({"Cu": copper}, factors=(1.0, 1.4))
+    >>> wide = table[table["layers"] == "wide"].set_index("factor")["relative"]
+    >>> bool(wide[float("inf")] < 0.1 * wide[1.0])
+    True
     """
     known = network_features(frames_by_set, model=model, readout=readout, energy_key=energy_key)
     every = np.arange(len(known))

@@ -49,9 +49,9 @@ def foundation_study(
         Labelled frames of every set (of an element, say), five at least.
     foreign : dict of str to list of ase.Atoms, or NetworkFeatures, default=None
         Frames that should stand out, such as those of another element; no labels are needed.
-    model : network or Adapter, default=None
+    model : network, Adapter or {"0.3.0", "0.2.0", "r2scan"}, default=None
         The trained network: anything that `skrigidity.last_layer.LastLayerRigidity` takes. None is
-        CHGNet with the weights that its package ships.
+        CHGNet with the weights that its package ships ("0.3.0"); the names are those of the others.
     readout : "auto", str or list of str, default=None
         Layers whose inputs the readout is fitted to. None: all linear layers of CHGNet's readout;
         the network's own last layer ("auto") for others.
@@ -102,6 +102,27 @@ def foundation_study(
     and the size of the predicted force ranks them well. A wide readout refitted to these data has
     errors of 5 meV/atom instead of 80, error bars that describe them, rigidities that tell foreign
     elements, and draws of its forces that know more of their errors than the size of the force.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase.calculators.emt import EMT
+    >>> copper = [bulk("Cu", cubic=True) for _ in range(30)]
+    >>> for seed, frame in enumerate(copper):
+    ...     frame.rattle(0.01 * (1 + seed % 10), seed=seed)
+    ...     frame.calc = EMT()
+    ...     energy, forces = frame.get_potential_energy(), frame.get_forces()
+    ...     frame.calc = None
+    ...     frame.info["energy"], frame.arrays["forces"] = energy, forces
+    >>> from skrigidity.atomistic import foundation_study
+    >>> study = foundation_study(
+    ...     {"Cu": copper}, n_splits=2, n_force_frames=2, foreign={"Au": [bulk("Au", cubic=True)]}
+    ... )
+    >>> found = study.energies.groupby(["variant", "score"])["mae_meV"].mean()
+    >>> bool(found["wide, refit", "std"] < 0.5 * found["own, pretrained", "std"])
+    True
+    >>> bool((study.foreign["auc"][study.foreign["score"] == "std"] > 0.9).all())
+    True
     """
 
     def report(share: float, what: str) -> None:
