@@ -17,9 +17,9 @@ The silicon frames are those of the mlearn repository (Zuo et al., J. Phys. Chem
 anywhere with `--frames`. Without them, bundled silicon clusters take their place, which have no
 forces.
 
-    python docs/examples/foundation_study.py                    a minute or two
-    python docs/examples/foundation_study.py --full             more frames whose forces are looked at
-    python docs/examples/foundation_study.py --tables FOLDER    tables in files
+    python docs/examples/foundation_study.py                  a minute or two
+    python docs/examples/foundation_study.py --full           forces of more frames
+    python docs/examples/foundation_study.py --tables FOLDER  tables in files
 
 For other networks and data: `skrigidity.atomistic.foundation_study`; for CHGNet and files:
 `skrigidity study Si.extxyz Ge.extxyz --foreign Cu.extxyz`.

@@ -15,8 +15,8 @@ _SHORT_HELP = "What last-layer rigidities of CHGNet tell on data of your own, an
 _HELP = f"""{_SHORT_HELP}
 
 Every file is a set of labelled frames (of an element, a phase), five at least. A linear readout \
-of several of the network's layers is fitted to 60 % of them, its error bars are calibrated on 20 % \
-and tested on 20 %; the network itself, with its own last layer, is tested beside. Frames of \
+of several of the network's layers is fitted to 60 % of them; its error bars are calibrated on \
+20 % and tested on 20 %. The network itself, with its own last layer, is tested beside. Frames of \
 --foreign should stand out; they need no labels.
 
 Writes tables of the scores (energies.csv, foreign.csv, forces.csv), those of the size of forces, \

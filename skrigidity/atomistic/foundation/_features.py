@@ -21,39 +21,25 @@ CHGNET = ("mlp.layers.0", "mlp.layers.2", "mlp.layers.4", "mlp.layers.7")
 
 
 @dataclass(frozen=True, eq=False)
-class NetworkFeatures:
-    """What a network makes of labelled frames, in memory; `network_features` makes it.
+class LabelledFrames:
+    """Frames of several sets, one after the other, and their labels.
 
     Attributes
     ----------
-    wide_adapter, own_adapter : Adapter
-        The network with the layers that a readout is fitted to, and with its own last layer.
     frames : list of ase.Atoms
         All frames, set by set.
     sets : ndarray of str of shape (n_frames,)
         The set that a frame is of.
-    wide, own : LatentSamples
-        Inputs of these layers.
     energies : ndarray of shape (n_frames,)
         Reference energies per atom in eV; NaN where there is none.
     forces : list of (ndarray of shape (n_atoms, 3) or None)
         Reference forces in eV/Å.
-    own_energies : ndarray of shape (n_frames,)
-        Energies per atom by the network itself.
-    own_forces : list of ndarray of shape (n_atoms, 3)
-        Forces by the network itself.
     """
 
-    wide_adapter: Adapter
-    own_adapter: Adapter
     frames: list[Any]
     sets: np.ndarray
-    wide: LatentSamples
-    own: LatentSamples
     energies: np.ndarray
     forces: list[np.ndarray | None]
-    own_energies: np.ndarray
-    own_forces: list[np.ndarray]
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -62,6 +48,38 @@ class NetworkFeatures:
     def names(self) -> list[str]:
         """The sets, in their order."""
         return list(dict.fromkeys(self.sets.tolist()))
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkFeatures(LabelledFrames):
+    """What a network makes of labelled frames, in memory; `network_features` makes it.
+
+    Attributes
+    ----------
+    frames : list of ase.Atoms
+        All frames, set by set.
+    sets : ndarray of str of shape (n_frames,)
+        The set that a frame is of.
+    energies : ndarray of shape (n_frames,)
+        Reference energies per atom in eV; NaN where there is none.
+    forces : list of (ndarray of shape (n_atoms, 3) or None)
+        Reference forces in eV/Å.
+    wide_adapter, own_adapter : Adapter
+        The network with the layers that a readout is fitted to, and with its own last layer.
+    wide, own : LatentSamples
+        Inputs of these layers.
+    own_energies : ndarray of shape (n_frames,)
+        Energies per atom by the network itself.
+    own_forces : list of ndarray of shape (n_atoms, 3)
+        Forces by the network itself.
+    """
+
+    wide_adapter: Adapter
+    own_adapter: Adapter
+    wide: LatentSamples
+    own: LatentSamples
+    own_energies: np.ndarray
+    own_forces: list[np.ndarray]
 
     @property
     def force_norms(self) -> np.ndarray:
@@ -137,15 +155,28 @@ def network_features(
     """
     if isinstance(frames_by_set, NetworkFeatures):
         return frames_by_set
+    labels = labelled_frames(frames_by_set, energy_key, forces_key, labelled=labelled)
     wide, own = adapters(model, readout)
+    found = _passed(wide, own, labels.frames, batch_size, on_progress)
+    return NetworkFeatures(**vars(labels), wide_adapter=wide, own_adapter=own, **found)
+
+
+def labelled_frames(
+    frames_by_set: Mapping[str, Iterable[Any]],
+    energy_key: str = "auto",
+    forces_key: str = "auto",
+    *,
+    labelled: bool = True,
+) -> LabelledFrames:
+    """Return frames of all sets, with their labels if they have any that are to be read."""
     frames, sets = [], []
     energies: list[float] = []
     forces: list[np.ndarray | None] = []
+    keys: dict[str, str | None] = {"energy": energy_key, "forces": forces_key}
     for name, given in frames_by_set.items():
         some = check_frames(list(given), str(name))
-        keys: dict[str, str | None] = {"energy": energy_key, "forces": forces_key}
-        asked = keys if labelled else dict.fromkeys(keys)
-        targets = read_targets(some, find_keys(some, asked), name=str(name))
+        found = find_keys(some, keys) if labelled else {}
+        targets = read_targets(some, found, name=str(name))
         frames += some
         sets += [str(name)] * len(some)
         energies += [
@@ -154,10 +185,7 @@ def network_features(
         ]
         forces += [target.forces for target in targets]
     check_frames(frames, "frames_by_set")
-    passed = _passed(wide, own, frames, batch_size, on_progress)
-    return NetworkFeatures(
-        wide, own, frames, np.array(sets), *passed[:2], np.array(energies), forces, *passed[2:]
-    )
+    return LabelledFrames(frames, np.array(sets), np.array(energies), forces)
 
 
 def chgnet(name: str = "0.3.0") -> Any:
@@ -184,7 +212,7 @@ def adapters(model: Any, readout: Any) -> tuple[Adapter, Adapter]:
 
 def _passed(
     wide: Adapter, own: Adapter, frames: list[Any], size: int, on_progress: Any
-) -> tuple[LatentSamples, LatentSamples, np.ndarray, list[np.ndarray]]:
+) -> dict[str, Any]:
     """Return features of both kinds, and the network's own energies per atom and forces."""
     own_parts, wide_parts = [], []
     energies, forces = [], []
@@ -202,7 +230,8 @@ def _passed(
             on_progress((start + len(some)) / len(frames))
     features = _joined(wide_parts)
     own_features = _joined(own_parts) if own_parts else features
-    return features, own_features, np.array(energies), forces
+    found = {"wide": features, "own": own_features}
+    return {**found, "own_energies": np.array(energies), "own_forces": forces}
 
 
 def _joined(parts: Iterable[LatentSamples]) -> LatentSamples:

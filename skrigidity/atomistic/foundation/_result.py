@@ -10,8 +10,8 @@ import pandas as pd
 from ._energies import FORCE, NORM, SHUFFLED, STD
 from ._forces import DRAWS
 
-# By how much a score has to be better than another one to be called so.
-_CLEARLY = 0.02
+# By how much a score has to be better than another one, and than chance, to be called so.
+_CLEARLY, _BY_CHANCE = 0.02, 0.1
 # Of every table the measures that count, the sign of what is better, and whose score it is.
 _MEASURES = (
     ("energies", "within", 1, STD),
@@ -110,22 +110,33 @@ class FoundationStudy:
         list of str
             A sentence for every row of ``controls``.
         """
-        out = []
-        for row in self.controls.to_dict("records"):
-            as_good = [
-                f"{score} alone ({row[name]:.2f})"
-                for score, name in _COSTS_NOTHING.items()
-                if row[f"{name}_is_as_good"]
-            ]
-            told = " and ".join(as_good) + " as good" if as_good else "neither |F| nor |J| as good"
-            out.append(
-                f"{row['table']}, {row['variant']}: {row['measure']} {row['rigidity']:.2f}; {told}"
-            )
-        return out
+        return [
+            f"{row['table']}, {row['variant']}, {row['measure']} {row['rigidity']:.2f}: {told(row)}"
+            for row in self.controls.to_dict("records")
+        ]
 
 
 _ENERGIES = ("mae_meV", "spearman", "within", "partial", "dnll", "coverage_1", "coverage_2")
 _FORCES = ("mae", "spearman", "auc", "partial", "dnll")
+
+
+def told(row: dict[str, Any]) -> str:
+    """Return in words how the score of a rigidity compares with those of what costs nothing."""
+    if row["measure"] == "dnll":
+        useless = row["rigidity"] > -_CLEARLY
+    else:
+        useless = row["rigidity"] < row["shuffled"] + _BY_CHANCE
+    if useless:
+        other = "a constant error bar" if row["measure"] == "dnll" else "chance"
+        return f"hardly better than {other}"
+    as_good = [
+        f"{score} alone ({row[name]:.2f})"
+        for score, name in _COSTS_NOTHING.items()
+        if row[f"{name}_is_as_good"]
+    ]
+    if not as_good:
+        return "neither |F| nor |J| alone is as good"
+    return f"{' and '.join(as_good)} {'is' if len(as_good) == 1 else 'are'} as good"
 
 
 def control_table(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._features import NetworkFeatures
+from ._features import LabelledFrames
 
 _SHARES = (0.6, 0.8)  # 60 % to fit to, 20 % to calibrate with, the rest to test with
 _FEWEST = 5
@@ -20,13 +20,13 @@ class Division(NamedTuple):
     test: np.ndarray
 
 
-def divided(known: NetworkFeatures, key: str | None, seed: Any) -> Division:
+def divided(known: LabelledFrames, key: str | None, seed: Any) -> Division:
     """Divide labelled frames at random, or leave the test frames to the frames themselves.
 
     Parameters
     ----------
-    known : NetworkFeatures
-        Frames with energies.
+    known : LabelledFrames
+        Frames that have energies.
     key : str or None
         Where frames say in their info that they are for a test: a value that starts with "test".
         The others are divided three to one.

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ._energies import energy_rows
-from ._features import NetworkFeatures, network_features
+from ._features import LabelledFrames, NetworkFeatures, labelled_frames, network_features
 from ._forces import force_rows
 from ._foreign import foreign_rows
 from ._result import FoundationStudy, control_table
@@ -88,7 +88,7 @@ def foundation_study(
     Raises
     ------
     ValueError
-        If a set has fewer than five frames, or a frame has no energy.
+        If a set has fewer than five frames, a frame has no energy, or there are no splits.
 
     See Also
     --------
@@ -129,6 +129,15 @@ def foundation_study(
         if on_progress is not None:
             on_progress(share, what)
 
+    if n_splits < 1:
+        raise ValueError(f"n_splits: expected at least 1, got {n_splits}")
+    labels: LabelledFrames
+    if isinstance(frames_by_set, NetworkFeatures):
+        labels = frames_by_set
+    else:  # what is wrong with them is said before the network runs
+        frames_by_set = {name: list(frames) for name, frames in frames_by_set.items()}
+        labels = labelled_frames(frames_by_set, energy_key, forces_key)
+    divisions = [divided(labels, split_key, (random_state, i)) for i in range(n_splits)]
     known = network_features(
         frames_by_set,
         model=model,
@@ -144,7 +153,6 @@ def foundation_study(
             foreign, model=known.wide_adapter, labelled=False, batch_size=batch_size
         )
     alphas = {"wide": alpha, "own": own_alpha}
-    divisions = [divided(known, split_key, (random_state, i)) for i in range(max(n_splits, 1))]
     energies = []
     for i, division in enumerate(divisions):
         energies += energy_rows(known, division, alphas, i)
