@@ -71,7 +71,7 @@ def test_foreign_and_json(files, tmp_path, small_network):
     table = pd.read_csv(tmp_path / "energies.csv").query("variant == 'own, pretrained'")
     expected = table[table["score"] == "std"]["mae_meV"].mean()
     assert numbers["energies", "mae_meV"] == pytest.approx(expected)
-    assert {"rigidity", "force", "norm", "shuffled"} < set(found["controls"][0])
+    assert {"value", "|F|", "|J|", "shuffled"} < set(found["controls"][0])
     assert set(pd.read_csv(tmp_path / "foreign.csv")["foreign"]) == {"Ag"}
 
 

@@ -177,13 +177,17 @@ def test_refit_is_what_the_labels_are(study):
 
 
 def test_controls_and_words(study):
-    controls = study.controls
-    assert set(controls["table"]) == {"energies", "foreign", "forces"}
-    row = controls[(controls["table"] == "forces") & (controls["measure"] == "spearman")].iloc[0]
-    own = study.forces[study.forces["variant"] == row["variant"]].groupby("score")["spearman"]
-    assert row["rigidity"] == pytest.approx(own.mean()["draws"])
-    assert row["force"] == pytest.approx(own.mean()["|F|"])
-    assert row["force_is_as_good"] == (row["force"] > row["rigidity"] - 0.02)
+    controls = study.controls.set_index(["table", "variant", "score", "measure"])
+    assert set(controls.index.get_level_values("table")) == {"energies", "foreign", "forces"}
+    for score in ("draws", "local R"):
+        row = controls.loc[("forces", "wide, refit", score, "spearman")]
+        own = study.forces[study.forces["variant"] == "wide, refit"].groupby("score")["spearman"]
+        assert row["value"] == pytest.approx(own.mean()[score])
+        for other in ("|F|", "|J|", "shuffled"):
+            assert row[other] == pytest.approx(own.mean()[other])
+        assert row["force_is_as_good"] == (row["|F|"] > row["value"] - 0.02)
+    row = controls.loc[("energies", "own, refit", "std", "dnll")]
+    assert row["norm_is_as_good"] == (row["|J|"] < row["value"] + 0.02)
     assert len(study.statements()) == len(controls)
     text = str(study)
     assert "hot" in text
@@ -197,15 +201,15 @@ def test_controls_and_words(study):
 def test_words_say_where_the_force_is_as_good():
     from skrigidity.atomistic.foundation._result import told
 
-    row = {"measure": "auc", "rigidity": 0.8, "force": 0.79, "norm": 0.6, "shuffled": 0.5}
+    row = {"measure": "auc", "value": 0.8, "|F|": 0.79, "|J|": 0.6, "shuffled": 0.5}
     row |= {"force_is_as_good": True, "norm_is_as_good": False}
     assert told(row) == "|F| alone (0.79) is as good"
     assert (
         told(row | {"norm_is_as_good": True}) == "|F| alone (0.79) and |J| alone (0.60) are as good"
     )
     assert told(row | {"force_is_as_good": False}) == "neither |F| nor |J| alone is as good"
-    assert told(row | {"rigidity": 0.55}) == "hardly better than chance"
-    row |= {"measure": "dnll", "rigidity": 0.3}
+    assert told(row | {"value": 0.55}) == "hardly better than chance"
+    row |= {"measure": "dnll", "value": 0.3}
     assert told(row) == "hardly better than a constant error bar"
 
 

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import pandas as pd
 
 from ._energies import FORCE, NORM, SHUFFLED, STD
-from ._forces import DRAWS
+from ._forces import DRAWS, LOCAL
 
 # By how much a score has to be better than another one, and than chance, to be called so.
 _CLEARLY, _BY_CHANCE = 0.02, 0.1
-# Of every table the measures that count, the sign of what is better, and whose score it is.
-_MEASURES = (
-    ("energies", "within", 1, STD),
-    ("energies", "dnll", -1, STD),
-    ("foreign", "auc", 1, STD),
-    ("forces", "spearman", 1, DRAWS),
-    ("forces", "auc", 1, DRAWS),
-    ("forces", "dnll", -1, DRAWS),
-)
+# Of every table the scores that rigidities give, and the measures that count.
+_MEASURES = {
+    "energies": ((STD,), ("within", "dnll")),
+    "foreign": ((STD,), ("auc",)),
+    "forces": ((DRAWS, LOCAL), ("spearman", "auc", "dnll")),
+}
 _COSTS_NOTHING = {FORCE: "force", NORM: "norm"}
 
 
@@ -52,9 +50,9 @@ class FoundationStudy:
         A row per variant, set and score: ``mae`` in eV/Å; ``spearman`` and ``partial`` with the
         errors of atoms, ``auc`` of the worst tenth; ``dnll`` and coverages with one C for all sets.
     controls : DataFrame
-        What matters, side by side: for every table, variant and measure (a mean over splits or
-        sets) that of the rigidity, of "|F|", of "|J|" and shuffled, and whether "|F|" or "|J|"
-        alone is as good (``force_is_as_good``, ``norm_is_as_good``).
+        What matters, side by side: for every table, variant, score and measure its ``value``, a
+        mean over splits or sets; the same of "shuffled", "|F|" and "|J|", in columns of these
+        names; whether "|F|" or "|J|" alone is as good (``force_is_as_good``, ``norm_is_as_good``).
     settings : dict
         What the study was asked for, and what it was made with.
     """
@@ -111,7 +109,8 @@ class FoundationStudy:
             A sentence for every row of ``controls``.
         """
         return [
-            f"{row['table']}, {row['variant']}, {row['measure']} {row['rigidity']:.2f}: {told(row)}"
+            f"{row['table']}, {row['variant']}, {row['score']}, {row['measure']} "
+            f"{row['value']:.2f}: {told(row)}"
             for row in self.controls.to_dict("records")
         ]
 
@@ -123,14 +122,14 @@ _FORCES = ("mae", "spearman", "auc", "partial", "dnll")
 def told(row: dict[str, Any]) -> str:
     """Return in words how the score of a rigidity compares with those of what costs nothing."""
     if row["measure"] == "dnll":
-        useless = row["rigidity"] > -_CLEARLY
+        useless = row["value"] > -_CLEARLY
     else:
-        useless = row["rigidity"] < row["shuffled"] + _BY_CHANCE
+        useless = row["value"] < row["shuffled"] + _BY_CHANCE
     if useless:
         other = "a constant error bar" if row["measure"] == "dnll" else "chance"
         return f"hardly better than {other}"
     as_good = [
-        f"{score} alone ({row[name]:.2f})"
+        f"{score} alone ({row[score]:.2f})"
         for score, name in _COSTS_NOTHING.items()
         if row[f"{name}_is_as_good"]
     ]
@@ -142,20 +141,21 @@ def told(row: dict[str, Any]) -> str:
 def control_table(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Return the scores of rigidities beside those of |F|, |J| and chance."""
     rows = []
-    for name, measure, sign, own in _MEASURES:
+    for name, (scores, measures) in _MEASURES.items():
         table = tables[name]
         if not len(table):
             continue
         if name == "foreign":
             table = table[table["level"] == "frame"]
         by = "layers" if name == "foreign" else "variant"
-        means = table.groupby([by, "score"], sort=False)[measure].mean().unstack("score")
-        for variant, found in means.iterrows():
-            row = {"table": name, "variant": variant, "measure": measure, "rigidity": found[own]}
-            row |= {key: found[score] for score, key in _COSTS_NOTHING.items()}
-            row["shuffled"] = found[SHUFFLED]
-            for score, key in _COSTS_NOTHING.items():
-                better = sign * (found[own] - found[score])
-                row[f"{key}_is_as_good"] = bool(better < _CLEARLY)
+        means = table.groupby([by, "score"], sort=False)[list(measures)].mean()
+        for variant, score, measure in product(table[by].unique(), scores, measures):
+            found = means.loc[variant, measure]
+            row = {"table": name, "variant": variant, "score": score, "measure": measure}
+            row |= {"value": found[score], "shuffled": found[SHUFFLED]}
+            row |= {other: found[other] for other in _COSTS_NOTHING}
+            sign = -1 if measure == "dnll" else 1
+            for other, key in _COSTS_NOTHING.items():
+                row[f"{key}_is_as_good"] = bool(sign * (found[score] - found[other]) < _CLEARLY)
             rows.append(row)
     return pd.DataFrame(rows)
