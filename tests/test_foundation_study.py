@@ -147,6 +147,14 @@ def test_features(known, sets):
     assert known.energies[0] == pytest.approx(sets["hot"][0].info["energy_dft"] / 27)
 
 
+def test_own_features_without_and_with_a_pass(known, sets):
+    other = WideAdapter(PairNetwork(), ["readout", "hidden"])  # the own layer is not the last
+    found = network_features(sets, model=other)
+    np.testing.assert_allclose(found.own.features, known.own.features, atol=1e-12)
+    assert found.own.features.shape == known.own.features.shape
+    np.testing.assert_array_equal(found.own.offset, known.own.offset)
+
+
 def test_tables(study):
     variants = ["wide, refit", "own, refit", "own, pretrained"]
     energies = study.energies.groupby(["variant", "score"], sort=False).size()

@@ -58,7 +58,7 @@ def silicon(path):
 def foreign_frames():
     """Frames of other elements; their labels do not matter."""
     carbon, water = (load(return_frames=True).frames for load in (load_carbon, load_water))
-    return {"carbon": carbon[::16], "water": water[::20]}
+    return {"carbon": carbon[::40], "water": water[::20]}
 
 
 def study(path=None, full=False, n_splits=12):
@@ -67,7 +67,7 @@ def study(path=None, full=False, n_splits=12):
     foreign = network_features(foreign_frames(), model=known.wide_adapter, labelled=False)
     return {
         "study": foundation_study(
-            known, foreign=foreign, n_splits=n_splits, n_force_frames=24 if full else 6
+            known, foreign=foreign, n_splits=n_splits, n_force_frames=24 if full else 12
         ),
         "stretching": stretching_scan(known),
         "choice": fine_tuning_choice(known),

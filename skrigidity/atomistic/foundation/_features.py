@@ -214,24 +214,33 @@ def _passed(
     wide: Adapter, own: Adapter, frames: list[Any], size: int, on_progress: Any
 ) -> dict[str, Any]:
     """Return features of both kinds, and the network's own energies per atom and forces."""
-    own_parts, wide_parts = [], []
-    energies, forces = [], []
-    model = LastLayerRigidity(own, refit=True, batch_size=size, energy_key=None)
-    for start in range(0, len(frames), size):
-        some = frames[start : start + size]
-        for frame in some:
-            latent, energy, slope = _with_forces(wide, frame)
-            wide_parts.append(latent)
-            energies.append(energy / len(frame))
-            forces.append(slope)
-        if wide is not own:
-            own_parts.append(model.latent(some))
+    parts, energies, forces = [], [], []
+    for number, frame in enumerate(frames):
+        latent, energy, slope = _with_forces(wide, frame)
+        parts.append(latent)
+        energies.append(energy / len(frame))
+        forces.append(slope)
         if on_progress is not None:
-            on_progress((start + len(some)) / len(frames))
-    features = _joined(wide_parts)
-    own_features = _joined(own_parts) if own_parts else features
-    found = {"wide": features, "own": own_features}
-    return {**found, "own_energies": np.array(energies), "own_forces": forces}
+            on_progress((number + 1) / len(frames))
+    features = _joined(parts)
+    return {
+        "wide": features,
+        "own": features if wide is own else _own_features(wide, own, frames, features, size),
+        "own_energies": np.array(energies),
+        "own_forces": forces,
+    }
+
+
+def _own_features(
+    wide: Adapter, own: Adapter, frames: list[Any], features: LatentSamples, size: int
+) -> LatentSamples:
+    """Return features of the network's own last layer, without a pass if they are known."""
+    model = LastLayerRigidity(own, refit=True, batch_size=size, energy_key=None)
+    n_own = model.latent(frames[:1]).features.shape[1]
+    if wide.layers[-len(own.layers) :] == own.layers:
+        last = features.features[:, -n_own:]
+        return LatentSamples(last, features.sizes, features.offset, features.species)
+    return model.latent(frames)
 
 
 def _joined(parts: Iterable[LatentSamples]) -> LatentSamples:
