@@ -8,16 +8,27 @@ from ._hooks import is_a as is_a
 from ._hooks import place_of as place_of
 from ._model import LastLayerRigidity
 from ._registry import adapter_of, register_adapter
-from .adapters import SkorchAdapter, TorchAdapter
+from .adapters import (
+    CHGNetAdapter,
+    MACEAdapter,
+    MetatomicAdapter,
+    SchNetPackAdapter,
+    SkorchAdapter,
+    TorchAdapter,
+)
 from .adapters import SkorchLogits as SkorchLogits
 
 __all__ = [
     "Adapter",
+    "CHGNetAdapter",
     "FramesAdapter",
     "GaussNewtonRigidity",
     "Inputs",
     "LastLayerRigidity",
     "Latent",
+    "MACEAdapter",
+    "MetatomicAdapter",
+    "SchNetPackAdapter",
     "SkorchAdapter",
     "TorchAdapter",
     "adapter_of",

@@ -128,6 +128,10 @@ def evaluating(model: Any, *, derivatives: bool = False) -> Iterator[None]:
     derivatives : bool, default=False
         Whether a graph is made.
 
+    Yields
+    ------
+    None
+
     Examples
     --------
     >>> import torch

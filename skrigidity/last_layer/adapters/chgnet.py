@@ -1,0 +1,127 @@
+"""CHGNet, by the inputs of the layers of its readout."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from ..._extras import import_extra
+from .._adapter import FramesAdapter, Latent
+from .._hooks import Inputs, evaluating, is_a, layer_of, place_of, require_torch
+
+
+class CHGNetAdapter(FramesAdapter):
+    """CHGNet: 64 features of the last layer, or the inputs of any layers of its readout ``mlp``.
+
+    All four, ``["mlp.layers.0", "mlp.layers.2", "mlp.layers.4", "mlp.layers.7"]``, are what to fit
+    a readout to. Energies are totals; what the composition model gives of them is an offset.
+    Frames are put into vacuum along directions in which they are not periodic.
+
+    Parameters
+    ----------
+    model, readout
+        As in `Adapter`.
+
+    Examples
+    --------
+    >>> from skrigidity.last_layer import CHGNetAdapter
+    >>> CHGNetAdapter.takes("chgnet.pth")  # a file, not a model
+    False
+    """
+
+    @staticmethod
+    def takes(model: Any) -> bool:
+        """Whether it is a CHGNet."""
+        return is_a(model, "chgnet", "CHGNet")
+
+    def batch(self, frames: list[Any], *, derivatives: bool = False) -> list[Any]:
+        """Return graphs of the frames, in the floating-point type of the network."""
+        torch, ase = require_torch(), import_extra("pymatgen.io.ase", extra="chgnet")
+        device, dtype = place_of(self.model)
+        convert, graphs = self.model.graph_converter, []
+        isolated, convert.on_isolated_atoms = convert.on_isolated_atoms, "ignore"
+        try:
+            for frame in frames:
+                bare = type(frame)(frame.numbers, frame.positions, cell=frame.cell, pbc=True)
+                if not frame.pbc.all():
+                    away = float(convert.atom_graph_cutoff)
+                    bare.center(vacuum=away, axis=np.flatnonzero(~frame.pbc))
+                structure = ase.AseAtomsAdaptor.get_structure(bare)
+                graph = convert(structure).to(device)
+                like = {"dtype": dtype, "device": device}
+                graph.atom_frac_coord = torch.tensor(structure.frac_coords, **like)
+                graph.lattice = torch.tensor(structure.lattice.matrix, **like)
+                graph.neighbor_image = graph.neighbor_image.to(dtype)
+                graphs.append(graph)
+        finally:
+            convert.on_isolated_atoms = isolated
+        return graphs
+
+    def latent(self, batch: Any, *, derivatives: bool = False) -> Latent:
+        """Run the network on one batch of graphs."""
+        return self._run(batch, derivatives)[0]
+
+    def results(self, batch: Any) -> dict[str, Any]:
+        """Return what the network itself says of one frame, magnetic moments included."""
+        latent, found = self._run(batch, True, compute_magmom=True)
+        leaves = (latent.positions, latent.strain)
+        slopes = require_torch().autograd.grad(latent.output.sum(), leaves)
+        slope, strain = (x.detach().cpu().numpy() for x in slopes)
+        volume = abs(np.linalg.det(batch[0].lattice.cpu().numpy()))
+        energy = latent.output.item()
+        return {
+            "energy": energy,
+            "free_energy": energy,
+            "forces": -slope,
+            "stress": strain[0][[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] / volume,
+            "magmoms": found["m"][0].detach().cpu().numpy(),
+        }
+
+    def _run(self, graphs: Any, derivatives: bool, **asked: bool) -> tuple[Latent, dict[str, Any]]:
+        torch, model = require_torch(), self.model
+        last = [name for name, _ in model.mlp.named_modules() if hasattr(_, "in_features")][-1]
+        self._last = f"mlp.{last}"
+        self.layers = self._named([self._last])
+        graph_class = import_extra("chgnet.model.model", extra="chgnet").BatchedGraph
+        n = torch.as_tensor([len(g.atomic_number) for g in graphs]).to(graphs[0].lattice.device)
+        with evaluating(model, derivatives=derivatives), warnings.catch_warnings():
+            # Volumes are taken as numbers, which is right here.
+            warnings.filterwarnings("ignore", "Converting a tensor with requires_grad")
+            moved, *leaves = _displaced(graphs, n.tolist()) if derivatives else (graphs, None, None)
+            bases = (model.bond_basis_expansion, model.angle_basis_expansion)
+            together = graph_class.from_graphs(moved, *bases)
+            with Inputs(model, self.layers) as inputs:
+                found = model._compute(together, **asked)
+            features, offset = inputs.joined(), torch.zeros_like(found["e"])
+            if len(features) != n.sum():
+                raise ValueError("readout: this CHGNet sees sums over atoms (mlp_first=False)")
+            scale = n if model.is_intensive else torch.ones_like(n)
+            if model.composition_model is not None:  # its input is float32, whatever it is itself
+                counts = model.composition_model._assemble_graphs(graphs).to(features)
+                offset = model.composition_model._get_energy(counts) * scale
+        sample = torch.arange(len(n), device=n.device).repeat_interleave(n)
+        energies = ((found["e"] * scale + offset)[:, None], offset[:, None])
+        return Latent(features, sample, *energies, together.atomic_numbers, *leaves), found
+
+    def weights(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return those of the last layer; None for others, or several."""
+        if self.layers != (self._last,):
+            return None
+        layer = layer_of(self.model, self._last)
+        weight, bias = (x.detach().double().cpu().numpy() for x in (layer.weight, layer.bias))
+        return weight.T, bias
+
+
+def _displaced(graphs: Any, sizes: list[int]) -> tuple[list[Any], Any, Any]:
+    """Return graphs that depend on leaves for positions and strain, and these."""
+    torch = require_torch()
+    where = torch.cat([graph.atom_frac_coord @ graph.lattice for graph in graphs])
+    positions = where.clone().requires_grad_()
+    strain = where.new_zeros((len(graphs), 3, 3), requires_grad=True)
+    moved, shifts = [graph.to(where.device) for graph in graphs], (positions - where).split(sizes)
+    for graph, shift, eps in zip(moved, shifts, strain, strict=True):
+        graph.atom_frac_coord = graph.atom_frac_coord + shift @ torch.linalg.inv(graph.lattice)
+        graph.lattice = graph.lattice @ (torch.eye(3).to(where) + (eps + eps.T) / 2)
+    return moved, positions, strain
