@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.stats import spearmanr
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
@@ -237,6 +238,33 @@ def test_all_parameters_pin_less_than_the_last_layer(data):
     last = LastLayerRigidity(network, alpha=full.alpha_ / unit).fit(X)
     assert_allclose(last.alpha_, full.alpha_)
     assert (full.prediction_rigidity(new) < last.prediction_rigidity(new)).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_last_layer_ranks_as_all_parameters_do(seed):
+    """Trained networks; eight of widths 16 and 32 gave .95 to .98 and .69 to .82."""
+    torch.manual_seed(seed)
+    layers = [torch.nn.Linear(3, 16), torch.nn.Tanh(), torch.nn.Linear(16, 16), torch.nn.SiLU()]
+    network = torch.nn.Sequential(*layers, torch.nn.Linear(16, 1)).double()
+
+    def truth(x):
+        return torch.sin(x).sum(dim=1, keepdim=True) + x[:, :1] * x[:, 1:2]
+
+    X, new = torch.randn(300, 3).double(), 1.5 * torch.randn(300, 3).double()
+    y = truth(X) + 0.05 * torch.randn(300, 1).double()
+    optimizer = torch.optim.Adam(network.parameters(), 0.01)
+    for _ in range(500):
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(network(X), y).backward()
+        optimizer.step()
+    error = (network(new) - truth(new)).abs().detach().numpy()[:, 0]
+    full, last = (
+        kind(network).fit(X).prediction_rigidity(new)
+        for kind in (GaussNewtonRigidity, LastLayerRigidity)
+    )
+    assert spearmanr(full, last)[0] > 0.9
+    for R in (full, last):
+        assert spearmanr(-R, error)[0] > 0.55
 
 
 # -- how it is used -------------------------------------------------------------------------------
