@@ -135,10 +135,7 @@ class DualFactor:
         variance = rows.diagonal - explained
         bound = 100 * EPS * len(self.kernel) * np.maximum(rows.diagonal, explained)
         if (variance < -bound).any() and (variance < -bound * self.info.condition).any():
-            raise ValueError(
-                "the kernel is not positive semi-definite: a prediction has a negative variance, "
-                "so it has no rigidity"
-            )
+            raise ValueError("the kernel is not positive semi-definite: a variance is negative")
         lost = np.flatnonzero(variance <= bound / 10)
         if len(lost):
             # With b = inv(A) k, a variance is b.T N b and the square of what the training rows do

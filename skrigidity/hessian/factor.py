@@ -93,12 +93,10 @@ class Centre(NamedTuple):
 
     def subtract(self, block: Array, intercept: Array) -> None:
         """Replace rows ``x`` by ``x - f * mean`` in place, f being their intercept derivative."""
-        if self.weight == 0 or not intercept.any():
-            return
-        factor = None if (intercept == 1).all() else intercept[:, None]
+        factor = 1.0 if (intercept == 1).all() else intercept[:, None]
         for part in (self.mean, self.low):
-            if part.any():
-                block -= part if factor is None else factor * part
+            if part.any() and intercept.any():
+                block -= factor * part
 
 
 @dataclass

@@ -185,11 +185,18 @@ class SpectralFactor(Factor):
             return inside, block[:, :0]
         outside = block - inside @ vectors.T
         near = row_squares(outside) < 0.49 * row_squares(block)
-        again = outside[near]
-        outside[near] = again - (again @ vectors) @ vectors.T
+        outside[near] -= (outside[near] @ vectors) @ vectors.T
         return inside, outside
 
-    def _parts(self, block: Array) -> tuple[list[Array], Array, Array]:
+    def _split_norms(self, block: Array) -> tuple[Array, Array]:
+        """Return the same with norms of the parts outside, by Pythagoras where they are large."""
+        inside, squares = block @ self.spectrum.vectors, row_squares(block)
+        outside = squares - row_squares(inside)
+        near = outside < 0.49 * squares
+        outside[near] = row_squares(self._split(block[near])[1])
+        return inside, np.sqrt(outside)[:, None]
+
+    def _parts(self, block: Array, split: Callable) -> tuple[list[Array], Array, Array]:
         """Return coordinates whose squares add up to q, which rows nothing pins, and a factor.
 
         Along the singular vectors, outside of them, and along the free directions.
@@ -201,7 +208,7 @@ class SpectralFactor(Factor):
             size = np.abs(block).max(axis=1, initial=0.0)
             size[size == 0] = 1.0
             block = block / size[:, None]
-        inside, outside = self._split(form.apply(block))
+        inside, outside = split(form.apply(block))
         lost = form.outside(block)
         if alpha == 0:
             unseen = row_squares(inside[:, self._lost]) + row_squares(outside)
@@ -218,12 +225,12 @@ class SpectralFactor(Factor):
         return [inside, outside, block @ form.free], lost, size
 
     def _quad(self, block: Array) -> Array:
-        parts, lost, size = self._parts(block)
+        parts, lost, size = self._parts(block, self._split_norms)
         squares = sum(row_squares(part) for part in parts if part.shape[1])
         return np.where(lost, np.inf, squares * size**2)
 
     def _whiten(self, block: Array) -> Array:
-        (inside, outside, free), lost, size = self._parts(block)
+        (inside, outside, free), lost, size = self._parts(block, self._split)
         if lost.any():
             raise UnpinnedError(UNPINNED)
         if outside.shape[1]:

@@ -8,6 +8,7 @@ from ._model import LastLayerRigidity
 from ._registry import adapter_of, register_adapter
 from .adapters import (
     CHGNetAdapter,
+    MACEAdapter,
     MetatomicAdapter,
     SchNetPackAdapter,
     TorchAdapter,
@@ -20,6 +21,7 @@ __all__ = [
     "Inputs",
     "LastLayerRigidity",
     "Latent",
+    "MACEAdapter",
     "MetatomicAdapter",
     "SchNetPackAdapter",
     "TorchAdapter",

@@ -125,8 +125,9 @@ def componentwise_prediction_rigidity(
 
 
 def _factorize(X_train: Any, X_test: Any, alpha: float) -> tuple[Factor, float, int, Environments]:
+    same = X_test is X_train
     X_train = as_environments(X_train, name="X_train")
-    X_test = as_environments(X_test, name="X_test")
+    X_test = X_train if same else as_environments(X_test, name="X_test")
     if X_test.shape[1] != X_train.shape[1]:
         raise ValueError(
             f"X_test must have as many features as X_train, {X_train.shape[1]}, "

@@ -2,6 +2,7 @@
 
 from .._registry import register_adapter
 from .chgnet import CHGNetAdapter
+from .mace import MACEAdapter
 from .metatomic import MetatomicAdapter
 from .schnetpack import SchNetPackAdapter
 from .torch import TorchAdapter
@@ -9,6 +10,7 @@ from .torch import TorchAdapter
 _ADAPTERS = (
     TorchAdapter,  # any module: asked last
     CHGNetAdapter,
+    MACEAdapter,
     MetatomicAdapter,
     SchNetPackAdapter,
 )
@@ -17,6 +19,7 @@ for _adapter in _ADAPTERS:
 
 __all__ = [
     "CHGNetAdapter",
+    "MACEAdapter",
     "MetatomicAdapter",
     "SchNetPackAdapter",
     "TorchAdapter",
