@@ -107,6 +107,12 @@ class Adapter(ABC):
         fitted. Called after the first `latent`.
         """
 
+    def _named(self, own: Sequence[str]) -> tuple[str, ...]:
+        """Return the layers that are asked for, the network's own ones for "auto"."""
+        if self.readout == "auto":
+            return tuple(own)
+        return (self.readout,) if isinstance(self.readout, str) else tuple(self.readout)
+
     def check(self, data: Any, name: str = "X") -> Any:
         """Return data that can be gone through more than once and have a length, or raise."""
         return data

@@ -3,6 +3,7 @@
 import importlib
 
 import pytest
+from network_training import energies_of_atoms, train
 
 
 def import_schnetpack():
@@ -46,3 +47,24 @@ def small_potential(
         output_modules=list(output_modules),
         postprocessors=list(postprocessors),
     )
+
+
+def train_painn(frames, energies, *, n_features=32, cutoff=5.0, seed=0, training=None, **kwargs):
+    """Train a PaiNN of three interactions on energies (and forces: ``training["forces"]``)."""
+    torch, spk = import_schnetpack()
+    atoms, unit = energies_of_atoms(frames, energies)
+    scale = spk.transform.ScaleProperty("energy")
+    scale.scale = torch.tensor([unit])
+    offsets = spk.transform.AddOffsets("energy", add_atomrefs=True)
+    for number, energy in atoms.items():
+        offsets.atomref[number] = energy
+    model = small_potential(
+        n_features=n_features,
+        n_interactions=3,
+        n_rbf=16,
+        cutoff=cutoff,
+        seed=seed,
+        postprocessors=[scale, offsets],
+        **kwargs,
+    )
+    return train(model, frames, energies, seed=seed, **(training or {}))

@@ -18,6 +18,17 @@ class CHGNetAdapter(FramesAdapter):
     All four, ``["mlp.layers.0", "mlp.layers.2", "mlp.layers.4", "mlp.layers.7"]``, are what to fit
     a readout to. Energies are totals; what the composition model gives of them is an offset.
     Frames are put into vacuum along directions in which they are not periodic.
+
+    Parameters
+    ----------
+    model, readout
+        As in `Adapter`.
+
+    Examples
+    --------
+    >>> from skrigidity.last_layer import CHGNetAdapter
+    >>> CHGNetAdapter.takes("chgnet.pth")  # a file, not a model
+    False
     """
 
     @staticmethod
@@ -72,8 +83,7 @@ class CHGNetAdapter(FramesAdapter):
         torch, model = require_torch(), self.model
         last = [name for name, _ in model.mlp.named_modules() if hasattr(_, "in_features")][-1]
         self._last = f"mlp.{last}"
-        names = self._last if self.readout == "auto" else self.readout
-        self.layers = (names,) if isinstance(names, str) else tuple(names)
+        self.layers = self._named([self._last])
         graph_class = import_extra("chgnet.model.model", extra="chgnet").BatchedGraph
         n = torch.as_tensor([len(g.atomic_number) for g in graphs]).to(graphs[0].lattice.device)
         with evaluating(model, derivatives=derivatives), warnings.catch_warnings():

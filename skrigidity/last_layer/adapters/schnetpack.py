@@ -8,6 +8,7 @@ import numpy as np
 
 from ..._extras import import_extra
 from .._adapter import FramesAdapter, Latent
+from .._geometry import neighbor_pairs, strained
 from .._hooks import Inputs, evaluating, is_a, layer_of, place_of, require_torch
 
 _PROBE = 2.0**20  # so large that the factor of energies is not lost beside those of free atoms
@@ -16,9 +17,18 @@ _PROBE = 2.0**20  # so large that the factor of energies is not lost beside thos
 class SchNetPackAdapter(FramesAdapter):
     """A `schnetpack.model.NeuralNetworkPotential` whose energy is that of an `Atomwise` module.
 
-    The readout is the last layer of its ``outnet``; what follows (`Aggregation` with other
-    contributions, `ScaleProperty`, `AddOffsets`) is scale and offset. With ``aggregation_mode``
-    "avg", predictions are times the number of atoms. Energies are in the network's unit.
+    The readout is the last layer of its ``outnet``; what follows (`Aggregation`, `ScaleProperty`,
+    `AddOffsets`) is scale and offset. Predictions of averages are times the number of atoms.
+
+    Parameters
+    ----------
+    model, readout
+        As in `Adapter`.
+
+    Examples
+    --------
+    >>> from skrigidity.last_layer import LastLayerRigidity
+    >>> LastLayerRigidity(potential).fit(frames)  # doctest: +SKIP
     """
 
     @staticmethod
@@ -47,22 +57,17 @@ class SchNetPackAdapter(FramesAdapter):
         """Return SchNetPack's dict of tensors, pairs of neighbours included."""
         torch = require_torch()
         keys = import_extra("schnetpack.properties", extra="schnetpack", needed_by="SchNetPack")
-        lists = import_extra("ase.neighborlist", extra="atomistic", needed_by="SchNetPack")
         device, dtype = place_of(self.model)
-        cutoff = float(self.model.representation.cutoff)
-        sizes = np.array([len(x) for x in frames])
-        pairs = []
-        for atoms, start in zip(frames, np.cumsum(sizes) - sizes, strict=True):
-            i, j, shift = lists.neighbor_list("ijS", atoms, cutoff)
-            pairs.append((i + start, j + start, shift @ atoms.cell.array))
-        names = (keys.idx_i, keys.idx_j, keys.offsets)
-        found = dict(zip(names, map(np.concatenate, zip(*pairs, strict=True)), strict=True))
-        found |= {
-            keys.n_atoms: sizes,
-            keys.idx_m: np.repeat(np.arange(len(frames)), sizes),
+        first, second, shifts = neighbor_pairs(frames, float(self.model.representation.cutoff))
+        found = {
+            keys.n_atoms: np.array([len(x) for x in frames]),
+            keys.idx_m: np.repeat(np.arange(len(frames)), [len(x) for x in frames]),
             keys.Z: np.concatenate([x.numbers for x in frames]).astype(np.int64),
             keys.R: np.concatenate([x.positions for x in frames]),
             keys.cell: np.stack([x.cell.array for x in frames]),
+            keys.idx_i: first,
+            keys.idx_j: second,
+            keys.offsets: shifts,
         }
         place = {"i": {"device": device}, "f": {"device": device, "dtype": dtype}}
         return {key: torch.as_tensor(x, **place[x.dtype.kind]) for key, x in found.items()}
@@ -72,31 +77,27 @@ class SchNetPackAdapter(FramesAdapter):
         torch, model, head = require_torch(), self.model, self._head
         keys = import_extra("schnetpack.properties", extra="schnetpack", needed_by="SchNetPack")
         given, sample = dict(batch), batch[keys.idx_m]
-        positions = strain = None
-        if derivatives:
-            positions = given[keys.R] = given[keys.R].detach().requires_grad_()
-            strain = torch.zeros_like(given[keys.cell]).requires_grad_()
-            bent = torch.eye(3).to(strain) + (strain + strain.transpose(1, 2)) / 2
-            given[keys.cell] = given[keys.cell] @ bent
-            for key, of in ((keys.R, sample), (keys.offsets, sample[given[keys.idx_i]])):
-                given[key] = (given[key][:, None] @ bent[of])[:, 0]
         modules = [*model.input_modules, model.representation, *model.output_modules]
         modules = [m for m in modules if not is_a(m, "schnetpack", "Strain", "Forces", "Response")]
         after = next(i for i, module in enumerate(modules) if module is head) + 1
         with evaluating(model, derivatives=derivatives):
+            cells, pairs = given[keys.cell], sample[given[keys.idx_i]]
+            *leaves, moved, cells, factor = strained(given[keys.R], cells, sample)
+            given |= {keys.R: moved, keys.cell: cells}
+            given[keys.offsets] = (given[keys.offsets][:, None] @ factor[pairs])[:, 0]
             with Inputs(model, self.layers) as inputs:
                 for module in modules[:after]:
                     given = module(given)
-            y = given[head.output_key]
-            zero = torch.zeros_like(y, dtype=torch.float64)
+            zero = torch.zeros_like(given[head.output_key], dtype=torch.float64)
             energy, offset, probe = (
-                self._finished(given, value, modules[after:]).reshape(len(y), -1)
-                for value in (y.clone(), zero.clone(), zero + _PROBE)
+                self._finished(given, value, modules[after:]).reshape(len(zero), -1)
+                for value in (given[head.output_key].clone(), zero.clone(), zero + _PROBE)
             )
         self._scale = float((probe - offset).detach()[0, 0]) / _PROBE
         if head.aggregation_mode == "avg":
             energy, offset = (x * given[keys.n_atoms][:, None] for x in (energy, offset))
-        return Latent(inputs.joined(), sample, energy, offset, batch[keys.Z], positions, strain)
+        found = (inputs.joined(), sample, energy, offset, batch[keys.Z])
+        return Latent(*found, *(leaves if derivatives else ()))
 
     def _finished(self, given: dict[str, Any], value: Any, modules: list[Any]) -> Any:
         """Return what the potential makes of an output of its `Atomwise` module."""
@@ -114,7 +115,6 @@ class SchNetPackAdapter(FramesAdapter):
         if self.layers != (self._last,):
             return None
         layer = layer_of(self.model, self._last)
-        weight = self._scale * layer.weight.detach().double().cpu().numpy().T
-        if layer.bias is None:
-            return weight, np.zeros(weight.shape[1])
-        return weight, self._scale * layer.bias.detach().double().cpu().numpy()
+        bias = 0 * layer.weight[:, 0] if layer.bias is None else layer.bias
+        weight, bias = (x.detach().double().cpu().numpy() for x in (layer.weight.T, bias))
+        return self._scale * weight, self._scale * bias

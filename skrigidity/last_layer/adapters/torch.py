@@ -113,6 +113,5 @@ class TorchAdapter(Adapter):
         return weight, bias
 
     def _found(self, batch: Any) -> tuple[str, ...]:
-        if self.readout == "auto":
-            return (trace_readout(self.model, lambda: self.call(batch)),)
-        return (self.readout,) if isinstance(self.readout, str) else tuple(self.readout)
+        traced = self.readout == "auto" and trace_readout(self.model, lambda: self.call(batch))
+        return self._named([traced] if traced else [])
