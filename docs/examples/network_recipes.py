@@ -140,27 +140,62 @@ def new_painn(frames, energies, width, seed):
 
 def painn(structures, parts, seed, effort):
     """Return a PaiNN of SchNetPack; its latent features are the last hidden layer of `Atomwise`."""
+
+    def energy_of(network, batch):
+        return network(dict(batch))["energy"]
+
+    return _graph_network(new_painn, energy_of, structures, parts, seed, effort)
+
+
+def new_mace(frames, energies, width, seed):
+    """Return a MACE with random weights, which knows the energies of free atoms."""
+    modules = importlib.import_module("mace.modules")
+    irreps = importlib.import_module("e3nn.o3").Irreps
+    numbers, free, unit = energies_of_atoms(frames, energies)
+    torch.manual_seed(seed)
+    block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
+    return modules.ScaleShiftMACE(
+        r_max=4.0,
+        num_bessel=8,
+        num_polynomial_cutoff=5,
+        max_ell=2,
+        interaction_cls=block,
+        interaction_cls_first=block,
+        num_interactions=2,
+        num_elements=len(numbers),
+        hidden_irreps=irreps(f"{width}x0e"),
+        MLP_irreps=irreps(f"{width}x0e"),
+        atomic_energies=free,
+        avg_num_neighbors=10.0,
+        atomic_numbers=numbers.tolist(),
+        correlation=2,
+        gate=torch.nn.functional.silu,
+        atomic_inter_scale=unit / np.sqrt(np.mean([len(frame) for frame in frames])),
+        atomic_inter_shift=0.0,
+    )
+
+
+def mace(structures, parts, seed, effort):
+    """Return a MACE; its latent features are those of both readouts, side by side."""
+
+    def energy_of(network, batch):
+        return network(batch, training=True, compute_force=False)["energy"]
+
+    return _graph_network(new_mace, energy_of, structures, parts, seed, effort)
+
+
+def _graph_network(new, energy_of, structures, parts, seed, effort):
     train, *held_out = parts
     energies = structures.energies(train)
-    unit = energies_of_atoms(train, energies)[2]
-    networks = [
-        new_painn(train, energies, effort.width or 16, seed).to(effort.device) for _ in range(2)
-    ]
-    train_on_energies(
-        networks[0],
-        lambda network, batch: network(dict(batch))["energy"],
-        train,
-        energies,
-        unit=unit,
-        epochs=effort.epochs or 40,
-        seed=seed,
-    )
+    networks = [new(train, energies, effort.width or 16, seed).to(effort.device) for _ in range(2)]
+    unit, epochs = energies_of_atoms(train, energies)[2], effort.epochs or 40
+    train_on_energies(networks[0], energy_of, train, energies, unit=unit, epochs=epochs, seed=seed)
     trained, untrained = (LastLayerRigidity(network).fit(train) for network in networks)
     return trained, untrained, [(part, structures.energies(part)) for part in held_out]
 
 
-NETWORKS = {"species": species, "mlp": mlp, "painn": painn}
-_NEEDS = {"species": "featomic", "mlp": "featomic", "painn": "schnetpack"}
+NETWORKS = {"species": species, "mlp": mlp, "painn": painn, "mace": mace}
+_NEEDS = {"species": "featomic", "mlp": "featomic", "painn": "schnetpack", "mace": "mace"}
 
 
 def available():

@@ -86,7 +86,7 @@ def correlations(committee, rigidity):
             pair = np.array([rankdata(x[own]) for x in (rigidity, committee.variance)])
             found[str(element)] = np.corrcoef(pair)[0, 1]
             ranks.append(pair / own.sum() - pair.mean() / own.sum())
-    found["within"] = np.corrcoef(np.hstack(ranks))[0, 1]
+    found["within"] = np.corrcoef(np.hstack(ranks))[0, 1] if ranks else np.nan
     found["over all"] = spearmanr(rigidity, committee.variance)[0]
     return found
 

@@ -1,10 +1,10 @@
 """How do local rigidities change while a network learns? (Fig. 3 of the paper)
 
-Chong et al., Faraday Discuss. 256, 322 (2025). Along training: the local prediction rigidities (LPR)
-of test atoms after some epochs, compared with those at the end, by their mean relative distance and
-their rank correlation. With the size of the training set: networks that are trained on more and
-more structures have larger LPR. With the features of one network, and training sets that contain
-one another, no LPR ever falls: that is a theorem, and the last column counts exceptions.
+Chong et al., Faraday Discuss. 256, 322 (2025). Along training: the local prediction rigidities
+(LPR) of test atoms after some epochs, compared with those at the end, by their mean relative
+distance and their rank correlation. With the size of the training set: networks that are trained
+on more structures have larger LPR. With the features of one network, and training sets that
+contain one another, no LPR ever falls: that is a theorem, and the last column counts exceptions.
 
     SKRIGIDITY_SMALL=1 python docs/examples/networks_training.py     under a minute
     python docs/examples/networks_training.py                        two minutes on QM7
@@ -142,7 +142,7 @@ def main(arguments=None):
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     structures = load_structures()
-    found = study(structures, given.seed)
+    found = study(structures, given.seed, epochs=EPOCHS)
     for table in tables_of(found):
         print(table.round(3).to_string(), flush=True)
     if given.figures is not None and importlib.util.find_spec("matplotlib") is not None:

@@ -4,8 +4,7 @@ Thresholds have a margin around other seeds; controls are shuffled rigidities, a
 network before its training.
 """
 
-import os
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +14,9 @@ pytest.importorskip("featomic", reason='needs featomic: pip install "skrigidity[
 
 import networks_data
 import networks_error_bars
-from network_recipes import available
+import networks_on_gpu
+from network_recipes import NETWORKS, Effort, available
+from qm7_data import qm7_path
 
 SEEDS = (0, 1, 2)
 # What scores must lie between on QM7: 4000 training, 1000 validation, 2000 test molecules.
@@ -39,15 +40,11 @@ QM7 = {
         "inside_2": (0.92, 0.975),
     },
 }
-_BESIDE = Path(__file__).parents[3] / "shared" / "data"
 
 
 @pytest.fixture(scope="module")
 def qm7():
-    path = Path(os.environ.get("SKRIGIDITY_TEST_DATA", _BESIDE)) / "qm7.extxyz.xz"
-    if not path.exists():
-        pytest.skip(f"{path} is not at hand")
-    return networks_data.load_structures(path, small=False)
+    return networks_data.load_structures(qm7_path(), small=False)
 
 
 @pytest.mark.slow
@@ -85,6 +82,17 @@ def test_error_bars_of_silicon_clusters(capsys):
     assert table.loc["shuffled", "dnll"] > 0.04
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_recipe(network):
+    """That they run: their predictions are reproduced by latent features, or `fit` would raise."""
+    if network not in available():
+        pytest.skip(f"{network}: its package is not installed")
+    structures = replace(networks_data.silicon(), sizes=(80, 60, 60))
+    bars = networks_error_bars.study(network, structures, 0, Effort(epochs=3, width=4))
+    assert np.isfinite([bars.error, bars.std, bars.shuffled, bars.untrained]).all()
+    assert not np.allclose(bars.std, bars.untrained)
+
+
 def test_script(tmp_path, capsys, monkeypatch):
     pytest.importorskip("matplotlib", reason='needs matplotlib: pip install "skrigidity[plot]"')
     monkeypatch.delenv("SKRIGIDITY_TEST_DATA", raising=False)
@@ -92,3 +100,24 @@ def test_script(tmp_path, capsys, monkeypatch):
     networks_error_bars.main(arguments)
     assert "untrained" in capsys.readouterr().out
     assert (tmp_path / "figures" / "silicon-error-bars-species-0.png").exists()
+
+
+def test_script_for_a_gpu(tmp_path, capsys, monkeypatch):
+    """Without one; what is finished is not done again."""
+    monkeypatch.delenv("SKRIGIDITY_TEST_DATA", raising=False)
+    small = "--device cpu --epochs 1 --width 8 --sizes 80 40 60 --members 2 --seeds 0"
+    arguments = [*small.split(), "--networks", "species", "--out", str(tmp_path)]
+    networks_on_gpu.main(arguments)
+    names = {path.name for path in tmp_path.iterdir()}
+    kinds = ("error-bars-species-0", "committee-0", "training-0")
+    assert names == {f"silicon-{kind}.txt" for kind in kinds}
+    monkeypatch.setattr(networks_error_bars, "study", None)
+    networks_on_gpu.main(arguments)
+    assert capsys.readouterr().out.count("untrained") == 4
+
+
+def test_script_for_a_gpu_needs_one(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        networks_on_gpu.main(["--out", str(tmp_path)])
+    assert "there is no GPU" in capsys.readouterr().err
