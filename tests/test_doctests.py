@@ -23,6 +23,7 @@ EXTRAS = {
     "scale": {"dask"},
     "cli": {"typer", "rich"},
     "torch": {"torch"},
+    "skorch": {"skorch"},
     "conformal": {"mapie"},
     "peers": {"skmatter", "imblearn"},
 }

@@ -154,7 +154,7 @@ def evaluating(model: Any, *, derivatives: bool = False) -> Iterator[None]:
             layer.training = True
 
 
-def trace_readout(model: Any, call: Callable[[], Any]) -> str:
+def trace_readout(model: Any, call: Callable[[], Any], gives: Any = None) -> str:
     """Return the name of the last linear layer that is called and gives the network's output.
 
     Parameters
@@ -162,6 +162,8 @@ def trace_readout(model: Any, call: Callable[[], Any]) -> str:
     model : torch.nn.Module
     call : callable
         Runs the network once and returns its output.
+    gives : callable, default=None
+        Whether what a layer returns is this output; None is that it equals it, or sums up to it.
 
     Raises
     ------
@@ -189,7 +191,7 @@ def trace_readout(model: Any, call: Callable[[], Any]) -> str:
             "is not finite. Use it in float64: model.double()"
         )
     for name, found in reversed(called):
-        if _gives(found, output):
+        if (gives or _gives)(found, output):
             return name
     layers = ", ".join(repr(name) for name, _ in called) or "none"
     raise ValueError(

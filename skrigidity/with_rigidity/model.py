@@ -25,6 +25,7 @@ from ..gradients import RigidityMixin, check_targets, check_weights, per_target
 from ..hessian import KernelRows
 from .delegating import DelegatingMixin, estimator_has
 from .registry import check_known, curvature_of, unfrozen
+from .skorch import looked_at
 
 # Squares of what is larger or smaller leave the range of numbers.
 _LARGEST, _SMALLEST = 1e150, 1e-150
@@ -44,6 +45,12 @@ def _regresses(self: Any) -> bool:
     if not is_regressor(self.estimator):
         raise AttributeError(f"{type(self.estimator).__name__} is not a regressor")
     return True
+
+
+def _has_probabilities(self: Any) -> bool:
+    if is_regressor(self.estimator):
+        raise AttributeError(f"{type(self.estimator).__name__} is a regressor")
+    return estimator_has("predict_proba")(self)
 
 
 def _draws(self: Any) -> bool:
@@ -126,6 +133,7 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
     GaussianProcessRegressor          Σ r² + α‖f‖² (α an array: Σ r²/α_i + ‖f‖²)     2    y
     MLPRegressor, last layer          Σ s r²/2 + ε‖w‖²/2 (Poisson: Σ s d/2 + …)      1    y, log(y)
     MLPClassifier, last layer         Σ s ℓ + ε‖w‖²/2                                1    logits
+    skorch's networks, last layer     the same: MSELoss; cross-entropies             1    y, logits
     ================================  =============================================  ===  =======
 
     Class weights multiply s. Huber's σ is a parameter of H that predictions do not depend on;
@@ -137,6 +145,8 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
     **Networks** are linear models of what enters their last layer (the activations of the last
     hidden one, and a 1 for the bias, which is penalized like the rest), all layers before it kept
     as they are: `skrigidity.last_layer.LastLayerRigidity` does the same for networks in torch.
+    Those of skorch are run on data to find the layer; it has to give predictions, or the logits
+    of predicted probabilities.
     Their own alpha is not that of H: ε is 1e-4 times the mean eigenvalue of the rest of H, for
     units that are never active leave it singular. Their training residuals say nothing of their
     errors: rigidities are there at once, error bars after `calibrate`, and no `leave_one_out`.
@@ -233,7 +243,7 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
         self.estimator_ = clone(self.estimator).fit(aggregated, y, **routed)
         inner = unfrozen(self.estimator_)
         _check_n_features(inner, X, reset=False)  # a frozen one may have been fitted elsewhere
-        self.curvature_ = curvature_of(inner)
+        self.curvature_ = curvature_of(looked_at(inner, aggregated))
         self.gradients_ = gradients = self.curvature_.gradients
         gradients.aggregate = self.aggregate
         gradients.feature_names = getattr(self, "feature_names_in_", None)
@@ -253,7 +263,7 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
         self.noise_variance_ = per_target(0.0 * scale if noise is None else noise, np.shape(scale))
         return self
 
-    @available_if(estimator_has("predict_proba"))
+    @available_if(_has_probabilities)
     def probability_std(self, X: Any) -> np.ndarray:
         """Return standard deviations of predicted probabilities, by the delta method.
 

@@ -76,28 +76,29 @@ def last_layer(
     name: str,
     transform: Callable[[Any], np.ndarray],
     weights: np.ndarray,
-    biases: np.ndarray,
     *,
     shape: tuple[int, ...] = (),
     classes: Any = None,
+    class_weight: Any = None,
     loss: Loss | None = None,
 ) -> Curvature:
-    """Return the curvature of the last layer of a trained network, its bias penalized as well.
+    """Return the curvature of the last layer of a trained network.
 
     Parameters
     ----------
     name : str
         The network's, for messages.
     transform : callable
-        From X to what enters the layer.
+        From X to what enters the layer, with a column of ones for its bias: that is penalized
+        like the rest.
     weights : ndarray of shape (n_latent, n_outputs)
-        Weights of the layer.
-    biases : ndarray of shape (n_outputs,)
-        Its biases.
+        Weights of the layer, biases among them.
     shape : tuple of int, default=()
         Shape of one prediction of a regressor.
     classes : ndarray of shape (n_classes,), default=None
         Classes; one logit is that of the second of two. None: a regressor.
+    class_weight : dict, default=None
+        Their weights.
     loss : Loss, default=None
         The regressor's loss; None is the squared error.
 
@@ -105,36 +106,24 @@ def last_layer(
     -------
     Curvature
     """
-    coef = np.vstack([weights, biases]).astype(np.float64).T
-    n_outputs = len(coef)
-    # The linear model that the layer is, of what enters it and a constant.
-    layer = LinearRegression() if classes is None else LogisticRegression()
+    # The linear model that the layer is, of what enters it.
+    layer = LinearRegression() if classes is None else LogisticRegression(class_weight=class_weight)
     layer.set_params(fit_intercept=False)
-    layer.coef_ = coef if classes is not None else coef.reshape(*shape, -1)
-    layer.intercept_ = np.zeros(n_outputs)
+    layer.coef_ = np.asarray(weights, dtype=np.float64).T
+    layer.intercept_ = np.zeros(len(layer.coef_))
     gradients: Any
     if classes is None:
+        layer.coef_ = layer.coef_.reshape(*shape, -1)
         gradients = RegressionLayer(layer, loss)
     else:
         layer.classes_ = classes
-        gradients = (BinaryLayer if n_outputs == 1 else SoftmaxLayer)(layer)
-    gradients.name = name
-    gradients.transform = _WithBias(transform)
+        gradients = (BinaryLayer if len(layer.coef_) == 1 else SoftmaxLayer)(layer)
+    gradients.name, gradients.transform = name, transform
     return Curvature(gradients, ALPHA, "eigenvalue")
 
 
-class _WithBias:
-    """A feature that is 1 everywhere, beside those that enter the layer."""
-
-    def __init__(self, transform: Callable[[Any], np.ndarray]) -> None:
-        self.transform = transform
-
-    def __call__(self, X: Any) -> Any:
-        return append_column(self.transform(X), 1.0)
-
-
 class Activations:
-    """What enters the last layer of a multi-layer perceptron."""
+    """What enters the last layer of a multi-layer perceptron, and 1 for its bias."""
 
     functions: dict[str, Callable[[Any], Any]] = {
         "identity": np.asarray,
@@ -147,12 +136,12 @@ class Activations:
         self.estimator = estimator
 
     def __call__(self, X: Any) -> Any:
-        """Return the activations, shape (n_samples, n_latent)."""
+        """Return the activations, shape (n_samples, n_latent + 1)."""
         function = self.functions[self.estimator.activation]
         hidden = zip(self.estimator.coefs_[:-1], self.estimator.intercepts_[:-1], strict=True)
         for weights, biases in hidden:
             X = function(safe_sparse_dot(X, weights.astype(np.float64)) + biases)
-        return X
+        return append_column(X, 1.0)
 
 
 @curvature_of.register(MLPRegressor)
@@ -177,5 +166,5 @@ def _(estimator: MLPRegressor | MLPClassifier) -> Curvature:
             f"{name} with {n_outputs} outputs of {activation!r} has no rigidities: the curvature "
             "of its loss is not known, or differs between outputs"
         )
-    weights, biases = estimator.coefs_[-1], estimator.intercepts_[-1]
-    return last_layer(name, Activations(estimator), weights, biases, **known)
+    weights = np.vstack([estimator.coefs_[-1], estimator.intercepts_[-1]])
+    return last_layer(name, Activations(estimator), weights, **known)

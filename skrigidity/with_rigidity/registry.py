@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.frozen import FrozenEstimator
 
 from ..gradients import FittedGradients
+from ..last_layer import is_a
 
 _KINK = "the L1 penalty has a kink where coefficients are 0, and no curvature there"
 _HINGE = "its loss is flat or linear: support vectors pin it at its kinks, not by a curvature"
@@ -52,6 +53,9 @@ _REASONS = {
     "CalibratedClassifierCV": _INSIDE,
     "RANSACRegressor": _INSIDE,
 }
+
+# A package, and its classes that are known once they have been run on data.
+BY_DATA = ("skorch", "NeuralNetRegressor", "NeuralNetClassifier", "NeuralNetBinaryClassifier")
 
 
 @dataclass
@@ -176,7 +180,8 @@ def check_known(estimator: Any) -> None:
         raise TypeError(
             f"estimator must be an instance, got the class {name}: WithRigidity({name}())"
         )
-    if curvature_of.dispatch(type(estimator)) is curvature_of.dispatch(object):
+    known = curvature_of.dispatch(type(estimator)) is not curvature_of.dispatch(object)
+    if not (known or is_a(estimator, *BY_DATA)):
         raise TypeError(why_not(estimator))
 
 

@@ -5,6 +5,8 @@ from .chgnet import CHGNetAdapter
 from .mace import MACEAdapter
 from .metatomic import MetatomicAdapter
 from .schnetpack import SchNetPackAdapter
+from .skorch import SkorchAdapter
+from .skorch import SkorchLogits as SkorchLogits
 from .torch import TorchAdapter
 
 _ADAPTERS = (
@@ -13,6 +15,7 @@ _ADAPTERS = (
     MACEAdapter,
     MetatomicAdapter,
     SchNetPackAdapter,
+    SkorchAdapter,
 )
 for _adapter in _ADAPTERS:
     register_adapter(_adapter)
@@ -22,5 +25,6 @@ __all__ = [
     "MACEAdapter",
     "MetatomicAdapter",
     "SchNetPackAdapter",
+    "SkorchAdapter",
     "TorchAdapter",
 ]
