@@ -144,7 +144,7 @@ def painn(structures, parts, seed, effort):
     def energy_of(network, batch):
         return network(dict(batch))["energy"]
 
-    return _graph_network(new_painn, energy_of, structures, parts, seed, effort)
+    return _graph_network(new_painn, energy_of, structures, parts, seed, effort, epochs=40)
 
 
 def new_mace(frames, energies, width, seed):
@@ -181,20 +181,21 @@ def mace(structures, parts, seed, effort):
     def energy_of(network, batch):
         return network(batch, training=True, compute_force=False)["energy"]
 
-    return _graph_network(new_mace, energy_of, structures, parts, seed, effort)
+    return _graph_network(new_mace, energy_of, structures, parts, seed, effort, epochs=25)
 
 
-def _graph_network(new, energy_of, structures, parts, seed, effort):
+def _graph_network(new, energy_of, structures, parts, seed, effort, epochs):
     train, *held_out = parts
     energies = structures.energies(train)
     networks = [new(train, energies, effort.width or 16, seed).to(effort.device) for _ in range(2)]
-    unit, epochs = energies_of_atoms(train, energies)[2], effort.epochs or 40
+    unit, epochs = energies_of_atoms(train, energies)[2], effort.epochs or epochs
     train_on_energies(networks[0], energy_of, train, energies, unit=unit, epochs=epochs, seed=seed)
     trained, untrained = (LastLayerRigidity(network).fit(train) for network in networks)
     return trained, untrained, [(part, structures.energies(part)) for part in held_out]
 
 
 NETWORKS = {"species": species, "mlp": mlp, "painn": painn, "mace": mace}
+GRAPHS = ("painn", "mace")  # those that take minutes for a thousand molecules
 _NEEDS = {"species": "featomic", "mlp": "featomic", "painn": "schnetpack", "mace": "mace"}
 
 

@@ -18,6 +18,8 @@ from ase.data import chemical_symbols
 from skrigidity.datasets import load_silicon
 
 QM7_KEY = "atomization_energy_kcal_mol"
+# Training, validation and test set.
+QM7_FULL, QM7_SMALL = (4000, 1000, 2000), (1000, 300, 1000)
 
 
 @dataclass
@@ -66,8 +68,7 @@ def load_structures(path=None, small=None):
     content = path.read_bytes()
     content = lzma.decompress(content) if path.suffix == ".xz" else content
     frames = ase.io.read(io.StringIO(content.decode()), ":", format="extxyz")
-    sizes = (1000, 300, 1000) if small else (4000, 1000, 2000)
-    return Structures("QM7", frames, QM7_KEY, "kcal/mol", sizes)
+    return Structures("QM7", frames, QM7_KEY, "kcal/mol", QM7_SMALL if small else QM7_FULL)
 
 
 def silicon():
