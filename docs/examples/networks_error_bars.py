@@ -4,7 +4,7 @@ Chong et al., Faraday Discuss. 256, 322 (2025). A network is trained, its error 
 calibrated on validation data, and errors on test data are set against them: rank correlation, slope
 and distance in bins of 50, likelihood against one error bar for all, coverage. Two controls have
 the same predictions: rigidities that are shuffled, and those of the network before it was trained,
-each with a C of its own. What no error bars of this spread can better is printed as "ideal".
+each with a C of its own. "ideal" is what Gaussian errors of exactly these error bars would score.
 
 Networks: `species` (like SOAP-BPNN, see species_network.py), `mlp` (scikit-learn's, on sums of SOAP
 features over atoms), `painn` (SchNetPack) and `mace`, where these packages are installed. The last
@@ -109,8 +109,7 @@ def study(name, structures, seed=0, effort=None):
 def table_of(found, seed=0):
     """Return the scores of several studies, {(name, seed): ErrorBars}, and of their controls.
 
-    "ideal" are Gaussian errors of exactly these standard deviations: no error bars that differ as
-    these do can do better.
+    "ideal" are errors drawn from Gaussians of exactly these standard deviations.
     """
     rng, rows = np.random.default_rng(seed), {}
     for which, bars in found.items():
