@@ -78,7 +78,7 @@ def fine_tuning_choice(
     [2, 2]
     """
     known = network_features(frames_by_set, model=model, readout=readout, energy_key=energy_key)
-    kind = "wide" if known.is_refitted else "own"
+    kind = known.kinds[0]
     rows: list[dict[str, Any]] = []
     for split in range(n_splits):
         division = divided(known, None, (random_state, split))

@@ -87,9 +87,9 @@ class NetworkFeatures(LabelledFrames):
         return np.array([np.sqrt((F**2).sum(axis=1).mean()) for F in self.own_forces])
 
     @property
-    def is_refitted(self) -> bool:
-        """Whether a readout is fitted to other layers than the network's own last one."""
-        return self.wide_adapter is not self.own_adapter
+    def kinds(self) -> tuple[str, ...]:
+        """Of which layers there are features: "wide" where these are not the own one."""
+        return ("own",) if self.wide_adapter is self.own_adapter else ("wide", "own")
 
     def model(self, kind: str, alpha: float, **options: Any) -> LastLayerRigidity:
         """Return an unfitted estimator: a closed-form readout of the "wide" or the "own" layers."""

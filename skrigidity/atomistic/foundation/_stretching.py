@@ -72,7 +72,7 @@ def stretching_scan(
     }
     scanned = network_features(moved, model=known.wide_adapter, labelled=False)
     rows = []
-    for kind in ("wide", "own") if known.is_refitted else ("own",):
+    for kind in known.kinds:
         rigid = fitted(known, kind, every, alpha if kind == "wide" else own_alpha)
         for name in known.names:
             usual = known.latent(kind)[known.sets == name]
