@@ -223,6 +223,7 @@ def test_words_say_where_the_force_is_as_good():
     )
     assert told(row | {"force_is_as_good": False}) == "neither |F| nor |J| alone is as good"
     assert told(row | {"value": 0.55}) == "hardly better than chance"
+    assert told(row | {"value": np.nan}) == "not known, there are too few frames"
     row |= {"measure": "dnll", "value": 0.3}
     assert told(row) == "hardly better than a constant error bar"
 

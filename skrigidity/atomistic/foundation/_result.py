@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ._energies import FORCE, NORM, SHUFFLED, STD
@@ -124,6 +125,8 @@ def _of_frames(table: pd.DataFrame) -> pd.DataFrame:
 
 def told(row: dict[str, Any]) -> str:
     """Return in words how the score of a rigidity compares with those of what costs nothing."""
+    if np.isnan(row["value"]):
+        return "not known, there are too few frames"
     if row["measure"] == "dnll":
         useless = row["value"] > -_CLEARLY
     else:
