@@ -97,8 +97,8 @@ def foundation_study(
 
     Notes
     -----
-    What to expect, measured with CHGNet on Si, Ge, Mo and Li of the mlearn data (12 splits; Spearman
-    correlations within an element / AUC of the worst tenth):
+    What to expect, measured with CHGNet on Si, Ge, Mo and Li of the mlearn data (12 splits;
+    Spearman correlations within an element / AUC of the worst tenth):
 
     - A wide readout has errors of 5 meV/atom, the network (shifted) 84. Its error bars rank errors
       of energies (.48; |F| .33, |J| 0) and describe them (``dnll`` -.6, in random order +.2).
