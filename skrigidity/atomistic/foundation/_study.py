@@ -17,7 +17,7 @@ from ._splits import divided
 
 
 def foundation_study(
-    frames_by_set: Mapping[str, Iterable[Any]] | NetworkFeatures,
+    frames_by_element: Mapping[str, Iterable[Any]] | NetworkFeatures,
     *,
     foreign: Mapping[str, Iterable[Any]] | NetworkFeatures | None = None,
     model: Any = None,
@@ -45,7 +45,7 @@ def foundation_study(
 
     Parameters
     ----------
-    frames_by_set : dict of str to list of ase.Atoms, or NetworkFeatures
+    frames_by_element : dict of str to list of ase.Atoms, or NetworkFeatures
         Labelled frames of every set (of an element, say), five at least.
     foreign : dict of str to list of ase.Atoms, or NetworkFeatures, default=None
         Frames that should stand out, such as those of another element; no labels are needed.
@@ -138,14 +138,14 @@ def foundation_study(
     if n_splits < 1:
         raise ValueError(f"n_splits: expected at least 1, got {n_splits}")
     labels: LabelledFrames
-    if isinstance(frames_by_set, NetworkFeatures):
-        labels = frames_by_set
+    if isinstance(frames_by_element, NetworkFeatures):
+        labels = frames_by_element
     else:  # what is wrong with them is said before the network runs
-        frames_by_set = {name: list(frames) for name, frames in frames_by_set.items()}
-        labels = labelled_frames(frames_by_set, energy_key, forces_key)
+        frames_by_element = {name: list(frames) for name, frames in frames_by_element.items()}
+        labels = labelled_frames(frames_by_element, energy_key, forces_key)
     divisions = [divided(labels, split_key, (random_state, i)) for i in range(n_splits)]
     known = network_features(
-        frames_by_set,
+        frames_by_element,
         model=model,
         readout=readout,
         energy_key=energy_key,
