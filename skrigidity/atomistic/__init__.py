@@ -12,6 +12,13 @@ from skrigidity.atomistic._featomic import FeatomicDescriptor
 from skrigidity.atomistic._frames import as_system
 from skrigidity.atomistic._range_separated import RangeSeparatedDescriptor
 from skrigidity.atomistic._union import DescriptorUnion, make_descriptor_union
+from skrigidity.atomistic.embedding import (
+    RankedAtom,
+    carve_cluster,
+    embed_high_symmetry,
+    embed_periodic,
+    least_rigid,
+)
 from skrigidity.atomistic.potential import (
     RigidPotential,
     RigidPotentialCV,
@@ -31,14 +38,19 @@ __all__ = [
     "FrameBackward",
     "FrameDerivatives",
     "RangeSeparatedDescriptor",
+    "RankedAtom",
     "RigidPotential",
     "RigidPotentialCV",
     "as_system",
+    "carve_cluster",
     "check_frames",
     "clear_cache",
     "default_descriptor",
     "elastic_constant_weights",
+    "embed_high_symmetry",
+    "embed_periodic",
     "force_constant_weights",
+    "least_rigid",
     "make_descriptor_union",
     "neg_mae_energy",
     "neg_mae_forces",
