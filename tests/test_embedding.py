@@ -28,6 +28,7 @@ from skrigidity.atomistic import (
     make_descriptor_union,
 )
 from skrigidity.datasets import load_carbon
+from skrigidity.environments import TotalVarianceScaler
 from skrigidity.metrics import local_rigidity
 
 EVERY = ("carved", "periodic", "high-symmetry")
@@ -230,6 +231,15 @@ def test_molecule_without_a_cell(kind):
     assert new.pbc.all() == (kind != "carved")
 
 
+@pytest.mark.parametrize("kind", EVERY)
+def test_atom_without_neighbors(kind):
+    frame = Atoms("C2", [[0, 0, 0], [9, 0, 0]])
+    new = embed(kind, ace(frame), frame, 1, host=bulk("C", a=3.567), random_state=0)[0]
+    assert new.arrays["held"].sum() == 1
+    assert (len(new) > 1) == (kind == "high-symmetry")
+    assert new.info["source_atom"] == 1
+
+
 def test_cell_smaller_than_the_environment():
     """Images of one atom, of the central one as well, are atoms of the embedding."""
     frame = bulk("Cu")
@@ -345,6 +355,20 @@ def test_long_range_is_refused():
                 embed_periodic(part.fit([frame]), frame, 0)
     with pytest.raises(ValueError, match=r"receptive field .* is 0"):
         embed_periodic(CompositionDescriptor().fit([frame]), frame, 0)
+
+
+def test_receptive_fields():
+    frame = [molecule("H2O", cell=[12] * 3, pbc=True)]
+    parts = [ACEDescriptor(cutoff=3.3, max_degree=(6, 4)), CompositionDescriptor()]
+    parts.append(FeatomicDescriptor("SortedDistances", cutoff=2.5))
+    parts.append(FeatomicDescriptor("DensityCorrelations", cutoff=3.1, max_radial=1))
+    fields = [part.fit(frame).receptive_field_ for part in parts]
+    assert fields == [3.3, 0.0, 2.5, 3.1]
+    assert make_descriptor_union(*parts[:3]).fit(frame).receptive_field_ == 3.3
+    nested = make_descriptor_union(make_pipeline(parts[0], TotalVarianceScaler()), parts[2])
+    assert nested.fit(frame).receptive_field_ == 3.3
+    # Those of fit, not parameters that have been set since.
+    assert parts[2].set_params(cutoff=9.0).receptive_field_ == 2.5
 
 
 def test_networks_are_refused():

@@ -92,9 +92,10 @@ class Draws:
                 embedding_radius=environment.radius,
                 embedding_sigma=float(self.sigma),
                 embedding_removed=len(around.numbers) - kept,
-                embedding_contact=contact,
                 **environment.provenance(),
             )
+            if np.isfinite(contact):
+                frame.info["embedding_contact"] = contact
             frame.info.update(self.info or {})
             frames.append(frame)
         return frames
