@@ -173,7 +173,7 @@ def embed_periodic(
         are held, ``arrays["source_index"]`` which atom of the frame each was (-1: none). ``info``
         has "embedding" ("carved", "periodic", "high-symmetry" or "host"), "embedding_draw",
         "embedding_radius", "embedding_sigma", "embedding_removed" (atoms of the buffer that found
-        no place and were left out), "embedding_contact" (the shortest distance of the buffer, if any),
+        no place and were left out), "embedding_contact" (the shortest distance of the buffer),
         "source_atom", "source_n_atoms" and "source_digest" (a fingerprint of the frame).
 
     Raises
