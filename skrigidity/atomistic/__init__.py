@@ -12,6 +12,15 @@ from skrigidity.atomistic._featomic import FeatomicDescriptor
 from skrigidity.atomistic._frames import as_system
 from skrigidity.atomistic._range_separated import RangeSeparatedDescriptor
 from skrigidity.atomistic._union import DescriptorUnion, make_descriptor_union
+from skrigidity.atomistic.foundation import (
+    FoundationStudy,
+    NetworkFeatures,
+    compare_precisions,
+    fine_tuning_choice,
+    foundation_study,
+    network_features,
+    stretching_scan,
+)
 from skrigidity.atomistic.potential import (
     RigidPotential,
     RigidPotentialCV,
@@ -28,18 +37,25 @@ __all__ = [
     "CompositionDescriptor",
     "DescriptorUnion",
     "FeatomicDescriptor",
+    "FoundationStudy",
     "FrameBackward",
     "FrameDerivatives",
+    "NetworkFeatures",
     "RangeSeparatedDescriptor",
     "RigidPotential",
     "RigidPotentialCV",
     "as_system",
     "check_frames",
     "clear_cache",
+    "compare_precisions",
     "default_descriptor",
     "elastic_constant_weights",
+    "fine_tuning_choice",
     "force_constant_weights",
+    "foundation_study",
     "make_descriptor_union",
     "neg_mae_energy",
     "neg_mae_forces",
+    "network_features",
+    "stretching_scan",
 ]

@@ -12,6 +12,7 @@ from skrigidity.cli import (
     _info_command,
     _rigidity_command,
     _select_command,
+    _study_command,
 )
 
 _COMMANDS = (
@@ -20,6 +21,7 @@ _COMMANDS = (
     _select_command,
     _calibrate_command,
     _info_command,
+    _study_command,
     _demo_command,
 )
 

@@ -10,6 +10,7 @@ from skrigidity.cli._common import InputError
 # typer 0.12 does not know `|`.
 MaybeText = Optional[str]  # noqa: UP045
 MaybePath = Optional[Path]  # noqa: UP045
+MaybePaths = Optional[list[Path]]  # noqa: UP045
 MaybeNumber = Optional[float]  # noqa: UP045
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and warnings.")]
 Json = Annotated[

@@ -11,6 +11,7 @@ from typing import Any
 from skrigidity.cli._common import InputError
 
 FIT_FILES = ("potential.npz", "errors.csv", "errors.png")
+STUDY_FILES = ("energies.csv", "foreign.csv", "forces.csv", "controls.csv", "summary.txt")
 DEMO_FILES = (
     "train.extxyz",
     "new.extxyz",

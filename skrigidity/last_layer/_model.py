@@ -73,7 +73,8 @@ class LastLayerRigidity(HeldOut, BaseEstimator):
     random_state : int, RandomState instance or None, default=0
         Seed of these draws.
     energy_key, forces_key : str, default="auto"
-        Under which names frames have their labels.
+        Under which names frames have their labels; ``energy_key=None`` leaves energies alone, so
+        that they have to be given as y.
 
     Attributes
     ----------
@@ -138,7 +139,7 @@ class LastLayerRigidity(HeldOut, BaseEstimator):
         "force_weight": [Interval(Real, 0, None, closed="neither"), None],
         "n_draws": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
-        "energy_key": [str],
+        "energy_key": [str, None],
         "forces_key": [str],
     }
 
@@ -156,7 +157,7 @@ class LastLayerRigidity(HeldOut, BaseEstimator):
         force_weight: float | None = None,
         n_draws: int = 10,
         random_state: Any = 0,
-        energy_key: str = "auto",
+        energy_key: str | None = "auto",
         forces_key: str = "auto",
     ) -> None:
         self.model = model

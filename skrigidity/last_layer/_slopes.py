@@ -38,7 +38,7 @@ def weights_by_slopes(
     Raises
     ------
     ValueError
-        If predictions do not depend on the weights in this way.
+        If predictions do not depend on the weights in this way, or all features are 0.
     """
     torch = require_torch()
     known = dict(model.named_parameters())
@@ -59,6 +59,11 @@ def weights_by_slopes(
         for x, required in zip(parameters, before, strict=True):
             x.requires_grad_(required)
     n, total = len(features), in_memory(features.double().sum(dim=0))
+    if not total.any():
+        raise ValueError(
+            "readout: all features of the first structures are 0, which says nothing of the "
+            "weights; begin with one where atoms have neighbours"
+        )
     values = [in_memory(x).astype(float) for x in parameters]
     out = np.zeros((len(total), len(slopes))), np.zeros(len(slopes))
     for t, slope in enumerate(slopes):

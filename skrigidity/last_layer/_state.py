@@ -35,7 +35,7 @@ class NetworkState(RigidityMixin):
     force_weight: float | None
     n_draws: int
     random_state: Any
-    energy_key: str
+    energy_key: str | None
     forces_key: str
     gradients_: LatentGradients
     adapter_: Adapter

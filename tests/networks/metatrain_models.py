@@ -29,10 +29,10 @@ def small_model(
     **hypers,
 ):
     """Return a model in float32 with random weights; `hypers` change the defaults given here."""
+    torch, _ = import_metatrain()
     from metatrain.utils.architectures import get_default_hypers, import_architecture
     from metatrain.utils.data import DatasetInfo
 
-    torch, _ = import_metatrain()
     small = {
         "soap_bpnn": {
             "soap": {"max_angular": 3, "max_radial": 3, "cutoff": {"radius": 4.0, "width": 0.5}},
@@ -61,9 +61,9 @@ def small_model(
 
 def set_units(model, energies, scale, target="energy"):
     """Give a model energies of free atoms, by atomic number, and the unit that it learns in."""
+    torch, _ = import_metatrain()
     import metatensor.torch as mts
 
-    torch, _ = import_metatrain()
     composition, scaler = model.additive_models[0], model.scaler
     values = torch.tensor([[float(energies[z])] for z in model.atomic_types]).double()
     composition.model.weights[target].block().values[:] = values

@@ -49,7 +49,9 @@ def small_potential(
     )
 
 
-def train_painn(frames, energies, *, n_features=32, cutoff=5.0, seed=0, training=None, **kwargs):
+def train_painn(
+    frames, energies, *, n_features=32, n_hidden=64, cutoff=5.0, seed=0, training=None, **kwargs
+):
     """Train a PaiNN of three interactions on energies (and forces: ``training["forces"]``)."""
     torch, spk = import_schnetpack()
     atoms, unit = energies_of_atoms(frames, energies)
@@ -60,6 +62,7 @@ def train_painn(frames, energies, *, n_features=32, cutoff=5.0, seed=0, training
         offsets.atomref[number] = energy
     model = small_potential(
         n_features=n_features,
+        n_hidden=n_hidden,
         n_interactions=3,
         n_rbf=16,
         cutoff=cutoff,

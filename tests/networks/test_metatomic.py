@@ -157,6 +157,12 @@ def test_the_first_batch_may_lack_species(frames):
     np.testing.assert_allclose(parts.weights()[0], whole.weights()[0], rtol=1e-12)
 
 
+def test_the_first_batch_must_have_neighbours(frames):
+    adapter = adapter_of(model_of("SOAP-BPNN"))
+    with pytest.raises(ValueError, match="begin with one where atoms have neighbours"):
+        adapter.latent(adapter.batch([frames[4]]))
+
+
 def test_offset_of_pet_has_the_biases_of_edges(frames):
     model = model_of("PET")
     adapter = adapter_of(model)

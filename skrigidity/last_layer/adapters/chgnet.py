@@ -9,6 +9,7 @@ import numpy as np
 
 from ..._extras import import_extra
 from .._adapter import FramesAdapter, Latent
+from .._geometry import strained
 from .._hooks import Inputs, evaluating, is_a, layer_of, place_of, require_torch
 
 
@@ -45,9 +46,8 @@ class CHGNetAdapter(FramesAdapter):
         try:
             for frame in frames:
                 bare = type(frame)(frame.numbers, frame.positions, cell=frame.cell, pbc=True)
-                if not frame.pbc.all():
-                    away = float(convert.atom_graph_cutoff)
-                    bare.center(vacuum=away, axis=np.flatnonzero(~frame.pbc))
+                if len(axes := np.flatnonzero(~frame.pbc)):
+                    bare.center(vacuum=float(convert.atom_graph_cutoff), axis=axes)
                 structure = ase.AseAtomsAdaptor.get_structure(bare)
                 graph = convert(structure).to(device)
                 like = {"dtype": dtype, "device": device}
@@ -66,31 +66,27 @@ class CHGNetAdapter(FramesAdapter):
     def results(self, batch: Any) -> dict[str, Any]:
         """Return what the network itself says of one frame, magnetic moments included."""
         latent, found = self._run(batch, True, compute_magmom=True)
-        leaves = (latent.positions, latent.strain)
+        leaves, energy = (latent.positions, latent.strain), latent.output.item()
         slopes = require_torch().autograd.grad(latent.output.sum(), leaves)
-        slope, strain = (x.detach().cpu().numpy() for x in slopes)
+        slope, strain = (x.cpu().numpy() for x in slopes)
         volume = abs(np.linalg.det(batch[0].lattice.cpu().numpy()))
-        energy = latent.output.item()
-        return {
-            "energy": energy,
-            "free_energy": energy,
-            "forces": -slope,
-            "stress": strain[0][[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] / volume,
-            "magmoms": found["m"][0].detach().cpu().numpy(),
-        }
+        stress = strain[0][[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] / volume
+        out = {"energy": energy, "free_energy": energy, "forces": -slope, "stress": stress}
+        return out | {"magmoms": found["m"][0].detach().cpu().numpy()}
 
     def _run(self, graphs: Any, derivatives: bool, **asked: bool) -> tuple[Latent, dict[str, Any]]:
         torch, model = require_torch(), self.model
-        last = [name for name, _ in model.mlp.named_modules() if hasattr(_, "in_features")][-1]
-        self._last = f"mlp.{last}"
+        names = [name for name, layer in model.named_modules() if hasattr(layer, "in_features")]
+        self._last = [name for name in names if name.startswith("mlp.")][-1]
         self.layers = self._named([self._last])
         graph_class = import_extra("chgnet.model.model", extra="chgnet").BatchedGraph
         n = torch.as_tensor([len(g.atomic_number) for g in graphs]).to(graphs[0].lattice.device)
+        sample = torch.arange(len(n), device=n.device).repeat_interleave(n)
         with evaluating(model, derivatives=derivatives), warnings.catch_warnings():
             # Volumes are taken as numbers, which is right here.
             warnings.filterwarnings("ignore", "Converting a tensor with requires_grad")
-            moved, *leaves = _displaced(graphs, n.tolist()) if derivatives else (graphs, None, None)
-            bases = (model.bond_basis_expansion, model.angle_basis_expansion)
+            moved, *leaves = _displaced(graphs, sample) if derivatives else (graphs, None, None)
+            bases = model.bond_basis_expansion, model.angle_basis_expansion
             together = graph_class.from_graphs(moved, *bases)
             with Inputs(model, self.layers) as inputs:
                 found = model._compute(together, **asked)
@@ -101,27 +97,23 @@ class CHGNetAdapter(FramesAdapter):
             if model.composition_model is not None:  # its input is float32, whatever it is itself
                 counts = model.composition_model._assemble_graphs(graphs).to(features)
                 offset = model.composition_model._get_energy(counts) * scale
-        sample = torch.arange(len(n), device=n.device).repeat_interleave(n)
         energies = ((found["e"] * scale + offset)[:, None], offset[:, None])
         return Latent(features, sample, *energies, together.atomic_numbers, *leaves), found
 
     def weights(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Return those of the last layer; None for others, or several."""
-        if self.layers != (self._last,):
-            return None
         layer = layer_of(self.model, self._last)
         weight, bias = (x.detach().double().cpu().numpy() for x in (layer.weight, layer.bias))
-        return weight.T, bias
+        return (weight.T, bias) if self.layers == (self._last,) else None
 
 
-def _displaced(graphs: Any, sizes: list[int]) -> tuple[list[Any], Any, Any]:
+def _displaced(graphs: Any, sample: Any) -> tuple[list[Any], Any, Any]:
     """Return graphs that depend on leaves for positions and strain, and these."""
-    torch = require_torch()
-    where = torch.cat([graph.atom_frac_coord @ graph.lattice for graph in graphs])
-    positions = where.clone().requires_grad_()
-    strain = where.new_zeros((len(graphs), 3, 3), requires_grad=True)
-    moved, shifts = [graph.to(where.device) for graph in graphs], (positions - where).split(sizes)
-    for graph, shift, eps in zip(moved, shifts, strain, strict=True):
-        graph.atom_frac_coord = graph.atom_frac_coord + shift @ torch.linalg.inv(graph.lattice)
-        graph.lattice = graph.lattice @ (torch.eye(3).to(where) + (eps + eps.T) / 2)
+    where = require_torch().cat([graph.atom_frac_coord @ graph.lattice for graph in graphs])
+    cells = require_torch().stack([graph.lattice for graph in graphs])
+    positions, strain, _, moved_cells, _ = strained(where.clone(), cells, sample)
+    moved = [graph.to(where.device) for graph in graphs]
+    for i, graph in enumerate(moved):
+        shift, graph.lattice = (positions - where)[sample == i], moved_cells[i]
+        graph.atom_frac_coord = graph.atom_frac_coord + shift @ cells[i].inverse()
     return moved, positions, strain

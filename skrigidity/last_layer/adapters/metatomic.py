@@ -18,8 +18,7 @@ class MetatomicAdapter(FramesAdapter):
 
     Features are outputs, and `readout` names outputs: "auto" is
     ``mtt::aux::<target>_last_layer_features``, others ("feature") are for refits. What the readout
-    does not give (composition, short-range repulsion, biases of PET's edges) is offset. Energies
-    are in the model's unit.
+    does not give (composition, repulsion, biases of edges) is offset. Energies are in its unit.
 
     Parameters
     ----------
@@ -28,8 +27,9 @@ class MetatomicAdapter(FramesAdapter):
 
     Examples
     --------
-    >>> from skrigidity.last_layer import LastLayerRigidity
-    >>> LastLayerRigidity(model).fit(frames)  # doctest: +SKIP
+    >>> from skrigidity.last_layer import MetatomicAdapter
+    >>> MetatomicAdapter.takes("model.pt")  # a file, not a model
+    False
     """
 
     @staticmethod

@@ -15,7 +15,7 @@ _PROBE = 2.0**20  # so large that the factor of energies is not lost beside thos
 
 
 class SchNetPackAdapter(FramesAdapter):
-    """A `schnetpack.model.NeuralNetworkPotential` whose energy is that of an `Atomwise` module.
+    """A ``NeuralNetworkPotential`` of SchNetPack whose energy is that of an ``Atomwise`` module.
 
     The readout is the last layer of its ``outnet``; what follows (`Aggregation`, `ScaleProperty`,
     `AddOffsets`) is scale and offset. Predictions of averages are times the number of atoms.
@@ -27,8 +27,9 @@ class SchNetPackAdapter(FramesAdapter):
 
     Examples
     --------
-    >>> from skrigidity.last_layer import LastLayerRigidity
-    >>> LastLayerRigidity(potential).fit(frames)  # doctest: +SKIP
+    >>> from skrigidity.last_layer import SchNetPackAdapter
+    >>> SchNetPackAdapter.takes("a file")
+    False
     """
 
     @staticmethod
@@ -101,8 +102,7 @@ class SchNetPackAdapter(FramesAdapter):
 
     def _finished(self, given: dict[str, Any], value: Any, modules: list[Any]) -> Any:
         """Return what the potential makes of an output of its `Atomwise` module."""
-        key = self._head.output_key
-        given = {**given, key: value}
+        key, given = self._head.output_key, {**given, self._head.output_key: value}
         processors = self.model.postprocessors if self.model.do_postprocessing else ()
         for module in (*modules, *processors):
             given = module(given)
