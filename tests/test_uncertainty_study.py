@@ -185,12 +185,17 @@ def test_kernels_on_qm7(qm7, model, seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", QM7_SEEDS)
 def test_network_on_qm7(qm7, seed):
-    """A multi-layer perceptron, by its last layer and validation data."""
+    """A multi-layer perceptron, by its last layer and validation data.
+
+    Of ten other seeds nine are within these limits. What an untrained network says is not much
+    worse, in all ten of them.
+    """
     outcome = study_network(seed)
     assert_between(outcome.held_out, QM7_NETWORK)
     assert outcome.control.dnll > 0
     assert abs(outcome.control.spearman) < 0.1
     assert outcome.control.mald > outcome.held_out.mald + 0.02
+    assert outcome.held_out.dnll < outcome.untrained.dnll < outcome.control.dnll
 
 
 def check_qm7(outcome, limits, ratio):
