@@ -22,6 +22,7 @@ from sklearn.preprocessing import (
 
 from skrigidity import Environments, PerEnvironment, RigidRidge, RigidRidgeCV
 from skrigidity.metrics import (
+    binned_calibration,
     component_rigidity,
     componentwise_prediction_rigidity,
     local_prediction_rigidity,
@@ -543,3 +544,47 @@ def test_single_precision(structures):
     LPR, _ = local(single)
     double, _ = local([x.astype(np.float64) for x in single])
     assert_allclose(np.concatenate(LPR), np.concatenate(double), rtol=1e-12)
+
+
+# -- bins -----------------------------------------------------------------------------------------
+
+
+def test_binned_calibration_of_gaussian_errors():
+    rng = np.random.default_rng(0)
+    std = 10 ** rng.uniform(-2, 0, 20_000)
+    error = std * rng.standard_normal(20_000)
+    bins = binned_calibration(error, np.zeros(20_000), std, bin_size=500)
+    assert len(bins.squared_error) == 40
+    assert bins.slope == pytest.approx(1.0, abs=0.02)
+    assert bins.mean_log_deviation < 0.1
+    # Error bars three times as wide: the same slope, all bins off by log 9.
+    wide = binned_calibration(error, np.zeros(20_000), 3 * std, bin_size=500)
+    assert wide.slope == pytest.approx(bins.slope)
+    assert wide.mean_log_deviation == pytest.approx(np.log(9), abs=0.1)
+    shuffled = binned_calibration(error, np.zeros(20_000), rng.permutation(std), bin_size=500)
+    assert abs(shuffled.slope) < 0.1
+
+
+def test_binned_calibration_by_hand():
+    error, std = [1.0, 2.0, 4.0, 4.0, 9.0], [1.0, 1.0, 2.0, 4.0, np.inf]
+    bins = binned_calibration(error, np.zeros(5), std, bin_size=2)
+    np.testing.assert_allclose(bins.predicted_variance, [1, 10])
+    np.testing.assert_allclose(bins.squared_error, [2.5, 16])
+    assert bins.slope == pytest.approx(np.log(6.4) / np.log(10))
+    assert bins.mean_log_deviation == pytest.approx((np.log(2.5) + np.log(1.6)) / 2)
+    assert np.isnan(binned_calibration(error, np.zeros(5), std, bin_size=9).slope)
+
+
+@pytest.mark.parametrize(
+    ("std", "bin_size", "message"),
+    [
+        ([1.0, -1.0], 1, "no negative entry"),
+        ([1.0, np.nan], 1, "no negative entry and no nan"),
+        ([1.0, 1.0], 0, "at least 1"),
+        ([0.0, np.inf], 1, "neither 0 nor infinite"),
+        ([1.0], 1, "same shape"),
+    ],
+)
+def test_binned_calibration_refuses(std, bin_size, message):
+    with pytest.raises(ValueError, match=message):
+        binned_calibration([1.0, 2.0], [0.0, 0.0], std, bin_size=bin_size)

@@ -26,7 +26,11 @@ from sklearn.neural_network import MLPRegressor
 from skrigidity import RigidKernelRidge, RigidRidgeCV, WithRigidity
 from skrigidity.calibration import fit_scale
 from skrigidity.datasets import load_carbon
-from skrigidity.metrics import error_uncertainty_correlation, neg_log_likelihood
+from skrigidity.metrics import (
+    binned_calibration,
+    error_uncertainty_correlation,
+    neg_log_likelihood,
+)
 
 QM7 = Path(__file__).resolve().parents[2] / "shared" / "data" / "qm7.extxyz.xz"
 N_FEATURES = 800
@@ -226,16 +230,14 @@ def study_carbon(model: str, seed: int) -> Outcome:
 
 def score(error: np.ndarray, std: np.ndarray, constant: np.ndarray) -> Scores:
     """Compare errors with standard deviations, and these with constant ones."""
-    bins = np.array_split(np.argsort(std, kind="stable"), len(error) // BIN_SIZE)
-    squares = np.log([np.mean(error[i] ** 2) for i in bins])
-    variances = np.log([np.mean(std[i] ** 2) for i in bins])
     z = np.abs(error / std)
     zero = np.zeros_like(error)
+    bins = binned_calibration(error, zero, std, bin_size=BIN_SIZE)
     return Scores(
         mae=np.abs(error).mean(),
         spearman=error_uncertainty_correlation(error, zero, std),
-        slope=np.polyfit(variances, squares, 1)[0],
-        mald=np.abs(squares - variances).mean(),
+        slope=bins.slope,
+        mald=bins.mean_log_deviation,
         dnll=neg_log_likelihood(error, zero, std) - neg_log_likelihood(error, zero, constant),
         inside_1=np.mean(z < 1),
         inside_2=np.mean(z < 2),

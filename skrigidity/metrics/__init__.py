@@ -1,6 +1,7 @@
 """Rigidities of any fitted estimator, scores of its error bars, and scorers of both."""
 
 from ..linear_model import set_scorers
+from ._binned import binned_calibration
 from ._committee import committee_variance
 from ._component_curve import component_learning_curve
 from ._environments import componentwise_prediction_rigidity, local_prediction_rigidity
@@ -30,6 +31,7 @@ from ._unwrap import (
 )
 
 __all__ = [
+    "binned_calibration",
     "committee_variance",
     "component_learning_curve",
     "component_rigidity",

@@ -1,65 +1,64 @@
-"""The loop by which tests and figures train networks learns, and leaves rigidities."""
+"""Fig. 3 of the paper for networks: local rigidities along training, and with more data."""
 
 import numpy as np
 import pytest
-from metatrain_models import train_soap_bpnn
-from network_training import energies_of_atoms
-from schnetpack_models import train_painn
 
-from skrigidity.last_layer import LastLayerRigidity
+pytest.importorskip("torch")
+pytest.importorskip("featomic", reason='needs featomic: pip install "skrigidity[atomistic]"')
 
-emt = pytest.importorskip("ase.calculators.emt")
-build = pytest.importorskip("ase.build")
+import networks_data
+import networks_training
+from qm7_data import qm7_path
+
+
+@pytest.mark.slow
+def test_training_on_qm7():
+    """Rigidities settle before the training ends, and their order before their values do."""
+    structures = networks_data.load_structures(qm7_path(), small=True)
+    training, sizes = networks_training.tables_of(networks_training.study(structures))
+    print(training.round(3).to_string(), sizes.round(3).to_string(), sep="\n")
+    change = training["relative_change"]
+    assert change.loc[[0, 1, 5, 10, 20, 30, 40]].is_monotonic_decreasing
+    assert 0.4 < change[0] < 0.95
+    assert change[10] < 0.3
+    assert change[20] < 0.15
+    assert (training["rank_correlation"] > 0.7).all()
+    assert (training["rank_correlation"].loc[5:] > 0.93).all()
+    assert (sizes["median"].iloc[1:].to_numpy() > 2 * sizes["median"].iloc[:-1].to_numpy()).all()
+    assert (sizes["n_falling_fixed"] == 0).all()
 
 
 @pytest.fixture(scope="module")
-def data():
-    """Distorted crystals of copper and gold of two sizes, energies and forces."""
-    frames = []
-    for seed in range(48):
-        rng = np.random.default_rng(seed)
-        atoms = build.bulk("Cu", cubic=True, a=3.6 + 0.3 * rng.random())
-        atoms *= (1, 1, 1 + seed % 2)
-        atoms.numbers[rng.random(len(atoms)) < 0.5] = 79
-        atoms.rattle(0.15, rng=rng)
-        atoms.calc = emt.EMT()
-        frames.append(atoms)
-    return (
-        frames,
-        np.array([x.get_potential_energy() for x in frames]),
-        [x.get_forces() for x in frames],
-    )
+def silicon():
+    return networks_training.study(networks_data.silicon(), epochs=(0, 5, 10, 20))
 
 
-def test_energies_of_atoms(data):
-    frames, _, _ = data
-    counts = np.array([[np.sum(x.numbers == z) for z in (29, 79)] for x in frames])
-    atoms, unit = energies_of_atoms(frames, counts @ [2.0, -3.0])
-    assert atoms == pytest.approx({29: 2.0, 79: -3.0})
-    assert unit < 1e-12
+def test_training_on_silicon_clusters(silicon):
+    training, sizes = networks_training.tables_of(silicon)
+    assert training.index.tolist() == [0, 5, 10, 20]
+    assert training["relative_change"].is_monotonic_decreasing
+    assert training["relative_change"][20] == 0
+    assert training["relative_change"][0] > 0.05
+    assert (training["rank_correlation"] > 0.9).all()
+    assert sizes.index.tolist() == [56, 112, 225, 450]
+    assert sizes["median"].is_monotonic_increasing
 
 
-@pytest.mark.parametrize("with_forces", [False, True])
-@pytest.mark.parametrize("train", [train_painn, train_soap_bpnn])
-def test_networks_learn(data, train, with_forces):
-    frames, energies, forces = data
-    epochs = []
-    training = {"epochs": 12, "batch_size": 4, "after_epoch": epochs.append}
-    if with_forces:
-        training |= {"forces": forces[:32], "epochs": 6}
-    network = train(frames[:32], energies[:32], training=training)
-    assert epochs == list(range(training["epochs"]))
-    sizes = np.array([len(x) for x in frames])
-    model = LastLayerRigidity(network).fit(frames[:32])
-    error = (model.predict(frames) - energies)[32:] / sizes[32:]
-    _, unit = energies_of_atoms(frames[:32], energies[:32])
-    assert np.sqrt(np.mean(error**2)) < 0.6 * unit
-    rigidity = model.prediction_rigidity(frames)
-    assert (rigidity > 0).all()
-    foreign = frames[40].copy()
-    foreign.set_cell(1.3 * foreign.cell, scale_atoms=True)
-    assert model.prediction_rigidity([foreign])[0] < np.median(rigidity[32:])
-    if with_forces:
-        found = np.concatenate(model.predict(frames[32:], properties="forces"))
-        known = np.concatenate(forces[32:])
-        assert np.sqrt(np.mean((found - known) ** 2)) < 0.6 * np.sqrt(np.mean(known**2))
+def test_more_data_never_lower_a_rigidity(silicon):
+    """With fixed features and sets that contain one another this is a theorem: for every atom."""
+    rigidity = silicon["fixed features"].rigidity
+    assert rigidity.shape[1] > 1000
+    assert (np.diff(rigidity, axis=0) >= -1e-9 * rigidity[:-1]).all()
+    # Of networks that were trained on these sets, features of their own, it is true of most atoms.
+    trained = silicon["sizes"].rigidity
+    assert (np.diff(trained, axis=0) > 0).mean() > 0.9
+
+
+def test_script(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("matplotlib", reason='needs matplotlib: pip install "skrigidity[plot]"')
+    monkeypatch.delenv("SKRIGIDITY_TEST_DATA", raising=False)
+    monkeypatch.setattr(networks_training, "EPOCHS", (0, 1, 2))
+    networks_training.main(["--figures", str(tmp_path / "figures")])
+    assert "relative_change" in capsys.readouterr().out
+    names = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert names == [f"silicon-{name}.png" for name in ("fixed-features", "sizes", "training")]
