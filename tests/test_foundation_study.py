@@ -120,6 +120,12 @@ def test_likelihood_knows_good_error_bars():
     assert _scores.likelihood(*constant[0], constant[1])["dnll"] == pytest.approx(0, abs=1e-12)
 
 
+def test_likelihood_of_nothing():
+    none = np.zeros(9)
+    found = _scores.likelihood(none + 1, none, (none + 1, none))
+    assert np.isnan(list(found.values())).all()
+
+
 def test_auc_of_the_worst_tenth():
     error = np.arange(100.0)
     assert _scores.auc_of_worst(error, error) == 1
@@ -165,7 +171,7 @@ def test_tables(study):
     assert set(foreign["score"]) == set(ESTIMATES)
     assert foreign.groupby("level")["n"].max().to_dict() == {"frame": 40, "atom": 40 * 27}
     forces = study.forces.groupby(["variant", "set"], sort=False)["score"].agg(list)
-    assert forces.index.tolist() == [(v, s) for v in variants[::2] for s in ("hot", "other")]
+    assert forces.index.tolist() == [(v, s) for v in variants for s in ("hot", "other")]
     assert all(set(scores) == {*ESTIMATES[1:], "draws", "local R"} for scores in forces)
     assert (study.forces["n_atoms"] == 3 * 27).all()
     assert study.settings["frames"] == {"hot": 40, "other": 30}
@@ -177,7 +183,7 @@ def test_refit_is_what_the_labels_are(study):
     assert table.loc[("wide, refit", "std"), "mae_meV"] < 5
     assert table.loc[("own, pretrained", "std"), "mae_meV"] > 20
     assert 0.4 < table.loc[("wide, refit", "std"), "coverage_1"] < 0.95
-    strange = study.foreign.set_index(["layers", "foreign", "level", "score"])["auc"]
+    strange = study.foreign.set_index(["variant", "foreign", "level", "score"])["auc"]
     assert strange["wide", "dense", "frame", "std"] > 0.95
     assert 0.2 < strange["wide", "dense", "atom", "shuffled"] < 0.8
     forces = study.forces.groupby(["variant", "score"])["mae"].mean()
@@ -217,6 +223,7 @@ def test_words_say_where_the_force_is_as_good():
     )
     assert told(row | {"force_is_as_good": False}) == "neither |F| nor |J| alone is as good"
     assert told(row | {"value": 0.55}) == "hardly better than chance"
+    assert told(row | {"value": np.nan}) == "not known, there are too few frames"
     row |= {"measure": "dnll", "value": 0.3}
     assert told(row) == "hardly better than a constant error bar"
 

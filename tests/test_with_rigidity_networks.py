@@ -30,24 +30,8 @@ SMALL = {"hidden_layer_sizes": (7, 5), "solver": "lbfgs", "max_iter": 60, "rando
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-def expected_failures(estimator):
-    if not isinstance(estimator.estimator, MLPClassifier):
-        return {}
-    several = "several labels have a Hessian each"
-    return {
-        f"check_classifiers_multilabel_{name}": several
-        for name in (
-            "representation_invariance",
-            "output_format_predict",
-            "output_format_predict_proba",
-            "output_format_decision_function",
-        )
-    }
-
-
 @parametrize_with_checks(
-    [WithRigidity(network(random_state=0)) for network in (MLPRegressor, MLPClassifier)],
-    expected_failed_checks=expected_failures,
+    [WithRigidity(network(random_state=0)) for network in (MLPRegressor, MLPClassifier)]
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::UserWarning")
 def test_check_estimator(estimator, check):

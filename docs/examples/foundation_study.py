@@ -9,8 +9,25 @@ compared on labelled silicon:
 
 Carbon and water are foreign to all of them, and should stand out. Beside every score stand those of
 what costs nothing: the size of the predicted force, |F|, and the norm of the gradient without any
-Hessian, |J|; and of error bars in random order. Where |F| alone is as good, the report says so:
-it is for the force errors of the network as it is.
+Hessian, |J|; and of error bars in random order. Where |F| or |J| alone is as good, the report says
+so.
+
+What comes out for mlearn silicon (means of 12 divisions; forces of 12 frames; rank correlations
+with errors, AUC of the worst tenth of the atoms):
+
+- energies: errors of 84 meV/atom as it is (but for a shift), 14 with a readout of the last layer,
+  5.5 with the wide one. Its error bars rank errors (.69; |F| .47, |J| .65) and describe them: the
+  negative log-likelihood is .87 below that of a constant error bar, .52 above it in random order.
+  Those of the refitted last layer know nothing of its errors (.0).
+- carbon and water: AUC 1.00 (.96 by |F| alone: forces are large in these frames).
+- force errors of the network as it is: the rigidity of an atom ranks them no better than chance
+  (-.08, AUC .59). Draws of its readout do (.50, .89), and |F| alone is as good (.50, .88).
+- force errors of the wide readout: 10 draws .64, .91, of which .51 are left once |F| is known;
+  |F| .45, .87.
+- a free atom has 4e-7 of the rigidity of the crystals, one stretched by 10 % a thirtieth of it.
+- 40 frames chosen by rigidity leave held-out errors (root mean square) of 12 meV/atom, 40 random
+  ones 21.
+- single precision changes rigidities by up to .1 %.
 
 The silicon frames are those of the mlearn repository (Zuo et al., J. Phys. Chem. A 124, 731, 2020):
 `mlearn_Si.extxyz.xz`, in the folder that the environment variable SKRIGIDITY_TEST_DATA names, or

@@ -12,6 +12,13 @@ from skrigidity.atomistic._featomic import FeatomicDescriptor
 from skrigidity.atomistic._frames import as_system
 from skrigidity.atomistic._range_separated import RangeSeparatedDescriptor
 from skrigidity.atomistic._union import DescriptorUnion, make_descriptor_union
+from skrigidity.atomistic.embedding import (
+    RankedAtom,
+    carve_cluster,
+    embed_high_symmetry,
+    embed_periodic,
+    least_rigid,
+)
 from skrigidity.atomistic.foundation import (
     FoundationStudy,
     NetworkFeatures,
@@ -42,17 +49,22 @@ __all__ = [
     "FrameDerivatives",
     "NetworkFeatures",
     "RangeSeparatedDescriptor",
+    "RankedAtom",
     "RigidPotential",
     "RigidPotentialCV",
     "as_system",
+    "carve_cluster",
     "check_frames",
     "clear_cache",
     "compare_precisions",
     "default_descriptor",
     "elastic_constant_weights",
+    "embed_high_symmetry",
+    "embed_periodic",
     "fine_tuning_choice",
     "force_constant_weights",
     "foundation_study",
+    "least_rigid",
     "make_descriptor_union",
     "neg_mae_energy",
     "neg_mae_forces",

@@ -214,6 +214,11 @@ class ACEDescriptor(ComputedDescriptor):
         self.n_features_out_ = self._layout.n_columns
         self.components_ = {**self._layout.components()}
 
+    @property
+    def receptive_field_(self) -> float:
+        """How far away atoms can be that change an atom's features, in Å."""
+        return self.basis_.cutoff
+
     def _distances(self) -> NDArray[np.float64]:
         if self.r0 == "covalent":
             radii = require("ase.data").covalent_radii[self.species_]

@@ -158,6 +158,11 @@ class FrameTransformer(EnvironmentTransformerMixin, BaseEstimator):
             return self._backward(checked, array)
         return FrameBackward(*(a[..., 0] for a in self._backward(checked, array[:, None])))
 
+    @property
+    def receptive_field_(self) -> float:
+        """How far away atoms can be that change an atom's features, in Å; inf without a limit."""
+        return np.inf
+
     def _checked(self, frame: Any) -> Atoms:
         check_is_fitted(self, "components_")
         atoms_class = require("ase").Atoms

@@ -79,6 +79,11 @@ class CompositionDescriptor(FrameDescriptor):
     def _one_hot(self, frame: Atoms) -> NDArray[np.float64]:
         return (frame.numbers[:, None] == self.species_).astype(np.float64)
 
+    @property
+    def receptive_field_(self) -> float:
+        """How far away atoms can be that change an atom's features: no other atom does."""
+        return 0.0
+
     def _derivatives(self, frame: Atoms) -> FrameDerivatives:
         d = self.n_features_out_
         return FrameDerivatives(

@@ -24,6 +24,7 @@ _DIFFERENTIABLE = (
     "SphericalExpansion",
     "AtomicComposition",
 )
+_LONG_RANGE = ("LodeSphericalExpansion",)
 # Atoms whose derivatives by their neighbors are computed at a time.
 _CENTERS = 128
 
@@ -220,6 +221,17 @@ class FeatomicDescriptor(ComputedDescriptor):
         systems = [as_system(frame, cutoff, f"X[{i}]") for i, frame in frames.items()]
         tensor = compute(calculator, systems, f"X[{min(frames)}] to X[{max(frames)}]")
         return self._layout.dense(tensor, [frame.numbers for frame in frames.values()], dtype)
+
+    @property
+    def receptive_field_(self) -> float:
+        """How far away atoms can be that change an atom's features, in Å; inf for LODE.
+
+        Of a calculator that is no native one: the largest of its ``cutoffs``, inf without any.
+        """
+        if self._name == "AtomicComposition":
+            return 0.0
+        cutoffs = getattr(self._make_calculator(), "cutoffs", None)
+        return np.inf if self._name in _LONG_RANGE or not cutoffs else float(max(cutoffs))
 
     def _derivatives(self, frame: Atoms) -> FrameDerivatives:
         if self._name not in _DIFFERENTIABLE:

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import _fit_context, clone
-from sklearn.pipeline import make_union
+from sklearn.pipeline import Pipeline, make_union
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import _BaseComposition
@@ -178,6 +178,12 @@ class DescriptorUnion(FrameTransformer, _BaseComposition):
             joined = hstack(list(parts.values()))
             return joined.with_values(joined.values, self.components_)
         return self._wrap_output(np.hstack([np.asarray(part) for part in parts.values()]))
+
+    @property
+    def receptive_field_(self) -> float:
+        """How far away atoms can be that change an atom's features: the largest of the parts."""
+        first = [d[0] if isinstance(d, Pipeline) else d for _, d in self.descriptors_]
+        return max(float(getattr(d, "receptive_field_", np.inf)) for d in first)
 
     def _derivatives(self, frame: Atoms) -> FrameDerivatives:
         parts = [d.derivatives(frame) for d in self._differentiable()]

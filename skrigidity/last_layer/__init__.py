@@ -13,6 +13,7 @@ from .adapters import (
     MACEAdapter,
     MetatomicAdapter,
     SchNetPackAdapter,
+    SevenNetAdapter,
     SkorchAdapter,
     TorchAdapter,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "MACEAdapter",
     "MetatomicAdapter",
     "SchNetPackAdapter",
+    "SevenNetAdapter",
     "SkorchAdapter",
     "TorchAdapter",
     "adapter_of",

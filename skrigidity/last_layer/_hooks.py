@@ -154,6 +154,15 @@ def evaluating(model: Any, *, derivatives: bool = False) -> Iterator[None]:
             layer.training = True
 
 
+def scalars_of(layer: Any, x: Any) -> Any:
+    """Return the scalar columns of what an equivariant layer takes; all of any other."""
+    irreps = getattr(layer, "irreps_in", None)
+    if irreps is None:
+        return x
+    kept = [p for (_, ir), p in zip(irreps, irreps.slices(), strict=True) if str(ir) == "0e"]
+    return require_torch().cat([x[:, part] for part in kept], dim=1)
+
+
 def trace_readout(model: Any, call: Callable[[], Any], gives: Any = None) -> str:
     """Return the name of the last linear layer that is called and gives the network's output.
 

@@ -291,7 +291,11 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
     sample_y = available_if(_draws)(RigidityMixin.sample_y)
 
     def __sklearn_tags__(self) -> Any:
-        return get_tags(self.estimator)
+        tags = get_tags(self.estimator)
+        if is_classifier(self.estimator) and hasattr(self.estimator, "hidden_layer_sizes"):
+            # Several labels of a network would have a Hessian each.
+            tags.classifier_tags.multi_label = tags.target_tags.multi_output = False
+        return tags
 
     # --- what the mixin asks for -------------------------------------------------------------
 

@@ -46,8 +46,9 @@ def run(options: Options) -> bool:
         met += [ace.run(options), selection_frames.run(options)]
         if importlib.util.find_spec("featomic") is not None:
             import derivatives
+            import embedding
 
-            met.append(derivatives.run(options))
+            met += [derivatives.run(options), embedding.run(options)]
     return all(met)
 
 

@@ -51,7 +51,7 @@ def test_energies(study):
 
 
 def test_foreign(study):
-    table = study.foreign.set_index(["layers", "foreign", "level", "score"])["auc"]
+    table = study.foreign.set_index(["variant", "foreign", "level", "score"])["auc"]
     for name in ("carbon", "water"):
         for level in ("frame", "atom"):
             assert table["wide", name, level, "std"] > 0.95

@@ -17,7 +17,7 @@ CHOICES = ("rigidity", "random")
 
 
 def fine_tuning_choice(
-    frames_by_set: Mapping[str, Iterable[Any]] | NetworkFeatures,
+    frames_by_element: Mapping[str, Iterable[Any]] | NetworkFeatures,
     *,
     sizes: Sequence[int] = (10, 20, 40, 80),
     n_splits: int = 5,
@@ -35,7 +35,7 @@ def fine_tuning_choice(
 
     Parameters
     ----------
-    frames_by_set : dict of str to list of ase.Atoms, or NetworkFeatures
+    frames_by_element : dict of str to list of ase.Atoms, or NetworkFeatures
         Labelled frames. 80 % of every set are the pool, 20 % are held out.
     sizes : sequence of int, default=(10, 20, 40, 80)
         How many frames are chosen.
@@ -77,8 +77,8 @@ def fine_tuning_choice(
     >>> table.groupby("size")["choice"].nunique().tolist()
     [2, 2]
     """
-    known = network_features(frames_by_set, model=model, readout=readout, energy_key=energy_key)
-    kind = "wide" if known.is_refitted else "own"
+    known = network_features(frames_by_element, model=model, readout=readout, energy_key=energy_key)
+    kind = known.kinds[0]
     rows: list[dict[str, Any]] = []
     for split in range(n_splits):
         division = divided(known, None, (random_state, split))

@@ -44,7 +44,7 @@ def _variants(
 ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Return errors of energies per atom, and estimates of them, of all frames by all means."""
     out = {}
-    for kind in ("wide", "own") if known.is_refitted else ("own",):
+    for kind in known.kinds:
         latent = known.latent(kind)
         model = fitted(known, kind, division.train, alphas[kind])
         mean, std = model.predict(latent, return_std=True)

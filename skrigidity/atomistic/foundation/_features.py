@@ -87,9 +87,9 @@ class NetworkFeatures(LabelledFrames):
         return np.array([np.sqrt((F**2).sum(axis=1).mean()) for F in self.own_forces])
 
     @property
-    def is_refitted(self) -> bool:
-        """Whether a readout is fitted to other layers than the network's own last one."""
-        return self.wide_adapter is not self.own_adapter
+    def kinds(self) -> tuple[str, ...]:
+        """Of which layers there are features: "wide" where these are not the own one."""
+        return ("own",) if self.wide_adapter is self.own_adapter else ("wide", "own")
 
     def model(self, kind: str, alpha: float, **options: Any) -> LastLayerRigidity:
         """Return an unfitted estimator: a closed-form readout of the "wide" or the "own" layers."""
@@ -103,7 +103,7 @@ class NetworkFeatures(LabelledFrames):
 
 
 def network_features(
-    frames_by_set: Mapping[str, Iterable[Any]] | NetworkFeatures,
+    frames_by_element: Mapping[str, Iterable[Any]] | NetworkFeatures,
     *,
     model: Any = None,
     readout: Any = None,
@@ -117,7 +117,7 @@ def network_features(
 
     Parameters
     ----------
-    frames_by_set : dict of str to list of ase.Atoms
+    frames_by_element : dict of str to list of ase.Atoms
         Frames of every set: of an element, a phase, a source.
     model : network, Adapter or {"0.3.0", "0.2.0", "r2scan"}, default=None
         The trained network. None is CHGNet with the weights that its package ships ("0.3.0"); the
@@ -153,16 +153,16 @@ def network_features(
     >>> copper.wide.features.shape, copper.own.features.shape
     ((1, 256), (1, 64))
     """
-    if isinstance(frames_by_set, NetworkFeatures):
-        return frames_by_set
-    labels = labelled_frames(frames_by_set, energy_key, forces_key, labelled=labelled)
+    if isinstance(frames_by_element, NetworkFeatures):
+        return frames_by_element
+    labels = labelled_frames(frames_by_element, energy_key, forces_key, labelled=labelled)
     wide, own = adapters(model, readout)
     found = _passed(wide, own, labels.frames, batch_size, on_progress)
     return NetworkFeatures(**vars(labels), wide_adapter=wide, own_adapter=own, **found)
 
 
 def labelled_frames(
-    frames_by_set: Mapping[str, Iterable[Any]],
+    frames_by_element: Mapping[str, Iterable[Any]],
     energy_key: str = "auto",
     forces_key: str = "auto",
     *,
@@ -173,7 +173,7 @@ def labelled_frames(
     energies: list[float] = []
     forces: list[np.ndarray | None] = []
     keys: dict[str, str | None] = {"energy": energy_key, "forces": forces_key}
-    for name, given in frames_by_set.items():
+    for name, given in frames_by_element.items():
         some = check_frames(list(given), str(name))
         found = find_keys(some, keys) if labelled else {}
         targets = read_targets(some, found, name=str(name))
@@ -184,7 +184,7 @@ def labelled_frames(
             for target, frame in zip(targets, some, strict=True)
         ]
         forces += [target.forces for target in targets]
-    check_frames(frames, "frames_by_set")
+    check_frames(frames, "frames_by_element")
     return LabelledFrames(frames, np.array(sets), np.array(energies), forces)
 
 

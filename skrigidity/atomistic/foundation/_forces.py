@@ -30,21 +30,15 @@ def force_rows(
     chosen = _chosen(known, division, n_frames)
     if not len(chosen):
         return []
-    kinds = ("wide", "own") if known.is_refitted else ("own",)
-    found: dict[str, dict[str, list[np.ndarray]]] = {}
-    for step, kind in enumerate(kinds):
-        parts = _drawn(known, kind, division.train, alphas[kind], chosen, n_draws)
-        found[kind] = parts
-        on_progress((step + 1) / len(kinds))
     reference = [known.forces[i] for i in chosen]
     atoms = np.repeat(known.sets[chosen], [len(known.frames[i]) for i in chosen])
     rows = []
-    for variant, forces, parts in (
-        (f"{kinds[0]}, refit", found[kinds[0]]["forces"], found[kinds[0]]),
-        ("own, pretrained", [known.own_forces[i] for i in chosen], found["own"]),
-    ):
-        rows += _scored(variant, atoms, forces, reference, parts)
-    return rows
+    for step, kind in enumerate(known.kinds):
+        forces, parts = _drawn(known, kind, division.train, alphas[kind], chosen, n_draws)
+        rows += _scored(f"{kind}, refit", atoms, forces, reference, parts)
+        on_progress((step + 1) / len(known.kinds))
+    own_forces = [known.own_forces[i] for i in chosen]
+    return rows + _scored("own, pretrained", atoms, own_forces, reference, parts)
 
 
 def _chosen(known: NetworkFeatures, division: Division, n_frames: int) -> np.ndarray:
@@ -64,21 +58,17 @@ def _drawn(
     alpha: float,
     chosen: np.ndarray,
     n_draws: int,
-) -> dict[str, list[np.ndarray]]:
+) -> tuple[list[np.ndarray], dict[str, list[np.ndarray]]]:
     """Return forces of a refitted readout, and what may tell their errors."""
     latent, energies = known.latent(kind)[train], known.energies[train]
     frames = [known.frames[i] for i in chosen]
-    out = {}
-    for name, strength in ((DRAWS, alpha), (NORM, _NO_HESSIAN)):
-        model = known.model(kind, strength, n_draws=n_draws).fit(latent, energies)
-        forces, out[name] = model.predict(frames, return_std=True, properties="forces")
-        if name == DRAWS:
-            out["forces"] = forces
-            R = model.local_rigidity(known.latent(kind)[chosen])
-            out[LOCAL] = [
-                np.repeat(1 / np.sqrt(np.maximum(r, _TINY))[:, None], 3, axis=1) for r in R
-            ]
-    return out
+    isotropic = known.model(kind, _NO_HESSIAN, n_draws=n_draws).fit(latent, energies)
+    model = known.model(kind, alpha, n_draws=n_draws).fit(latent, energies)
+    _, norm = isotropic.predict(frames, return_std=True, properties="forces")
+    forces, std = model.predict(frames, return_std=True, properties="forces")
+    R = model.local_rigidity(known.latent(kind)[chosen])
+    local = [np.repeat(1 / np.sqrt(np.maximum(r, _TINY))[:, None], 3, axis=1) for r in R]
+    return forces, {DRAWS: std, LOCAL: local, NORM: norm}
 
 
 def _scored(
@@ -92,7 +82,7 @@ def _scored(
     predicted, error = np.concatenate(forces), np.concatenate(reference) - np.concatenate(forces)
     size = np.linalg.norm(predicted, axis=1)
     rng = np.random.default_rng(4)
-    estimates = {name: np.concatenate(parts[name]) for name in (DRAWS, LOCAL, NORM)}
+    estimates = {name: np.concatenate(part) for name, part in parts.items()}
     estimates[FORCE] = np.repeat(size[:, None] / np.sqrt(3), 3, axis=1)
     estimates[SHUFFLED] = rng.permutation(estimates[DRAWS])
     every_other = np.arange(len(forces)) % 2 == 0

@@ -23,7 +23,7 @@ def foreign_rows(
     """Return the rows of the table of foreign frames: by kind of features, set and level."""
     rows = []
     rng = np.random.default_rng(2)
-    for kind in ("wide", "own") if known.is_refitted else ("own",):
+    for kind in known.kinds:
         for name, train, usual, other, which in _questions(known, foreign, division):
             model = fitted(known, kind, train, alphas[kind])
             for level in ("frame", "atom"):
@@ -34,7 +34,7 @@ def foreign_rows(
                 is_foreign = np.arange(len(values[STD])) >= len(inside[STD])
                 for score, estimate in values.items():
                     rows.append(
-                        {"layers": kind, "foreign": name, "level": level, "score": score}
+                        {"variant": kind, "foreign": name, "level": level, "score": score}
                         | {"n": int(is_foreign.sum()), "auc": auc(is_foreign, estimate)}
                         | {"partial": partial_correlation(is_foreign, estimate, values[FORCE])}
                     )

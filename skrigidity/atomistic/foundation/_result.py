@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ._energies import FORCE, NORM, SHUFFLED, STD
@@ -18,6 +19,15 @@ _MEASURES = {
     "energies": ((STD,), ("within", "dnll")),
     "foreign": ((STD,), ("auc",)),
     "forces": ((DRAWS, LOCAL), ("spearman", "auc", "dnll")),
+}
+# The headline numbers, and of which score they are.
+_NUMBERS = {
+    "energies": (
+        STD,
+        ("mae_meV", "spearman", "within", "partial", "dnll", "coverage_1", "coverage_2"),
+    ),
+    "foreign": (STD, ("auc",)),
+    "forces": (DRAWS, ("mae", "spearman", "auc", "partial", "dnll")),
 }
 _COSTS_NOTHING = {FORCE: "force", NORM: "norm"}
 
@@ -33,7 +43,7 @@ class FoundationStudy:
     first, in random order). ``partial`` is the rank correlation that is left given "|F|".
     ``variant`` says whose errors they are: those of a closed-form readout of the wide layers, or of
     the network's own last layer ("refit"), or of the network as it is, shifted to the energy zero
-    of every set ("own, pretrained").
+    of every set ("own, pretrained"); for foreign frames, whose features: "wide" or "own".
 
     Attributes
     ----------
@@ -43,7 +53,7 @@ class FoundationStudy:
         log-likelihood less that of a constant variance), ``coverage_1``, ``coverage_2``, and
         ``limit``, the Spearman correlation that exactly Gaussian errors would have.
     foreign : DataFrame
-        A row per kind of features, foreign set, level (frame, atom) and score: ``auc``, the
+        A row per variant, foreign set, level (frame, atom) and score: ``auc``, the
         probability that a foreign one looks more uncertain than one of the test frames. Sets of the
         study are foreign to the others where "(left out)" is added.
     forces : DataFrame
@@ -72,19 +82,12 @@ class FoundationStudy:
             Columns ``table``, ``variant``, ``number``, ``mean``, ``min`` and ``max``.
         """
         rows = []
-        plan = (
-            ("energies", "variant", STD, _ENERGIES),
-            ("foreign", "layers", STD, ("auc",)),
-            ("forces", "variant", DRAWS, _FORCES),
-        )
-        for name, by, score, numbers in plan:
-            table = getattr(self, name)
+        for name, (score, numbers) in _NUMBERS.items():
+            table = _of_frames(getattr(self, name))
             if not len(table):
                 continue
             table = table[table["score"] == score]
-            if name == "foreign":
-                table = table[table["level"] == "frame"]
-            for variant, part in table.groupby(by, sort=False):
+            for variant, part in table.groupby("variant", sort=False):
                 for number in numbers:
                     found = part[number]
                     rows.append(
@@ -115,12 +118,15 @@ class FoundationStudy:
         ]
 
 
-_ENERGIES = ("mae_meV", "spearman", "within", "partial", "dnll", "coverage_1", "coverage_2")
-_FORCES = ("mae", "spearman", "auc", "partial", "dnll")
+def _of_frames(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of frames, where there are rows of atoms as well."""
+    return table[table["level"] == "frame"] if "level" in table else table
 
 
 def told(row: dict[str, Any]) -> str:
     """Return in words how the score of a rigidity compares with those of what costs nothing."""
+    if np.isnan(row["value"]):
+        return "not known, there are too few frames"
     if row["measure"] == "dnll":
         useless = row["value"] > -_CLEARLY
     else:
@@ -142,14 +148,11 @@ def control_table(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Return the scores of rigidities beside those of |F|, |J| and chance."""
     rows = []
     for name, (scores, measures) in _MEASURES.items():
-        table = tables[name]
+        table = _of_frames(tables[name])
         if not len(table):
             continue
-        if name == "foreign":
-            table = table[table["level"] == "frame"]
-        by = "layers" if name == "foreign" else "variant"
-        means = table.groupby([by, "score"], sort=False)[list(measures)].mean()
-        for variant, score, measure in product(table[by].unique(), scores, measures):
+        means = table.groupby(["variant", "score"], sort=False)[list(measures)].mean()
+        for variant, score, measure in product(table["variant"].unique(), scores, measures):
             found = means.loc[variant, measure]
             row = {"table": name, "variant": variant, "score": score, "measure": measure}
             row |= {"value": found[score], "shuffled": found[SHUFFLED]}

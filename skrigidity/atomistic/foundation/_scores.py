@@ -66,10 +66,13 @@ def likelihood(
     -------
     dict
         ``dnll``: mean negative log-likelihood less that of a constant variance; ``coverage_1`` and
-        ``coverage_2``: shares of errors within one and two standard deviations.
+        ``coverage_2``: shares of errors within one and two standard deviations. NaN where q is 0
+        for most of the others.
     """
     known, known_q = held_out
     floor = _STILL * np.median(known_q)
+    if not floor > 0:
+        return dict.fromkeys(("dnll", "coverage_1", "coverage_2"), np.nan)
     q, known_q = (np.maximum(values, floor) for values in (q, known_q))
     scale = scale_from_quad(known, known_q, None, method="squared_residuals", noise=False)
     variance = float(scale.variance) * q

@@ -16,7 +16,7 @@ _BOX = 30.0  # Å
 
 
 def stretching_scan(
-    frames_by_set: Mapping[str, Iterable[Any]] | NetworkFeatures,
+    frames_by_element: Mapping[str, Iterable[Any]] | NetworkFeatures,
     *,
     factors: Sequence[float] = (1.0, 1.1, 1.2, 1.3, 1.4),
     model: Any = None,
@@ -33,7 +33,7 @@ def stretching_scan(
 
     Parameters
     ----------
-    frames_by_set : dict of str to list of ase.Atoms, or NetworkFeatures
+    frames_by_element : dict of str to list of ase.Atoms, or NetworkFeatures
         Labelled frames; H is made of all of them.
     factors : sequence of float, default=(1.0, 1.1, 1.2, 1.3, 1.4)
         By what cells and positions are multiplied.
@@ -64,7 +64,7 @@ def stretching_scan(
     >>> bool(wide[float("inf")] < 0.1 * wide[1.0])
     True
     """
-    known = network_features(frames_by_set, model=model, readout=readout, energy_key=energy_key)
+    known = network_features(frames_by_element, model=model, readout=readout, energy_key=energy_key)
     every = np.arange(len(known))
     moved = {
         name: [*(_stretched(frame, factor) for factor in factors), *_free(frame)]
@@ -72,7 +72,7 @@ def stretching_scan(
     }
     scanned = network_features(moved, model=known.wide_adapter, labelled=False)
     rows = []
-    for kind in ("wide", "own") if known.is_refitted else ("own",):
+    for kind in known.kinds:
         rigid = fitted(known, kind, every, alpha if kind == "wide" else own_alpha)
         for name in known.names:
             usual = known.latent(kind)[known.sets == name]

@@ -5,6 +5,7 @@ from .chgnet import CHGNetAdapter
 from .mace import MACEAdapter
 from .metatomic import MetatomicAdapter
 from .schnetpack import SchNetPackAdapter
+from .sevennet import SevenNetAdapter
 from .skorch import SkorchAdapter
 from .skorch import SkorchLogits as SkorchLogits
 from .torch import TorchAdapter
@@ -15,6 +16,7 @@ _ADAPTERS = (
     MACEAdapter,
     MetatomicAdapter,
     SchNetPackAdapter,
+    SevenNetAdapter,
     SkorchAdapter,
 )
 for _adapter in _ADAPTERS:
@@ -25,6 +27,7 @@ __all__ = [
     "MACEAdapter",
     "MetatomicAdapter",
     "SchNetPackAdapter",
+    "SevenNetAdapter",
     "SkorchAdapter",
     "TorchAdapter",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..._extras import import_extra
 from .._adapter import FramesAdapter, Latent
-from .._hooks import Inputs, evaluating, is_a, layer_of, place_of, require_torch
+from .._hooks import Inputs, evaluating, is_a, layer_of, place_of, require_torch, scalars_of
 
 
 class MACEAdapter(FramesAdapter):
@@ -66,7 +66,7 @@ class MACEAdapter(FramesAdapter):
             with Inputs(model, [*own, *self.layers]) as inputs:
                 found = model(batch, compute_force=False, compute_displacement=derivatives)
             heads = batch["head"][sample]
-            parts = [_scalars(layer_of(model, name), inputs[name]) for name in self.layers]
+            parts = [scalars_of(layer_of(model, name), inputs[name]) for name in self.layers]
             if self.layers == own:  # nonlinear readouts have a block per head already
                 chosen = torch.nn.functional.one_hot(heads, len(self._heads())).to(positions)
                 for i, name in enumerate(own):
@@ -92,7 +92,7 @@ class MACEAdapter(FramesAdapter):
             layer = layer_of(self.model, name)
             unit = torch.eye(layer.irreps_in.dim).to(self.model.r_max)
             with torch.no_grad():
-                weight = _scalars(layer, (layer(unit) - layer(0 * unit)).T).T * self._scale()
+                weight = scalars_of(layer, (layer(unit) - layer(0 * unit)).T).T * self._scale()
             if name.endswith("linear_2"):
                 weight = weight.reshape(n, -1, n).diagonal(dim1=0, dim2=2)
             columns.append(weight.T.flatten().double().cpu().numpy())
@@ -109,12 +109,3 @@ class MACEAdapter(FramesAdapter):
         block, n = getattr(self.model, "scale_shift", None), len(self._heads())
         one = require_torch().ones(n).to(self.model.r_max)
         return one if block is None else one * block.scale
-
-
-def _scalars(layer: Any, x: Any) -> Any:
-    """Return the scalar columns of what an equivariant layer takes; all of any other."""
-    irreps = getattr(layer, "irreps_in", None)
-    if irreps is None:
-        return x
-    kept = [p for (_, ir), p in zip(irreps, irreps.slices(), strict=True) if str(ir) == "0e"]
-    return require_torch().cat([x[:, part] for part in kept], dim=1)
