@@ -108,7 +108,7 @@ class RigidityCalculator(_ase.Calculator):
         bias: float = 0.0,
     ) -> None:
         self.model = model
-        super().__init__(uncertainty=uncertainty, bias=bias)
+        super().__init__(uncertainty=uncertainty, **({"bias": bias} if bias else {}))
 
     def set(self, **kwargs: Any) -> dict[str, Any]:
         """Change parameters, as any calculator of ASE: ``set(uncertainty=...)``.
@@ -277,7 +277,7 @@ class RigidityCalculator(_ase.Calculator):
         if missing or not self.results:
             # What is known stays as it is, to the last bit: asking does not change the dynamics.
             found = dict(self.model.single_point(self.atoms, missing))
-            if self.parameters["bias"] and not self.results:
+            if self.parameters.get("bias") and not self.results:
                 self._add_bias(found)
             self.results = {**found, **self.results}
 
