@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from sklearn.base import clone
@@ -13,14 +13,12 @@ from sklearn.base import clone
 from skrigidity.active_learning._choice import as_written, candidates, diverse
 from skrigidity.active_learning._folder import COLUMNS, RunFolder
 from skrigidity.active_learning._labels import Label, LabelStore
+from skrigidity.active_learning._options import Options
 from skrigidity.active_learning._picture import draw
 from skrigidity.active_learning._progress import Progress
 from skrigidity.calculators import RigidityObserver
 from skrigidity.frames import VIRIAL, Atoms, digest, require
 from skrigidity.gradients import ENERGY, FORCES, STRESS
-
-if TYPE_CHECKING:
-    from skrigidity.active_learning._learner import Options
 
 RUNNING, LABELLING = "running", "labelling"
 # Starts in a row that brought no label.

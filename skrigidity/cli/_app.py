@@ -10,6 +10,7 @@ from skrigidity.cli import (
     _demo_command,
     _fit_command,
     _info_command,
+    _learn_command,
     _rigidity_command,
     _select_command,
 )
@@ -19,6 +20,7 @@ _COMMANDS = (
     _rigidity_command,
     _select_command,
     _calibrate_command,
+    _learn_command,
     _info_command,
     _demo_command,
 )
