@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from skrigidity.active_learning._labels import Executor, SerialExecutor
 from skrigidity.active_learning._options import Options
 from skrigidity.active_learning._run import LearningRun
 from skrigidity.frames import Atoms, check_frames
@@ -35,12 +36,13 @@ class ActiveLearner:
         A class of dynamics of ASE such as ``Langevin``, or a function that makes dynamics of
         atoms, ``dynamics(atoms, **dynamics_options)``. Random numbers come from the run, and
         are the same after it was interrupted, where there is a parameter ``rng``.
-    dynamics_options : dict, default={}
+    dynamics_options : dict, default=None
         Its other arguments.
-    thresholds : dict, default={"force_std": "100%"}
+    thresholds : dict, default=None
         Those of `RigidityObserver`: "force_std" (eV/Å), "energy_std", "local_std" (eV),
         "min_rigidity", "min_support" or "stress_std". A number; a quantile of the training set
-        such as "99%"; or "1.5x": so many times as uncertain as the most uncertain of it.
+        such as "99%"; or "1.5x": so many times as uncertain as the most uncertain of it. None
+        is ``{"force_std": "100%"}``.
     interval : int, default=10
         Steps between looks.
     quiet_time : float, default=1000.0
@@ -63,8 +65,8 @@ class ActiveLearner:
         Labels with a larger force, in eV/Å, are not learned from.
     bias : float, default=0.0
         Towards the unknown: see `RigidityCalculator`.
-    executor : Executor, default=SerialExecutor()
-        Where labels are computed, several at once.
+    executor : Executor, default=None
+        Where labels are computed, several at once; None is in this process.
     label_timeout : float, default=None
         Seconds to wait for a label, which counts as failed then.
     random_state : int, default=0
@@ -123,6 +125,7 @@ class ActiveLearner:
     ...     return frame
     >>> ace = ACEDescriptor(cutoff=4.0, max_degree=(6, 4), kind="self-interacting", r0=2.5)
     >>> langevin = {"timestep": 4 * units.fs, "temperature_K": 900, "friction": 0.02}
+    >>> langevin["fixcm"] = False
     >>> learner = ActiveLearner(
     ...     RigidPotential(ace),
     ...     EMT,
@@ -145,7 +148,21 @@ class ActiveLearner:
         folder: str | Path,
         *,
         dynamics: Callable[..., Any],
-        **options: Any,
+        dynamics_options: Mapping[str, Any] | None = None,
+        thresholds: Mapping[str, float | str] | None = None,
+        interval: int = 10,
+        quiet_time: float = 1000.0,
+        max_time: float | None = None,
+        trajectory_time: float | None = None,
+        max_labels: int | None = None,
+        embed: Callable[..., Any] | None = None,
+        n_labels: int = 1,
+        max_force: float = 100.0,
+        bias: float = 0.0,
+        executor: Executor | None = None,
+        label_timeout: float | None = None,
+        random_state: int = 0,
+        progress: bool = True,
     ) -> None:
         if not callable(labeller):
             raise TypeError(
@@ -158,7 +175,24 @@ class ActiveLearner:
                 f"{type(dynamics).__name__}"
             )
         self.potential, self.labeller, self.folder = potential, labeller, Path(folder)
-        self.options = Options(dynamics=dynamics, **options)
+        self.options = Options(
+            dynamics=dynamics,
+            dynamics_options=dynamics_options or {},
+            thresholds={"force_std": "100%"} if thresholds is None else thresholds,
+            interval=interval,
+            quiet_time=quiet_time,
+            max_time=max_time,
+            trajectory_time=trajectory_time,
+            max_labels=max_labels,
+            embed=embed,
+            n_labels=n_labels,
+            max_force=max_force,
+            bias=bias,
+            executor=SerialExecutor() if executor is None else executor,
+            label_timeout=label_timeout,
+            random_state=random_state,
+            progress=progress,
+        )
 
     def run(self, training: list[Atoms], start: Atoms | list[Atoms]) -> Self:
         """Run until it is quiet, or go on with what is in the folder.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from skrigidity.active_learning._labels import Executor, SerialExecutor
+from skrigidity.active_learning._labels import Executor
 
 
 @dataclass(kw_only=True)
@@ -14,21 +14,21 @@ class Options:
     """How `ActiveLearner` runs; its parameters but the first three."""
 
     dynamics: Callable[..., Any]
-    dynamics_options: Mapping[str, Any] = field(default_factory=dict)
-    thresholds: Mapping[str, float | str] = field(default_factory=lambda: {"force_std": "100%"})
-    interval: int = 10
-    quiet_time: float = 1000.0
-    max_time: float | None = None
-    trajectory_time: float | None = None
-    max_labels: int | None = None
-    embed: Callable[..., Any] | None = None
-    n_labels: int = 1
-    max_force: float = 100.0
-    bias: float = 0.0
-    executor: Executor = field(default_factory=SerialExecutor)
-    label_timeout: float | None = None
-    random_state: int = 0
-    progress: bool = True
+    dynamics_options: Mapping[str, Any]
+    thresholds: Mapping[str, float | str]
+    interval: int
+    quiet_time: float
+    max_time: float | None
+    trajectory_time: float | None
+    max_labels: int | None
+    embed: Callable[..., Any] | None
+    n_labels: int
+    max_force: float
+    bias: float
+    executor: Executor
+    label_timeout: float | None
+    random_state: int
+    progress: bool
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
