@@ -336,6 +336,27 @@ def test_embedding(tmp_path):
     )
 
 
+def test_embedding_in_a_periodic_cell(tmp_path):
+    embedding = pytest.importorskip("skrigidity.atomistic.embedding")
+    model = potential().fit(training())
+
+    def embed(frame, atom, rng):
+        seed = int(rng.integers(2**31))
+        return embedding.embed_periodic(model, frame, atom, n_draws=4, random_state=seed)
+
+    large = start() * (3, 3, 3)
+    large.rattle(0.2, seed=1)
+    options = {"embed": embed, "n_labels": 2, "max_labels": 3, "max_time": None}
+    found = learner(tmp_path, thresholds={"force_std": "100%"}, **options).run(training(), large)
+    assert found.reason_ == "max_labels"
+    assert len(found.labelled_) == 3
+    frames, _ = assert_consistent(tmp_path)
+    assert all(len(frame) < len(large) for frame in frames)
+    # The atom that tripped is as firm as if its frame had been labelled.
+    looks = pd.read_csv(tmp_path / "watch.csv")
+    assert looks["min_rigidity"].iloc[-1] > looks["min_rigidity"].iloc[0]
+
+
 def test_embedding_that_fails(tmp_path):
     def embed(frame, atom, rng):
         raise ValueError("no room")
@@ -389,6 +410,34 @@ def test_dynamics_of_any_kind(tmp_path):
     found.run(training(), [rattled(8, 0.1), rattled(9, 0.1)])
     assert found.reason_ == "finished"
     assert pd.read_csv(tmp_path / "bfgs" / "watch.csv")["trajectory"].max() == 1
+
+
+class Exploding(VelocityVerlet):
+    """Nobody knows where atoms are after a while."""
+
+    def step(self, *arguments):
+        if self.nsteps == 12:
+            self.atoms.positions[:] = np.nan
+            return None
+        return super().step(*arguments)
+
+
+def test_dynamics_that_explode(tmp_path):
+    options = {"dynamics": Exploding, "dynamics_options": {"timestep": 1 * units.fs}}
+    found = learner(tmp_path, thresholds={"force_std": 9.0}, **options).run(training(), start())
+    assert found.reason_ == "in vain"
+    assert {line["reason"] for line in events(tmp_path, "restart")} == {"diverged"}
+    assert np.isfinite(pd.read_csv(tmp_path / "watch.csv")["energy_eV"]).all()
+
+
+def test_errors_that_are_none_of_ours(tmp_path):
+    class Mistaken(VelocityVerlet):
+        def step(self, *arguments):
+            raise ValueError("a mistake of the user")
+
+    options = {"dynamics": Mistaken, "dynamics_options": {"timestep": 1 * units.fs}}
+    with pytest.raises(ValueError, match="a mistake of the user"):
+        learner(tmp_path, **options).run(training(), start())
 
 
 def test_trajectories_take_turns(tmp_path):

@@ -173,6 +173,8 @@ class LearningRun:
 
     def _advance(self) -> None:
         """Take some steps, and look."""
+        if self.state["trajectory_fs"] >= (self.options.trajectory_time or np.inf):
+            self._start(self.state["trajectory"] + 1)
         if self.dynamics is None:
             self._build()
         dynamics, interval = self.dynamics, self.options.interval
@@ -201,8 +203,6 @@ class LearningRun:
         else:
             if steps < interval:
                 self._finish_trajectory()
-            elif (self.options.trajectory_time or np.inf) <= self.state["trajectory_fs"]:
-                self._start(self.state["trajectory"] + 1)
             self._save()
 
     def _finish_trajectory(self) -> None:
@@ -230,7 +230,9 @@ class LearningRun:
         if not new:
             self._save()
             return
-        frames = diverse(self.model, new, self.atoms, self.options.n_labels)
+        most = (self.options.max_labels or np.inf) - self.state["n_labels"]
+        n = int(min(self.options.n_labels, most))
+        frames = diverse(self.model, new, self.atoms, n)
         source = "frame" if self.options.embed is None else "embedding"
         for frame in frames:
             frame.info |= {"event": self.state["n_events"], "source": source, **_place(self.state)}
