@@ -28,7 +28,7 @@ settings.load_profile(
 collect_ignore = []
 if importlib.util.find_spec("ase") is None:
     names = ("cli", "demo", "derived_quantities", "potential", "potential_properties")
-    names += ("selector_frames", "training_quantiles")
+    names += ("potential_update", "selector_frames", "training_quantiles")
     collect_ignore = [f"test_{name}.py" for name in names]
 
 

@@ -385,7 +385,7 @@ sys.modules.update(dict.fromkeys(["ase", "matplotlib", "featomic", "skrigidity.a
 from typer.testing import CliRunner
 from skrigidity.cli._app import make_app
 app = make_app()
-for command in ("fit", "rigidity", "select", "calibrate", "info", "demo"):
+for command in ("fit", "rigidity", "select", "calibrate", "learn", "info", "demo"):
     done = CliRunner().invoke(app, [command, "--help"])
     assert done.exit_code == 0, done.exception
     assert "--quiet" in done.output and "--json" in done.output

@@ -130,3 +130,92 @@ def test_dynamics_conserve_energy(potential):
     assert not observer.stopped
     assert np.ptp(energies) < 0.5
     assert atoms.get_temperature() > 10
+
+
+@pytest.mark.parametrize("bias", [0.3, 2.0])
+def test_biased_forces_and_stress_are_derivatives(potential, bias):
+    atoms = rattled(23, scale=0.3)
+    atoms.calc = potential.calculator(uncertainty=(), bias=bias)
+    forces, stress, energy = atoms.get_forces(), atoms.get_stress(), atoms.get_potential_energy()
+    assert np.abs(calculate_numerical_forces(atoms, eps=1e-4) - forces).max() < 1e-6
+    assert np.abs(calculate_numerical_stress(atoms, eps=1e-5) - stress).max() < 1e-7
+    plain = potential.single_point(atoms, ("energy",))
+    assert energy == pytest.approx(plain["energy"] - bias * plain["energy_std"], abs=1e-9)
+    assert np.abs(forces - plain["forces"]).max() > 1e-3  # it does something
+
+
+def test_gradient_of_error_bar(potential):
+    frame = rattled(24, scale=0.25)
+    found, h = potential.energy_std_gradient(frame), 1e-5
+    assert found.std == pytest.approx(potential.single_point(frame, ["energy"])["energy_std"])
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        move, ends = rng.standard_normal((len(frame), 3)), []
+        for sign in (1, -1):
+            moved = frame.copy()
+            moved.positions += sign * h * move
+            ends.append(potential.energy_std_gradient(moved).std)
+        assert np.sum(found.positions * move) == pytest.approx(
+            (ends[0] - ends[1]) / 2 / h, abs=1e-6
+        )
+
+
+def test_bias_after_an_update(potential):
+    """What is kept of a Hessian is not used with another one."""
+    model, frame = copy.deepcopy(potential), rattled(25, scale=0.3)
+    before = model.energy_std_gradient(frame)
+    new = frame.copy()
+    new.calc = EMT()
+    results = {"energy": new.get_potential_energy(), "forces": new.get_forces()}
+    new.calc = SinglePointCalculator(new, **results)
+    after = model.update([new]).energy_std_gradient(frame)
+    assert after.std < 0.9 * before.std
+    assert after.std == pytest.approx(model.single_point(frame, ["energy"])["energy_std"])
+    atoms = frame.copy()
+    atoms.calc = model.calculator(uncertainty=(), bias=1.0)
+    forces = calculate_numerical_forces(atoms, eps=1e-4)
+    assert np.abs(forces - atoms.get_forces()).max() < 1e-6
+
+
+def test_biased_dynamics_find_less_rigid_structures(potential):
+    least = {}
+    for bias in (0.0, 30.0):
+        atoms = rattled(26, scale=0.05)
+        atoms.set_velocities(0.02 * np.random.default_rng(0).standard_normal((len(atoms), 3)))
+        atoms.calc = potential.calculator(uncertainty=(), bias=bias)
+        dynamics = VelocityVerlet(atoms, timestep=2 * units.fs)
+        observer = RigidityObserver(dynamics, properties=("energy",))
+        dynamics.attach(observer, interval=30)
+        total = atoms.get_total_energy()
+        dynamics.run(30)
+        assert atoms.get_total_energy() == pytest.approx(total, abs=0.002)
+        least[bias] = observer.latest["energy_std"]
+    assert least[30.0] > 1.3 * least[0.0]
+
+
+def test_bias_in_snapshots_and_parameters(potential):
+    atoms = rattled(27)
+    calculator = potential.calculator(bias=0.5)
+    atoms.calc = calculator
+    energy = atoms.get_potential_energy()
+    snapshot = calculator.snapshot()
+    expected = -0.5 * calculator.results["energy_std"]
+    assert snapshot.info["bias_energy"] == pytest.approx(expected)
+    # Asking for more does not add the bias again.
+    calculator.set(bias=0.5, uncertainty=())
+    atoms.get_potential_energy()
+    calculator.uncertainty(atoms)
+    assert calculator.results["energy"] == pytest.approx(energy, abs=1e-12)
+    calculator.set(bias=0.0)
+    assert atoms.get_potential_energy() == pytest.approx(energy - expected)
+    assert "bias_energy" not in calculator.results
+    for wrong in (-1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="bias"):
+            calculator.set(bias=wrong)
+
+    class Free:
+        def single_point(self, frame, uncertainty=()):
+            return {"energy": 0.0, "free_energy": 0.0, "forces": 0 * frame.positions}
+
+    with pytest.raises(TypeError, match="no energy_std_gradient"):
+        RigidityCalculator(Free(), bias=0.1)

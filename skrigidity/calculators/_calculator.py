@@ -21,7 +21,7 @@ _singlepoint: Any = import_extra(
     "ase.calculators.singlepoint", extra="atomistic", needed_by="RigidityCalculator"
 )
 _PER_ATOM = ("forces_std", "energies_std", "local_rigidity", "support")
-_PER_FRAME = ("energy_std", "stress_std")
+_PER_FRAME = ("energy_std", "stress_std", "bias_energy")
 
 
 class RigidityCalculator(_ase.Calculator):
@@ -29,7 +29,8 @@ class RigidityCalculator(_ase.Calculator):
 
     Energy, forces and stress are ASE's own properties. The uncertainties asked for stand beside
     them in ``results``, under names that ASE does not know: "energy_std", "forces_std",
-    "stress_std", "energies_std", "local_rigidity" and "support".
+    "stress_std", "energies_std", "local_rigidity" and "support". With a bias there is
+    "bias_energy" (eV) as well, which the energy contains.
 
     Parameters
     ----------
@@ -39,6 +40,10 @@ class RigidityCalculator(_ase.Calculator):
         What every calculation brings along. Error bars of forces cost several times the forces;
         with ``()`` uncertainties cost nothing until `uncertainty` is called, which is how to run
         dynamics. ``calculator.set(uncertainty=...)`` changes it later.
+    bias : float, default=0.0
+        Towards the unknown: ``-bias`` times the error bar of the whole structure's energy is added
+        to the energy, and its derivatives to forces and stress. Needs a model with
+        ``energy_std_gradient``, such as a ``RigidPotential``.
 
     Attributes
     ----------
@@ -58,6 +63,15 @@ class RigidityCalculator(_ase.Calculator):
 
     ``SinglePointCalculator`` and the file formats of ASE take nothing but ASE's own properties.
     `snapshot` gives a structure that keeps everything when it is written to an extxyz file.
+
+    A bias drives dynamics to structures that the model knows less (hyperactive learning); it costs
+    two more passes over the features. Where it is too small, nothing happens: its forces should
+    be a tenth of the others. Where it is too large, atoms fly apart. Energies of atoms ("energies")
+    are those without it. Dynamics conserve the biased energy.
+
+    References
+    ----------
+    van der Oord, Sachs, Kovács, Ortner, Csányi, npj Comput. Mater. 9, 168 (2023).
 
     Examples
     --------
@@ -91,9 +105,10 @@ class RigidityCalculator(_ase.Calculator):
         self,
         model: SinglePoint,
         uncertainty: Sequence[str] = ("energy", "forces", "stress", "local"),
+        bias: float = 0.0,
     ) -> None:
         self.model = model
-        super().__init__(uncertainty=uncertainty)
+        super().__init__(uncertainty=uncertainty, **({"bias": bias} if bias else {}))
 
     def set(self, **kwargs: Any) -> dict[str, Any]:
         """Change parameters, as any calculator of ASE: ``set(uncertainty=...)``.
@@ -111,10 +126,14 @@ class RigidityCalculator(_ase.Calculator):
         Raises
         ------
         ValueError
-            If an uncertainty is unknown.
+            If an uncertainty is unknown, or the bias is no number of at least 0.
+        TypeError
+            If there is a bias, and the model has no ``energy_std_gradient``.
         """
         if "uncertainty" in kwargs:
             kwargs["uncertainty"] = check_uncertainty(kwargs["uncertainty"])
+        if "bias" in kwargs:
+            kwargs["bias"] = self._check_bias(kwargs["bias"])
         changed: dict[str, Any] = super().set(**kwargs)
         return changed
 
@@ -257,7 +276,28 @@ class RigidityCalculator(_ase.Calculator):
         missing = tuple(name for name in meaningful if not self._knows(name))
         if missing or not self.results:
             # What is known stays as it is, to the last bit: asking does not change the dynamics.
-            self.results = {**self.model.single_point(self.atoms, missing), **self.results}
+            found = dict(self.model.single_point(self.atoms, missing))
+            if self.parameters.get("bias") and not self.results:
+                self._add_bias(found)
+            self.results = {**found, **self.results}
+
+    def _add_bias(self, results: dict[str, Any]) -> None:
+        model: Any = self.model
+        gradient, bias = model.energy_std_gradient(self.atoms), self.parameters["bias"]
+        results["bias_energy"] = -bias * gradient.std
+        for name in ("energy", "free_energy"):
+            results[name] = results[name] + results["bias_energy"]
+        results["forces"] = results["forces"] + bias * gradient.positions
+        if "stress" in results:
+            results["stress"] = results["stress"] - bias * gradient.strain / self.atoms.get_volume()
+
+    def _check_bias(self, bias: float) -> float:
+        value = float(bias)
+        if not 0.0 <= value < np.inf:
+            raise ValueError(f"bias: expected a number of at least 0, got {bias!r}")
+        if value and not hasattr(self.model, "energy_std_gradient"):
+            raise TypeError(f"bias: {type(self.model).__name__} has no energy_std_gradient")
+        return value
 
 
 def _has_volume(atoms: Atoms) -> bool:

@@ -97,7 +97,8 @@ class RigidityObserver:
     A threshold that is a string such as "99%" is a quantile of the model's own training set
     (``model.training_quantile``), over single atoms or components. Among many of them the largest
     error bar lies above their 99 % quantile as a rule; "100%", the largest of the training set,
-    is a better start.
+    is a better start. One such as "1.5x" is relative: so many times as uncertain as the most
+    uncertain of the training set (a rigidity or support so many times smaller than the least).
 
     The observer stops a run by setting ``dynamics.max_steps`` to the step that was made, the
     counter that ``run`` and ``irun`` of ASE look at after each step: other observers still see the

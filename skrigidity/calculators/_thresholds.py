@@ -49,7 +49,7 @@ QUANTITIES = (
 
 
 class Thresholds:
-    """Thresholds in their units, from numbers and quantiles of a training set."""
+    """Thresholds in their units, from numbers, quantiles of a training set, and multiples."""
 
     def __init__(
         self, given: Mapping[str, float | str | None], calculator: Any, n_atoms: int
@@ -81,11 +81,25 @@ def _limit(quantity: Quantity, given: Any, calculator: Any) -> float:
             raise ValueError(
                 f"{quantity.name}={given!r}: the model has no training_quantile; give a number"
             )
+        if given.strip().endswith("x"):
+            most = float(training_quantile(quantity.key, 0.0 if quantity.least else 1.0))
+            times = _times(quantity.name, given)
+            return most / times if quantity.least else most * times
         return float(training_quantile(quantity.key, _fraction(quantity.name, given)))
     limit = float(given)
     if not limit > 0.0:
         raise ValueError(f"{quantity.name}: expected a positive number, got {given!r}")
     return limit
+
+
+def _times(name: str, given: str) -> float:
+    try:
+        times = float(given.strip().removesuffix("x"))
+    except ValueError:
+        times = -1.0
+    if not 0.0 < times < np.inf:
+        raise ValueError(f'{name}: expected so many times the most, such as "1.5x", got {given!r}')
+    return times
 
 
 def _fraction(name: str, given: str) -> float:

@@ -100,8 +100,13 @@ class PotentialColumns:
 
     def set_known(self, frames: list[Atoms]) -> None:
         """Take the compositions of frames with energies for all that is known."""
-        counts = np.array([self._composition(frame.numbers).mean(axis=0) for frame in frames])
-        _, s, vt = np.linalg.svd(counts, full_matrices=False)
+        self.known = np.zeros_like(self.known)
+        self.add_known(frames)
+
+    def add_known(self, frames: list[Atoms]) -> None:
+        """Take the compositions of more frames for what is known."""
+        counts = [self._composition(frame.numbers).mean(axis=0) for frame in frames]
+        _, s, vt = np.linalg.svd(np.array([*self.known, *counts]), full_matrices=False)
         spanned = vt[s > 1e-10 * s.max(initial=0.0)]
         self.known = spanned.T @ spanned
 

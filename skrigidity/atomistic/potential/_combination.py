@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skrigidity.atomistic.potential._predictions import FramePredictions, volume_of
+from skrigidity.atomistic.potential._deviations import EnergyDeviations
+from skrigidity.atomistic.potential._predictions import volume_of
 from skrigidity.frames import Atoms
 from skrigidity.gradients import ENERGY, FORCES, PROPERTIES, STRESS, inverse
 
 Array = NDArray[np.float64]
 
 
-class FrameCombinations(FramePredictions):
+class FrameCombinations(EnergyDeviations):
     """Rigidities and error bars of whatever is linear in energies, forces and stress."""
 
     def combination_rigidity(self, X: Any, weights: Any) -> Any:

@@ -221,13 +221,17 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
 
     # --- afterwards --------------------------------------------------------------------------
 
-    def calculator(self, uncertainty: Any = ("energy", "forces", "stress", "local")) -> Any:
+    def calculator(
+        self, uncertainty: Any = ("energy", "forces", "stress", "local"), bias: float = 0.0
+    ) -> Any:
         """Return an ASE calculator of this potential.
 
         Parameters
         ----------
         uncertainty : sequence of str, default=("energy", "forces", "stress", "local")
             What has error bars among its results; () costs nothing.
+        bias : float, default=0.0
+            ``-bias`` times the energy's error bar is added to the energy.
 
         Returns
         -------
@@ -236,7 +240,7 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         from skrigidity.calculators import RigidityCalculator
 
         check_is_fitted(self, "coef_")
-        return RigidityCalculator(self, uncertainty=uncertainty)
+        return RigidityCalculator(self, uncertainty=uncertainty, bias=bias)
 
     def training_quantile(self, name: str, q: float) -> float:
         """Return a quantile over the training set of what `single_point` says of its frames.

@@ -225,6 +225,13 @@ class HeldOutFrames(FrameCombinations):
         ValueError
             If these are other frames than the model was fitted to.
         """
+        left, rows = self._left_out(X, y, sample_weight, groups)
+        return _by_frame(left, rows.frames, rows.targets, self.errors_)
+
+    def _left_out(
+        self, X: Any, y: Any, sample_weight: Any, groups: Any
+    ) -> tuple[LeftRows, TrainingRows]:
+        """Leave every frame, or group, of the training set out."""
         frames, _ = self._checked(X)
         targets, labels = read_targets(frames, self.keys_, y), self._labels(frames, groups)
         weight = self._weights(frames, sample_weight, groups)
@@ -238,17 +245,20 @@ class HeldOutFrames(FrameCombinations):
         )
         solved = Solved(self.hessian_, self.errors_, self.alpha_)
         (left,) = leave_frames_out(rows, labels, [solved])
-        return _by_frame(left, frames, targets, self.errors_)
+        return left, rows
 
 
-def fingerprint(frames: list[Atoms], targets: list[Targets], weight: Array) -> bytes:
-    """Return what tells training sets apart."""
-    found = blake2b(weight.tobytes(), digest_size=16)
-    for frame, target in zip(frames, targets, strict=True):
-        found.update(digest(frame))
+def fingerprint(
+    frames: list[Atoms], targets: list[Targets], weight: Array, before: bytes = b""
+) -> bytes:
+    """Return what tells training sets apart, that of the frames before being known."""
+    for frame, target, each in zip(frames, targets, weight, strict=True):
+        found = blake2b(before, digest_size=16)
+        found.update(each.tobytes() + digest(frame))
         for value in target:
             found.update(b"-" if value is None else np.asarray(value, dtype=np.float64).tobytes())
-    return found.digest()
+        before = found.digest()
+    return before
 
 
 def _by_frame(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -143,13 +143,26 @@ class Reduced:
     ----------
     n_features : int
         Number of columns.
+    reduced : dict of str to (ndarray, ndarray), default=None
+        Rows and right-hand sides that `finish` has returned before, to go on from.
+    squares : dict of str to ndarray, default=None
+        Sums of squares of the rows that these were made from.
     """
 
-    def __init__(self, n_features: int) -> None:
+    def __init__(
+        self,
+        n_features: int,
+        reduced: Mapping[str, tuple[Array, Array]] | None = None,
+        squares: Mapping[str, Array] | None = None,
+    ) -> None:
         self.n_features = n_features
         self.streams = {p: TSQRAccumulator(n_features, 1) for p in PROPERTIES}
         self.squares = {p: np.zeros(n_features) for p in PROPERTIES}
         self._waiting: dict[str, list[Rows]] = {p: [] for p in PROPERTIES}
+        for name, (matrix, rhs) in (reduced or {}).items():
+            self.streams[name].add(Rows(matrix, rhs=rhs))
+        for name, values in (squares or {}).items():
+            self.squares[name] = values.copy()
 
     def add(self, block: Block) -> None:
         """Add the rows of a block."""

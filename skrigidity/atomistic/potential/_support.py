@@ -13,6 +13,11 @@ _SIZE = 500  # training environments that are kept
 class Reservoir:
     """A sample of training environments, the same for the same frames.
 
+    Parameters
+    ----------
+    before : Support, default=None
+        What an earlier one has returned, to go on from.
+
     Attributes
     ----------
     features : ndarray of shape (n_kept, n_features)
@@ -20,14 +25,21 @@ class Reservoir:
         Norms, and distances to the nearest environment of another frame, sorted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before: Support | None = None) -> None:
         self._rng = np.random.default_rng(0)
         self._keys: list[float] = []
         self._rows: list[tuple[int, Array]] = []
+        self.n_seen = 0
+        if before is not None:
+            # The same keys as before: the smallest of as many draws, in this order.
+            self.n_seen = before.n_seen
+            self._keys = np.sort(self._rng.random(self.n_seen))[: len(before.features)].tolist()
+            self._rows = list(zip(before.frames.tolist(), before.features, strict=True))
 
     def add(self, frame: int, features: Array) -> None:
         """Show the environments of a frame: all have the same chance to stay."""
         keys = self._rng.random(len(features))
+        self.n_seen += len(features)
         bar = np.sort(self._keys)[_SIZE - 1] if len(self._keys) >= _SIZE else np.inf
         for atom in np.flatnonzero(keys < bar):
             self._keys.append(float(keys[atom]))
@@ -51,7 +63,8 @@ class Reservoir:
             apart[~others] = np.inf
         else:  # a single frame has nothing but itself
             np.fill_diagonal(apart, np.inf)
-        return Support(features, np.linalg.norm(features, axis=1), apart.min(axis=1))
+        norms, nearest = np.linalg.norm(features, axis=1), apart.min(axis=1)
+        return Support(features, norms, nearest, frames, self.n_seen)
 
 
 class Support:
@@ -62,10 +75,23 @@ class Support:
     features : ndarray of shape (n_kept, n_features)
     norms, distances : ndarray of shape (n_kept,)
         Their norms, and their distances to the nearest one of another frame.
+    frames : ndarray of int of shape (n_kept,), default=None
+        Which frame each is of; None is another one each.
+    n_seen : int, default=None
+        Of how many environments these are a sample; None is that they are all.
     """
 
-    def __init__(self, features: Array, norms: Array, distances: Array) -> None:
+    def __init__(
+        self,
+        features: Array,
+        norms: Array,
+        distances: Array,
+        frames: NDArray[np.intp] | None = None,
+        n_seen: int | None = None,
+    ) -> None:
         self.features, self.norms, self.distances = features, norms, distances
+        self.frames = np.arange(len(features)) if frames is None else frames
+        self.n_seen = len(features) if n_seen is None else n_seen
 
     def of(self, features: Array) -> Array:
         """Return the support of environments, between 0 (unlike all that was seen) and 1.

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from skrigidity.atomistic.potential._fit import BasePotential
 from skrigidity.atomistic.potential._solve import method_of, prior_of, regularizer_of
+from skrigidity.atomistic.potential._update import UpdatedPotential
 from skrigidity.frames import Atoms, parse_species, reject_unknown_species
 from skrigidity.gradients import ENERGY, FORCES, PROPERTIES, STRESS
 from skrigidity.hessian import Prior, Rows, choose
@@ -19,7 +19,7 @@ _ROUNDING = 1e-12
 Array = NDArray[np.float64]
 
 
-class Unlabelled(BasePotential):
+class Unlabelled(UpdatedPotential):
     """A potential that samples can be selected under before it is fitted."""
 
     def _without_labels(
