@@ -347,7 +347,7 @@ def test_embedding_in_a_periodic_cell(tmp_path):
     large = start() * (3, 3, 3)
     large.rattle(0.2, seed=1)
     options = {"embed": embed, "n_labels": 2, "max_labels": 3, "max_time": None}
-    found = learner(tmp_path, thresholds={"force_std": "100%"}, **options).run(training(), large)
+    found = learner(tmp_path, thresholds={"force_std": "10%"}, **options).run(training(), large)
     assert found.reason_ == "max_labels"
     assert len(found.labelled_) == 3
     frames, _ = assert_consistent(tmp_path)
