@@ -37,8 +37,12 @@ class System:
 
     time_step, trajectory_time = 4.0, 1200.0
 
-    def __init__(self, seed):
-        self.rng = np.random.default_rng(seed)
+    def __init__(self, seed, degrees=(12, 10)):
+        self.rng, self.degrees = np.random.default_rng(seed), tuple(degrees)
+
+    def potential(self):
+        kind = {"kind": "self-interacting", "angular_weight": 1.0, "max_degree": self.degrees}
+        return RigidPotential(ACEDescriptor(cutoff=self.cutoff, r0=self.r0, **kind), core=self.core)
 
     def labelled(self, frame):
         frame = frame.copy()
@@ -68,12 +72,7 @@ class Copper(System):
     """Crystals at 300 K; then hot ones, one that lacks atoms, a surface, and a liquid."""
 
     labeller = EMT
-
-    def potential(self):
-        ace = ACEDescriptor(
-            cutoff=5.0, max_degree=(12, 10), kind="self-interacting", angular_weight=1.0, r0=2.5
-        )
-        return RigidPotential(ace)
+    cutoff, r0, core = 5.0, 2.5, None
 
     def starts(self):
         crystal = bulk("Cu", cubic=True) * (2, 2, 2)
@@ -113,17 +112,12 @@ class Carbon(System):
     """Sixteen atoms: from diamond at 300 K to hot, thin, and molten carbon."""
 
     time_step, trajectory_time = 0.75, 225.0
+    cutoff, r0, core = 3.7, 1.5, "zbl"
 
     def labeller(self):
         from tblite.ase import TBLite
 
         return TBLite(method="GFN1-xTB", verbosity=0)
-
-    def potential(self):
-        ace = ACEDescriptor(
-            cutoff=3.7, max_degree=(12, 10), kind="self-interacting", angular_weight=1.0, r0=1.5
-        )
-        return RigidPotential(ace, core="zbl")
 
     @staticmethod
     def cell(density):
@@ -154,10 +148,16 @@ class Carbon(System):
         return frames
 
 
+def errors_of(model, frames):
+    """Errors of force components, in eV/Å: root mean square, and the largest of each frame."""
+    true, predicted, sizes = model.compared(frames, name="forces")
+    ends = np.cumsum(sizes)[:-1]
+    largest = [np.abs(part).max() for part in np.split(true - predicted, ends)]
+    return float(np.sqrt(np.mean((true - predicted) ** 2))), float(np.mean(largest))
+
+
 def error_of(model, frames):
-    """Root mean square error of force components, in eV/Å."""
-    true, predicted, _ = model.compared(frames, name="forces")
-    return float(np.sqrt(np.mean((true - predicted) ** 2)))
+    return errors_of(model, frames)[0]
 
 
 def updated(model, frames):
@@ -184,7 +184,7 @@ def study_one(system, held_out, folder, threshold, max_labels):
     learner.run(training, starts)
     n = len(learner.labelled_)
     initial = system.potential().fit(training)
-    loop = error_of(updated(initial, learner.labelled_), held_out)
+    loop, loop_largest = errors_of(updated(initial, learner.labelled_), held_out)
     finite = [f for f in looks if np.isfinite(f.positions).all()]
     pool = _Pool(system, finite)
     counts = sorted({m for m in (*np.linspace(0.5, 3.0, 11) * n,) if 1 <= m <= len(pool)})
@@ -197,6 +197,8 @@ def study_one(system, held_out, folder, threshold, max_labels):
         curves["regular"].append((count, error_of(updated(initial, pool[regular]), held_out)))
     found = {"labels": n, "looks": len(pool), "reason": learner.reason_}
     found |= {"before": error_of(initial, held_out), "loop": loop}
+    same = [errors_of(updated(initial, pool[order[:n]]), held_out)[1] for order in orders]
+    found["largest"] = loop_largest / float(np.median(same))
     for name, curve in curves.items():
         found[f"{name}_at_same"] = float(np.exp(np.interp(n, *zip(*_logs(curve), strict=True))))
         found[f"{name}_needed"] = needed(curve, loop)
@@ -251,8 +253,8 @@ class _Pool:
         return labelled if largest <= 100 else None
 
 
-def study(kind, seeds, threshold, max_labels=None):
-    """All seeds; prints a line for each."""
+def study(kind, seeds, threshold="100%", max_labels=None):
+    """All seeds, judged by the same held-out frames; prints a line for each."""
     rows, held_out = [], kind(12345).held_out()
     for seed in seeds:
         begin = time.monotonic()
@@ -271,8 +273,10 @@ def main(arguments=None):
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--threshold", default="100%")
     parser.add_argument("--max-labels", type=int, default=None)
+    parser.add_argument("--degrees", type=int, nargs="+", default=[12, 10])
     options = parser.parse_args(arguments)
-    kind = {"copper": Copper, "carbon": Carbon}[options.system]
+    system = {"copper": Copper, "carbon": Carbon}[options.system]
+    kind = partial(system, degrees=options.degrees)
     rows = study(kind, options.seeds, options.threshold, options.max_labels)
     for name in ("random", "regular"):
         ratios = np.array([row[f"{name}_ratio"] for row in rows])
@@ -282,6 +286,11 @@ def main(arguments=None):
             f"({ratios.min():.2f} to {ratios.max():.2f}); error of the loop / error with as many "
             f"{np.median(error):.2f} ({error.min():.2f} to {error.max():.2f})"
         )
+    largest = np.array([row["largest"] for row in rows])
+    print(
+        f"largest error of a frame, loop / random with as many labels: {np.median(largest):.2f} "
+        f"({largest.min():.2f} to {largest.max():.2f})"
+    )
     return rows
 
 
