@@ -13,7 +13,7 @@ last two are small here, with six members, and see 1000 molecules.
 
     SKRIGIDITY_SMALL=1 python docs/examples/networks_committee.py     under a minute
     python docs/examples/networks_committee.py --seeds 0 1 2          two minutes each on QM7
-    python docs/examples/networks_committee.py --networks painn mace  one minute, and three
+    python docs/examples/networks_committee.py --networks painn mace  one minute, and two and a half
     python docs/examples/networks_committee.py --figures FOLDER       figures in files
 """
 

@@ -11,7 +11,7 @@ last two are small here, and see 1000 molecules.
 
     SKRIGIDITY_SMALL=1 python docs/examples/networks_training.py     under a minute
     python docs/examples/networks_training.py                        two minutes on QM7
-    python docs/examples/networks_training.py --networks painn mace  one minute, and three
+    python docs/examples/networks_training.py --networks painn mace  one minute, and two
     python docs/examples/networks_training.py --figures FOLDER       figures in files
 """
 
