@@ -1,5 +1,8 @@
 """Networks that the examples train.
 
+`ATOMIC` are those whose energies are sums over atoms: how one is built and trained, and how
+many make a committee.
+
 Every recipe takes structures, their training, validation and test parts, and a seed. It returns the
 estimators of the network after and before its training, both with the Hessian of the training set,
 and the validation and test set as they take them, with labels.
@@ -8,10 +11,13 @@ and the validation and test set as they take them, with labels.
 import importlib
 import importlib.util
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
+from networks_data import QM7_SMALL
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
 from species_network import SpeciesNetwork, train_species_network, with_soap
@@ -29,6 +35,41 @@ class Effort:
     width: int | None = None
 
 
+@dataclass(frozen=True)
+class AtomicNetwork:
+    """A kind of network whose energies are sums over atoms."""
+
+    build: Callable  # (frames, energies, width, seed) -> network with random weights
+    train: Callable  # (network, frames, energies, *, epochs, seed, each_epoch=None) -> network
+    needs: str  # a package
+    width: int
+    epochs: int
+    bias: bool = True  # of the readout
+    prepare: Callable | None = None  # (frames): what all networks of this kind share
+    members: int = 8  # of a committee
+
+    def rigidity(self, network, frames):
+        """Return the estimator of a network, with the Hessian of frames."""
+        return LastLayerRigidity(network, bias=self.bias).fit(frames)
+
+    def split(self, structures, seed):
+        """Return training, validation and test frames, prepared."""
+        if self.prepare is not None:
+            self.prepare(structures.frames)
+        return structures.split(seed)
+
+    def builder(self, frames, energies, width=None, device="cpu"):
+        """Return a function of the seed, which builds networks with random weights.
+
+        All have the same energies of free atoms, which are not theirs to disagree about.
+        """
+
+        def build(seed):
+            return self.build(frames, energies, width or self.width, seed).to(device)
+
+        return build
+
+
 def composition_of(frames, numbers):
     """Return the numbers of atoms of each species, a row per frame."""
     return np.array([np.bincount(frame.numbers, minlength=119)[numbers] for frame in frames])
@@ -42,21 +83,7 @@ def energies_of_atoms(frames, energies):
     return numbers, free, float(np.std(energies - counts @ free))
 
 
-# -- SOAP features --------------------------------------------------------------------------------
-
-
-def species(structures, parts, seed, effort):
-    """Return the network of species_network.py, which is like SOAP-BPNN."""
-    with_soap(structures.frames)
-    train, *held_out = parts
-    energies = structures.energies(train)
-    networks = [
-        SpeciesNetwork(train, energies, effort.width or 64, seed).to(effort.device)
-        for _ in range(2)
-    ]
-    train_species_network(networks[0], train, energies, epochs=effort.epochs or 40, seed=seed)
-    trained, untrained = (LastLayerRigidity(net, bias=False).fit(train) for net in networks)
-    return trained, untrained, [(part, structures.energies(part)) for part in held_out]
+# -- SOAP features, summed -------------------------------------------------------------------------
 
 
 def mlp(structures, parts, seed, effort):
@@ -80,12 +107,16 @@ def mlp(structures, parts, seed, effort):
     return *models, [(X[i], y[i]) for i in (1, 2)]
 
 
-# -- networks of graphs ---------------------------------------------------------------------------
+# -- networks of graphs ----------------------------------------------------------------------------
 
 
-def train_on_energies(network, energy_of, frames, energies, *, unit, epochs, seed):
-    """Train with Adam and a cosine schedule, in batches that stay the same."""
+def train_on_energies(energy_of, network, frames, energies, *, epochs, seed, each_epoch=None):
+    """Train with Adam and a cosine schedule, in batches that stay the same.
+
+    `each_epoch(epoch, network)` looks on, from 0.
+    """
     adapter, rng, batch_size = adapter_of(network), np.random.default_rng(seed), 16
+    unit = energies_of_atoms(frames, energies)[2]
     parts = np.array_split(rng.permutation(len(frames)), max(1, len(frames) // batch_size))
     device = next(network.parameters()).device
     batches = [
@@ -95,7 +126,11 @@ def train_on_energies(network, energy_of, frames, energies, *, unit, epochs, see
     optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(batches))
     network.train()
-    for _ in range(epochs):
+    for epoch in range(epochs + 1):
+        if each_epoch is not None:
+            each_epoch(epoch, network)
+        if epoch == epochs:
+            return network.eval()
         for i in rng.permutation(len(batches)):
             batch, target = batches[i]
             loss = ((energy_of(network, batch) - target) / unit).square().mean()
@@ -103,7 +138,7 @@ def train_on_energies(network, energy_of, frames, energies, *, unit, epochs, see
             loss.backward()
             optimizer.step()
             schedule.step()
-    return network.eval()
+    return network
 
 
 def import_schnetpack():
@@ -138,13 +173,9 @@ def new_painn(frames, energies, width, seed):
     )
 
 
-def painn(structures, parts, seed, effort):
-    """Return a PaiNN of SchNetPack; its latent features are the last hidden layer of `Atomwise`."""
-
-    def energy_of(network, batch):
-        return network(dict(batch))["energy"]
-
-    return _graph_network(new_painn, energy_of, structures, parts, seed, effort, epochs=40)
+def energy_of_painn(network, batch):
+    """Return energies; the latent features are the last hidden layer of `Atomwise`."""
+    return network(dict(batch))["energy"]
 
 
 def new_mace(frames, energies, width, seed):
@@ -175,30 +206,52 @@ def new_mace(frames, energies, width, seed):
     )
 
 
-def mace(structures, parts, seed, effort):
-    """Return a MACE; its latent features are those of both readouts, side by side."""
-
-    def energy_of(network, batch):
-        return network(batch, training=True, compute_force=False)["energy"]
-
-    return _graph_network(new_mace, energy_of, structures, parts, seed, effort, epochs=25)
+def energy_of_mace(network, batch):
+    """Return energies; the latent features are those of both readouts, side by side."""
+    return network(batch, training=True, compute_force=False)["energy"]
 
 
-def _graph_network(new, energy_of, structures, parts, seed, effort, epochs):
+# -- all of them ----------------------------------------------------------------------------------
+
+ATOMIC = {
+    # Like SOAP-BPNN.
+    "species": AtomicNetwork(
+        SpeciesNetwork, train_species_network, "featomic", 64, 40, bias=False, prepare=with_soap
+    ),
+    "painn": AtomicNetwork(
+        new_painn, partial(train_on_energies, energy_of_painn), "schnetpack", 16, 40, members=6
+    ),
+    "mace": AtomicNetwork(
+        new_mace, partial(train_on_energies, energy_of_mace), "mace", 16, 25, members=6
+    ),
+}
+GRAPHS = ("painn", "mace")  # those that take minutes for a thousand molecules
+
+
+def sized(name, structures):
+    """Return structures, fewer molecules of QM7 for networks that take minutes for a thousand."""
+    fewer = name in GRAPHS and structures.name == "QM7"
+    return replace(structures, sizes=QM7_SMALL) if fewer else structures
+
+
+def atomic(name, structures, parts, seed, effort):
+    """Return a network of `ATOMIC`."""
+    kind = ATOMIC[name]
+    if kind.prepare is not None:
+        kind.prepare(structures.frames)
     train, *held_out = parts
     energies = structures.energies(train)
-    networks = [new(train, energies, effort.width or 16, seed).to(effort.device) for _ in range(2)]
-    unit, epochs = energies_of_atoms(train, energies)[2], effort.epochs or epochs
-    train_on_energies(networks[0], energy_of, train, energies, unit=unit, epochs=epochs, seed=seed)
-    trained, untrained = (LastLayerRigidity(network).fit(train) for network in networks)
+    build = kind.builder(train, energies, effort.width, effort.device)
+    epochs = effort.epochs or kind.epochs
+    networks = kind.train(build(seed), train, energies, epochs=epochs, seed=seed), build(seed)
+    trained, untrained = (kind.rigidity(network, train) for network in networks)
     return trained, untrained, [(part, structures.energies(part)) for part in held_out]
 
 
-NETWORKS = {"species": species, "mlp": mlp, "painn": painn, "mace": mace}
-GRAPHS = ("painn", "mace")  # those that take minutes for a thousand molecules
-_NEEDS = {"species": "featomic", "mlp": "featomic", "painn": "schnetpack", "mace": "mace"}
+NETWORKS = {name: partial(atomic, name) for name in ATOMIC} | {"mlp": mlp}
 
 
 def available():
     """Return the networks whose packages are installed."""
-    return [name for name in NETWORKS if importlib.util.find_spec(_NEEDS[name]) is not None]
+    needs = {"mlp": "featomic", **{name: kind.needs for name, kind in ATOMIC.items()}}
+    return [name for name in NETWORKS if importlib.util.find_spec(needs[name]) is not None]

@@ -8,24 +8,27 @@ Elements differ in both, so that over all atoms the two correlate whatever the n
 of the network before its training does. Only the correlation *within an element* tells something;
 the untrained network is the control.
 
+Networks: `species` (like SOAP-BPNN, see species_network.py), `painn` (SchNetPack) and `mace`. The
+last two are small here, with six members, and see 1000 molecules.
+
     SKRIGIDITY_SMALL=1 python docs/examples/networks_committee.py     under a minute
     python docs/examples/networks_committee.py --seeds 0 1 2          two minutes each on QM7
+    python docs/examples/networks_committee.py --networks painn mace  one minute, and two and a half
     python docs/examples/networks_committee.py --figures FOLDER       figures in files
 """
 
 import argparse
 import importlib.util
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from network_recipes import ATOMIC, sized
 from networks_data import load_structures, symbols
 from scipy.stats import rankdata, spearmanr
-from species_network import SpeciesNetwork, train_species_network, with_soap
-
-from skrigidity.last_layer import LastLayerRigidity
 
 # Of sulfur there are too few atoms in QM7 to tell anything.
 FEWEST_ATOMS = 200
@@ -40,31 +43,28 @@ class Committee(NamedTuple):
     untrained: np.ndarray  # of the same before its training
 
 
-def study(structures, seed=0, *, n_members=8, epochs=40, width=64, device="cpu"):
+def study(
+    structures, seed=0, *, network="species", n_members=8, epochs=40, width=None, device="cpu"
+):
     """Train a network and a committee; return what they say of every atom of the test set."""
-    with_soap(structures.frames)
-    train, _, test = structures.split(seed)
+    kind = ATOMIC[network]
+    train, _, test = kind.split(structures, seed)
     energies = structures.energies(train)
-
-    def new(number):
-        # All have the same energies of free atoms, which are not theirs to disagree about.
-        return SpeciesNetwork(train, energies, width, 100 * seed + number).to(device)
-
+    build = kind.builder(train, energies, width, device)
     rng = np.random.default_rng(seed)
     members = []
     for number in range(1, n_members + 1):
         half = rng.permutation(len(train))[: len(train) // 2]
         part = [train[i] for i in half]
-        member = train_species_network(
-            new(number), part, energies[half], epochs=epochs, seed=number
-        )
+        new = build(100 * seed + number)
+        member = kind.train(new, part, energies[half], epochs=epochs, seed=number)
         # What is fitted here does not matter: only predictions are asked for.
-        model = LastLayerRigidity(member, bias=False).fit(part[:50])
+        model = kind.rigidity(member, part[:50])
         members.append(np.concatenate(model.predict_local(test)))
 
-    untrained = LastLayerRigidity(new(0), bias=False).fit(train)
-    whole = train_species_network(new(0), train, energies, epochs=epochs, seed=seed)
-    trained = LastLayerRigidity(whole, bias=False).fit(train)
+    untrained = kind.rigidity(build(100 * seed), train)
+    whole = kind.train(build(100 * seed), train, energies, epochs=epochs, seed=seed)
+    trained = kind.rigidity(whole, train)
     return Committee(
         element=symbols(test),
         variance=np.var(members, axis=0, ddof=1),
@@ -92,14 +92,14 @@ def correlations(committee, rigidity):
 
 
 def table_of(found):
-    """Return the correlations of several studies, {seed: Committee}, with their control."""
+    """Return the correlations of several studies, {(network, seed): Committee}, and of controls."""
     rows = {
-        (seed, name): correlations(committee, getattr(committee, field))
-        for seed, committee in found.items()
+        (*which, name): correlations(committee, getattr(committee, field))
+        for which, committee in found.items()
         for name, field in (("trained", "rigidity"), ("untrained", "untrained"))
     }
     table = pd.DataFrame.from_dict(rows, orient="index")
-    table.index = pd.MultiIndex.from_tuples(table.index, names=["seed", "network"])
+    table.index = pd.MultiIndex.from_tuples(table.index, names=["network", "seed", "rigidities"])
     return table
 
 
@@ -110,7 +110,7 @@ def draw(found, unit):
     from skrigidity.plotting import CommitteeDisplay
 
     figures = {}
-    for seed, committee in found.items():
+    for (network, seed), committee in found.items():
         figure, axes = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
         for ax, name in zip(axes, ("rigidity", "untrained"), strict=True):
             CommitteeDisplay.from_predictions(
@@ -121,7 +121,7 @@ def draw(found, unit):
                 name="untrained" if name == "untrained" else "trained",
                 ax=ax,
             )
-        figures[f"committee-{seed}"] = figure
+        figures[f"committee-{network}-{seed}"] = figure
     return figures
 
 
@@ -129,15 +129,19 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--networks", nargs="+", choices=ATOMIC, default=["species"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--figures", type=Path, help="folder for figures")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     structures = load_structures()
     found = {}
-    for seed in given.seeds:
-        found[seed] = study(structures, seed)
-        print(table_of({seed: found[seed]}).round(3).to_string(), flush=True)
+    for which in product(given.networks, given.seeds):
+        network, seed = which
+        kind = ATOMIC[network]
+        effort = {"n_members": kind.members, "epochs": kind.epochs}
+        found[which] = study(sized(network, structures), seed, network=network, **effort)
+        print(table_of({which: found[which]}).round(3).to_string(), flush=True)
     if given.figures is not None and importlib.util.find_spec("matplotlib") is not None:
         given.figures.mkdir(parents=True, exist_ok=True)
         for name, figure in draw(found, structures.unit).items():

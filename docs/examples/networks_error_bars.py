@@ -17,15 +17,14 @@ two are small here, and see 1000 molecules.
 
 import argparse
 import importlib.util
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from network_recipes import GRAPHS, NETWORKS, Effort, available
-from networks_data import QM7_SMALL, load_structures
+from network_recipes import NETWORKS, Effort, available, sized
+from networks_data import load_structures
 
 from skrigidity.calibration import fit_scale
 from skrigidity.metrics import (
@@ -157,8 +156,7 @@ def main(arguments=None):
     found = {}
     for name in given.networks or available():
         for seed in given.seeds:
-            fewer = name in GRAPHS and structures.name == "QM7" and not given.full
-            given_to = replace(structures, sizes=QM7_SMALL) if fewer else structures
+            given_to = structures if given.full else sized(name, structures)
             found[name, seed] = study(name, given_to, seed)
             print(table_of({(name, seed): found[name, seed]}).round(3).to_string(), flush=True)
     if given.figures is not None and importlib.util.find_spec("matplotlib") is not None:

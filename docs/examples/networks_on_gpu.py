@@ -13,47 +13,51 @@ are printed and written into a folder as they are finished; what is there alread
 
 import argparse
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import networks_committee
 import networks_error_bars
 import networks_training
 import torch
-from network_recipes import NETWORKS, Effort, available
+from network_recipes import ATOMIC, NETWORKS, Effort, available
 from networks_data import load_structures
 
 
 def studies(given, structures):
     """Iterate over the names of tables, and functions that make them."""
     effort = Effort(epochs=given.epochs, device=given.device, width=given.width)
-    # Figs. 2 and 3 are about networks whose local energies are cheap: those of SOAP features.
+    names = given.networks or available()
     sizes = {"width": given.width, "device": given.device}
 
     def error_bars(name, seed):
         found = networks_error_bars.study(name, structures, seed, effort)
         return networks_error_bars.table_of({(name, seed): found})
 
-    def committee(seed):
+    def committee(name, seed):
         found = networks_committee.study(
-            structures, seed, n_members=given.members, epochs=given.epochs, **sizes
+            structures, seed, network=name, n_members=given.members, epochs=given.epochs, **sizes
         )
-        return networks_committee.table_of({seed: found})
+        return networks_committee.table_of({(name, seed): found})
 
-    def training(seed):
+    def training(name, seed):
         parts = (0, 0.025, 0.125, 0.25, 0.5, 0.75, 1)
         epochs = sorted({round(given.epochs * part) for part in parts})
         return networks_training.tables_of(
-            networks_training.study(structures, seed, epochs=tuple(epochs), **sizes)
+            networks_training.study(structures, seed, network=name, epochs=tuple(epochs), **sizes)
         )
 
-    for seed in given.seeds:
-        if 1 in given.figures:
-            for name in given.networks or available():
-                yield f"error-bars-{name}-{seed}", error_bars, (name, seed)
-        if 2 in given.figures:
-            yield f"committee-{seed}", committee, (seed,)
-        if 3 in given.figures:
-            yield f"training-{seed}", training, (seed,)
+    # Figs. 2 and 3 are about single atoms, of which `mlp` knows nothing.
+    atomic = [name for name in names if name in ATOMIC]
+    figures = {
+        1: ("error-bars", error_bars, names),
+        2: ("committee", committee, atomic),
+        3: ("training", training, atomic),
+    }
+    for seed, number in product(given.seeds, given.figures):
+        figure, make, known = figures[number]
+        for name in known:
+            yield f"{figure}-{name}-{seed}", make, (name, seed)
 
 
 def main(arguments=None):

@@ -6,8 +6,12 @@ distance and their rank correlation. With the size of the training set: networks
 on more structures have larger LPR. With the features of one network, and training sets that
 contain one another, no LPR ever falls: that is a theorem, and the last column counts exceptions.
 
+Networks: `species` (like SOAP-BPNN, see species_network.py), `painn` (SchNetPack) and `mace`. The
+last two are small here, and see 1000 molecules.
+
     SKRIGIDITY_SMALL=1 python docs/examples/networks_training.py     under a minute
     python docs/examples/networks_training.py                        two minutes on QM7
+    python docs/examples/networks_training.py --networks painn mace  one minute, and two
     python docs/examples/networks_training.py --figures FOLDER       figures in files
 """
 
@@ -19,10 +23,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from network_recipes import ATOMIC, sized
 from networks_data import load_structures, symbols
-from species_network import SpeciesNetwork, train_species_network, with_soap
 
-from skrigidity.last_layer import LastLayerRigidity
 from skrigidity.plotting import RigidityTrainingDisplay
 
 EPOCHS = (0, 1, 5, 10, 20, 30, 40)
@@ -35,50 +38,51 @@ class Course(NamedTuple):
     rigidity: np.ndarray  # (n_steps, n_atoms)
 
 
-def along_training(structures, seed=0, *, epochs=EPOCHS, width=64, device="cpu"):
+def along_training(
+    structures, seed=0, *, network="species", epochs=EPOCHS, width=None, device="cpu"
+):
     """Return the LPR after some epochs, of which the last ends the training."""
-    train, _, test = _parts(structures, seed)
-    found = []
+    kind, found = ATOMIC[network], []
+    train, _, test = kind.split(structures, seed)
 
-    def look(epoch, network):
+    def look(epoch, net):
         if epoch in epochs:
-            model = LastLayerRigidity(network, bias=False).fit(train)
+            model = kind.rigidity(net, train)
             found.append(np.concatenate(model.local_rigidity(test)))
 
     energies = structures.energies(train)
-    network = SpeciesNetwork(train, energies, width, seed).to(device)
-    train_species_network(network, train, energies, epochs=max(epochs), seed=seed, each_epoch=look)
+    new = kind.builder(train, energies, width, device)(seed)
+    kind.train(new, train, energies, epochs=max(epochs), seed=seed, each_epoch=look)
     return Course(np.array(sorted(epochs)), np.array(found))
 
 
-def with_training_set(structures, seed=0, *, epochs=EPOCHS, width=64, device="cpu"):
+def with_training_set(
+    structures, seed=0, *, network="species", epochs=EPOCHS, width=None, device="cpu"
+):
     """Return the LPR of networks trained on an eighth, a quarter, half and all of the structures.
 
     And, second, those of the last layer of the last network, with H from the same sets.
     """
-    train, _, test = _parts(structures, seed)
+    kind = ATOMIC[network]
+    train, _, test = kind.split(structures, seed)
     energies = structures.energies(train)
+    build = kind.builder(train, energies, width, device)
     sizes = [len(train) // share for share in (8, 4, 2, 1)]
     trained = []
     for size in sizes:
-        network = SpeciesNetwork(train, energies, width, seed).to(device)
-        train_species_network(network, train[:size], energies[:size], epochs=max(epochs), seed=seed)
-        model = LastLayerRigidity(network, bias=False).fit(train[:size])
+        part = train[:size]
+        net = kind.train(build(seed), part, energies[:size], epochs=max(epochs), seed=seed)
+        model = kind.rigidity(net, part)
         trained.append(np.concatenate(model.local_rigidity(test)))
 
     # The features of the last network stay, and so does alpha (above it is a share of the mean
     # eigenvalue, and grows): samples are added to H.
-    fixed = LastLayerRigidity(network, bias=False).fit(train[: sizes[0]])
+    fixed = kind.rigidity(net, train[: sizes[0]])
     added = [np.concatenate(fixed.local_rigidity(test))]
     for size in sizes[1:]:
         rigidity = fixed.rigidity_with(test, train[sizes[0] : size], level="local")
         added.append(np.concatenate(rigidity))
     return Course(np.array(sizes), np.array(trained)), Course(np.array(sizes), np.array(added))
-
-
-def _parts(structures, seed):
-    with_soap(structures.frames)
-    return structures.split(seed)
 
 
 def study(structures, seed=0, **kwargs):
@@ -90,6 +94,11 @@ def study(structures, seed=0, **kwargs):
         "sizes": trained,
         "fixed features": fixed,
     }
+
+
+def epochs_until(last):
+    """Return those of EPOCHS before one, and this one."""
+    return (*(epoch for epoch in EPOCHS if epoch < last), last)
 
 
 def tables_of(found):
@@ -137,18 +146,21 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--networks", nargs="+", choices=ATOMIC, default=["species"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--figures", type=Path, help="folder for figures")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     structures = load_structures()
-    found = study(structures, given.seed, epochs=EPOCHS)
-    for table in tables_of(found):
-        print(table.round(3).to_string(), flush=True)
-    if given.figures is not None and importlib.util.find_spec("matplotlib") is not None:
-        given.figures.mkdir(parents=True, exist_ok=True)
-        for name, figure in draw(found).items():
-            figure.savefig(given.figures / f"{structures.name}-{name}.png", dpi=150)
+    for network in given.networks:
+        epochs = epochs_until(min(ATOMIC[network].epochs, max(EPOCHS)))
+        found = study(sized(network, structures), given.seed, network=network, epochs=epochs)
+        for table in tables_of(found):
+            print(network, table.round(3).to_string(), sep="\n", flush=True)
+        if given.figures is not None and importlib.util.find_spec("matplotlib") is not None:
+            given.figures.mkdir(parents=True, exist_ok=True)
+            for name, figure in draw(found).items():
+                figure.savefig(given.figures / f"{structures.name}-{network}-{name}.png", dpi=150)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 Within an element, since elements differ in both; the control is the network before its training.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ pytest.importorskip("featomic", reason='needs featomic: pip install "skrigidity[
 
 import networks_committee
 import networks_data
+from network_recipes import GRAPHS, available
 from networks_committee import Committee, correlations
 from qm7_data import qm7_path
 
@@ -18,7 +21,9 @@ from qm7_data import qm7_path
 @pytest.mark.slow
 def test_committee_on_qm7():
     structures = networks_data.load_structures(qm7_path(), small=False)
-    table = networks_committee.table_of({0: networks_committee.study(structures)}).loc[0]
+    table = networks_committee.table_of({("species", 0): networks_committee.study(structures)}).loc[
+        "species", 0
+    ]
     print(table.round(3).to_string())
     trained, untrained = table.loc["trained"], table.loc["untrained"]
     assert list(table.columns) == ["C", "H", "N", "O", "within", "over all"]  # too few of sulfur
@@ -40,6 +45,26 @@ def test_committee_of_silicon_clusters():
     assert abs(correlations(found, shuffled)["Si"]) < 0.1
 
 
+@pytest.mark.parametrize("network", GRAPHS)
+def test_committee_of_graph_networks(network):
+    """That they run, and that training and the halves of the data show; scores are measured."""
+    if network not in available():
+        pytest.skip(f"{network}: its package is not installed")
+    structures = replace(networks_data.silicon(), sizes=(80, 0, 80))
+    small = {"network": network, "n_members": 2, "epochs": 3, "width": 4}
+    found = networks_committee.study(structures, **small)
+    n_atoms = sum(len(frame) for frame in structures.split(0)[2])
+    assert {part.shape for part in found} == {(n_atoms,)}
+    assert np.isfinite(found[1:]).all()
+    assert (found.variance > 0).all()
+    assert (found.rigidity > 0).all()
+    assert not np.allclose(found.rigidity, found.untrained, rtol=0.01)
+    table = networks_committee.table_of({(network, 0): found})
+    assert list(table.columns) == ["Si", "within", "over all"]
+    assert table.index.tolist() == [(network, 0, kind) for kind in ("trained", "untrained")]
+    assert table.notna().all(axis=None)
+
+
 def test_correlation_within_elements_is_not_that_of_the_elements():
     rng = np.random.default_rng(0)
     element = np.repeat(["C", "H", "S"], [400, 600, 50])
@@ -59,4 +84,4 @@ def test_script(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("SKRIGIDITY_TEST_DATA", raising=False)
     networks_committee.main(["--figures", str(tmp_path / "figures")])
     assert "untrained" in capsys.readouterr().out
-    assert (tmp_path / "figures" / "silicon-committee-0.png").exists()
+    assert (tmp_path / "figures" / "silicon-committee-species-0.png").exists()

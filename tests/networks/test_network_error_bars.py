@@ -109,7 +109,7 @@ def test_script_for_a_gpu(tmp_path, capsys, monkeypatch):
     arguments = [*small.split(), "--networks", "species", "--out", str(tmp_path)]
     networks_on_gpu.main(arguments)
     names = {path.name for path in tmp_path.iterdir()}
-    kinds = ("error-bars-species-0", "committee-0", "training-0")
+    kinds = ("error-bars-species-0", "committee-species-0", "training-species-0")
     assert names == {f"silicon-{kind}.txt" for kind in kinds}
     monkeypatch.setattr(networks_error_bars, "study", None)
     networks_on_gpu.main(arguments)

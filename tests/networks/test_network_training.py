@@ -1,5 +1,7 @@
 """Fig. 3 of the paper for networks: local rigidities along training, and with more data."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ pytest.importorskip("featomic", reason='needs featomic: pip install "skrigidity[
 
 import networks_data
 import networks_training
+from network_recipes import GRAPHS, available
 from qm7_data import qm7_path
 
 
@@ -54,6 +57,27 @@ def test_more_data_never_lower_a_rigidity(silicon):
     assert (np.diff(trained, axis=0) > 0).mean() > 0.9
 
 
+@pytest.mark.parametrize("network", GRAPHS)
+def test_training_of_graph_networks(network):
+    """That they run, that training shows, and the theorem; scores are measured."""
+    if network not in available():
+        pytest.skip(f"{network}: its package is not installed")
+    structures = replace(networks_data.silicon(), sizes=(80, 0, 40))
+    found = networks_training.study(structures, network=network, epochs=(0, 1, 3), width=4)
+    n_atoms = sum(len(frame) for frame in structures.split(0)[2])
+    assert found["training"].rigidity.shape == (3, n_atoms)
+    assert found["sizes"].rigidity.shape == found["fixed features"].rigidity.shape == (4, n_atoms)
+    training, sizes = networks_training.tables_of(found)
+    assert list(training.columns) == ["relative_change", "rank_correlation", "median"]
+    assert training.index.tolist() == [0, 1, 3]
+    assert training["relative_change"][0] > 0.01
+    assert training["relative_change"][3] == 0
+    assert list(sizes.columns) == ["median", "median_fixed", "n_falling_fixed"]
+    assert sizes.index.tolist() == [10, 20, 40, 80]
+    assert (sizes["n_falling_fixed"] == 0).all()
+    assert (training.notna() & np.isfinite(training)).all(axis=None)
+
+
 def test_script(tmp_path, capsys, monkeypatch):
     pytest.importorskip("matplotlib", reason='needs matplotlib: pip install "skrigidity[plot]"')
     monkeypatch.delenv("SKRIGIDITY_TEST_DATA", raising=False)
@@ -61,4 +85,6 @@ def test_script(tmp_path, capsys, monkeypatch):
     networks_training.main(["--figures", str(tmp_path / "figures")])
     assert "relative_change" in capsys.readouterr().out
     names = sorted(path.name for path in (tmp_path / "figures").iterdir())
-    assert names == [f"silicon-{name}.png" for name in ("fixed-features", "sizes", "training")]
+    assert names == [
+        f"silicon-species-{name}.png" for name in ("fixed-features", "sizes", "training")
+    ]
