@@ -14,13 +14,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..gradients import Gradients, Level, RigidityMixin, check_weights
 from ..hessian import AutoAccumulator, LazyRows, Prior, Rows, choose
+from ._alpha import TRAINED
 from ._blocks import in_memory
 from ._jacobian import Jacobian
 from ._matrix_free import MatrixFree
 from ._registry import adapter_of
 
-# In units of the mean eigenvalue of the data's Hessian, as for last layers.
-_TRAINED = 1e-4
 _UNKNOWN = (
     "error bars are not known: the training residuals of a network say nothing of its errors. Call "
     "calibrate() with data that it was not trained on"
@@ -232,7 +231,7 @@ class GaussNewtonRigidity(RigidityMixin, BaseEstimator):
         self._shape = () if n_outputs == 1 else (n_outputs,)
         self.gradients_ = gradients = NetworkGradients(jacobian, self.batch_size, n_outputs)
         self.n_parameters_ = jacobian.n_parameters
-        self.relative_alpha_ = _TRAINED if self.alpha == "auto" else float(self.alpha)
+        self.relative_alpha_ = TRAINED if self.alpha == "auto" else float(self.alpha)
         if self.solver == "cg":
             hessian = self._matrix_free(X, weight)
         else:
