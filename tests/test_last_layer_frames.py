@@ -278,3 +278,18 @@ def test_choosing_frames(network, as_latent):
         ]
         chosen.append(int(np.argmin(values)))
     assert list(selector.selected_idx_) == chosen
+
+
+def test_an_added_frame_brings_its_forces(data, network, tmp_path):
+    """With forces in H, adding and choosing a frame mean all of its rows."""
+    model = LastLayerRigidity(network, alpha=1e-5, force_weight=0.3).fit(data[:6])
+    model.save(tmp_path / "layer.npz")
+    more = LastLayerRigidity(network, alpha=1e-5, force_weight=0.3).fit(data[:8])
+    H = choose(more.hessian_.source.stream.rows()[0], Prior(model.alpha_))
+    expected = 1 / H.quad(model.gradients_.rows(data).matrix)
+    for each in (model, LastLayerRigidity.load(tmp_path / "layer.npz", network)):
+        np.testing.assert_allclose(each.rigidity_with(data, data[6:8]), expected, rtol=1e-7)
+    selector = PRSelector(1, estimator=model, objective="variance")
+    selector.fit(data[6:], X_target=data[:6])
+    values = [(1 / model.rigidity_with(data[:6], [frame])).mean() for frame in data[6:]]
+    assert selector.selected_idx_[0] == np.argmin(values)

@@ -175,6 +175,9 @@ class LatentGradients(Gradients):
         Number of predictions per sample.
     components : dict of str to object, default=None
         The model's own components: atomic numbers, or columns.
+    training_rows : callable, default=None
+        From data and weights to an iterator of all rows that samples have in H, where these are
+        more than those of their predictions.
 
     Examples
     --------
@@ -199,8 +202,10 @@ class LatentGradients(Gradients):
         reduce: str,
         n_targets: int = 1,
         components: Mapping[str, Any] | None = None,
+        training_rows: Callable[[Any, np.ndarray | None], Iterable[Rows]] | None = None,
     ) -> None:
         self.source = source
+        self.training_rows = training_rows
         self.bias = bool(bias)
         self.reduce = reduce
         self.n_targets = n_targets
@@ -250,7 +255,9 @@ class LatentGradients(Gradients):
         return dict(resolve_components(components, self.n_features, None))
 
     def joined(self, X: Any, sample_weight: np.ndarray | None) -> tuple[Rows, Gradients]:
-        """Return samples as weighted rows."""
+        """Return samples as weighted rows: all that they have in H."""
+        if self.training_rows is not None:
+            return Rows.joined(self.training_rows(X, sample_weight)), self
         rows = self.rows(X)
         return Rows(rows.matrix, weight=sample_weight, rhs=rows.rhs), self
 

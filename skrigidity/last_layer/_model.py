@@ -301,6 +301,7 @@ class LastLayerRigidity(HeldOut, BaseEstimator):
             reduce=self.reduce,
             n_targets=n_outputs,
             components=None if numbers is None else _by_species(numbers),
+            training_rows=self._more_rows,
         )
 
     def _rows_of(self, X: Any, labels: Labels, weight: np.ndarray | None) -> Iterator[Rows]:

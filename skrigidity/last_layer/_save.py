@@ -64,6 +64,7 @@ def load(cls: Any, path: str | Path, network: Any) -> Any:
         reduce=model.reduce,
         n_targets=n_outputs,
         components={k: Species(tuple(v)) for k, v in state["components"].items()},
+        training_rows=model._more_rows,
     )
     stream = AutoAccumulator(state["rows"].shape[1], state["rhs"].shape[1], method="qr")
     stream.add(Rows(state["rows"], rhs=state["rhs"]))

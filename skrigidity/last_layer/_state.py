@@ -80,6 +80,14 @@ class NetworkState(RigidityMixin):
     def _make_adapter(self) -> Adapter:
         return adapter_of(self.model, self.readout)
 
+    @property
+    def _more_rows(self) -> Callable[..., Iterator[Rows]] | None:
+        """What makes the rows of samples, where they have more than one."""
+        return None if self.force_weight is None else self._unlabelled_rows
+
+    def _unlabelled_rows(self, X: Any, weight: np.ndarray | None) -> Iterator[Rows]:
+        return self._rows_of(X, Labels(), weight)
+
     # --- what the mixin asks for -------------------------------------------------------------
 
     def _parameters(self) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
