@@ -191,13 +191,15 @@ def study_one(system, held_out, folder, threshold, max_labels):
     curves = {"random": [], "regular": []}
     orders = [system.rng.permutation(len(pool)) for _ in range(3)]
     for count in map(round, counts):
-        errors = [error_of(updated(initial, pool[order[:count]]), held_out) for order in orders]
+        chosen = [pool.first(order, count) for order in orders]
+        errors = [error_of(updated(initial, frames), held_out) for frames in chosen]
         curves["random"].append((count, float(np.median(errors))))
         regular = np.linspace(0, len(pool) - 1, count).round().astype(int)
-        curves["regular"].append((count, error_of(updated(initial, pool[regular]), held_out)))
+        frames = pool.first([*regular, *np.setdiff1d(orders[0], regular)], count)
+        curves["regular"].append((count, error_of(updated(initial, frames), held_out)))
     found = {"labels": n, "looks": len(pool), "reason": learner.reason_}
     found |= {"before": error_of(initial, held_out), "loop": loop}
-    same = [errors_of(updated(initial, pool[order[:n]]), held_out)[1] for order in orders]
+    same = [errors_of(updated(initial, pool.first(order, n)), held_out)[1] for order in orders]
     found["largest"] = loop_largest / float(np.median(same))
     for name, curve in curves.items():
         found[f"{name}_at_same"] = float(np.exp(np.interp(n, *zip(*_logs(curve), strict=True))))
@@ -233,9 +235,12 @@ class _Pool:
     def __len__(self):
         return len(self.frames)
 
-    def __getitem__(self, which):
+    def first(self, order, count):
+        """Return the first frames of an order, those that cannot be labelled left out."""
         out = []
-        for i in which:
+        for i in order:
+            if len(out) == count:
+                break
             if i not in self.known:
                 self.known[i] = self._label(self.frames[i])
             if self.known[i] is not None:

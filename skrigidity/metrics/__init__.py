@@ -2,6 +2,7 @@
 
 from ..linear_model import set_scorers
 from ._binned import binned_calibration
+from ._binned import logarithmic_slope as logarithmic_slope
 from ._committee import committee_variance
 from ._component_curve import component_learning_curve
 from ._environments import componentwise_prediction_rigidity, local_prediction_rigidity

@@ -80,13 +80,30 @@ def binned_calibration(y_true: Any, y_pred: Any, y_std: Any, *, bin_size: int = 
     bins = np.array_split(order, max(1, len(order) // bin_size))
     variance = np.array([np.mean(std[b] ** 2) for b in bins])
     squared = np.array([np.mean((y - mean)[b] ** 2) for b in bins])
-    some = squared > 0
-    x, log_squared = np.log(variance[some]), np.log(squared[some])
-    centred = x - x.mean() if len(x) else x
-    flat = not centred.any()
+    slope, deviation = logarithmic_slope(variance, squared)
     return Bunch(
         predicted_variance=variance,
         squared_error=squared,
-        slope=float("nan") if flat else float(centred @ log_squared / (centred @ centred)),
-        mean_log_deviation=float(np.abs(log_squared - x).mean()) if len(x) else float("inf"),
+        slope=slope,
+        mean_log_deviation=deviation,
     )
+
+
+def logarithmic_slope(variance: np.ndarray, squared: np.ndarray) -> tuple[float, float]:
+    """Return the slope of log squared errors on log variances, and their mean distance.
+
+    Bins without any error are left out. The slope of bins of one variance is nan, the distance
+    of no bins infinite.
+
+    Parameters
+    ----------
+    variance, squared : ndarray of shape (n_bins,)
+        Mean variances and mean squared errors of bins.
+    """
+    some = squared > 0
+    x, y = np.log(variance[some]), np.log(squared[some])
+    if not len(x):
+        return float("nan"), float("inf")
+    centred = x - x.mean()
+    slope = float(centred @ y / (centred @ centred)) if centred.any() else float("nan")
+    return slope, float(np.abs(y - x).mean())

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from scipy.stats import chi2
 
+from ..metrics import logarithmic_slope
 from . import _data as data
 from ._display import PredictionDisplay, joined, mark, merged, ordered, showable, with_unit
 
@@ -83,19 +84,12 @@ class BinnedErrorDisplay(PredictionDisplay):
     @property
     def slope(self) -> float:
         """Slope of log squared error on log variance over bins (nan for one bin)."""
-        x, y = self._logarithms()
-        x = x - x.mean()
-        return float(x @ y / (x @ x)) if x.any() else float("nan")
+        return logarithmic_slope(self.predicted_variance, self.squared_error)[0]
 
     @property
     def mean_log_deviation(self) -> float:
         """Mean distance of bins from y = x, in natural logarithms."""
-        x, y = self._logarithms()
-        return float(np.abs(y - x).mean())
-
-    def _logarithms(self) -> tuple[np.ndarray, np.ndarray]:
-        kept = self.squared_error > 0
-        return np.log(self.predicted_variance[kept]), np.log(self.squared_error[kept])
+        return logarithmic_slope(self.predicted_variance, self.squared_error)[1]
 
     @classmethod
     def from_predictions(
