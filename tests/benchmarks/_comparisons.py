@@ -14,9 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import skrigidity
 from _problems import regression, structures
 from _timing import ratio
+
+import skrigidity
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "networks")]
@@ -215,7 +216,7 @@ def bmdal_reg(quick):
 
     from skrigidity import PRSelector, RigidRidge
 
-    np.Inf = np.inf  # it is older than NumPy 2
+    np.Inf = np.inf  # noqa: NPY201  (it is older than NumPy 2)
     torch.set_num_threads(1)
     n, d, picks = (500, 40, 20) if quick else (3000, 150, 50)
     X, _ = regression(n + 50, d, 1e2)
