@@ -18,7 +18,7 @@ from skrigidity.frames import Atoms, check_frames, parse_species, reject_unknown
 class FrameDerivatives(NamedTuple):
     """Features of a frame's atoms, and the derivatives of their sum.
 
-    Attributes
+    Parameters
     ----------
     features : ndarray of shape (n_atoms, n_features)
     positions : ndarray of shape (n_atoms, 3, n_features)
@@ -37,7 +37,7 @@ class FrameDerivatives(NamedTuple):
 class FrameBackward(NamedTuple):
     """Linear functions of the features of a frame's atoms, and the derivatives of their sums.
 
-    Attributes
+    Parameters
     ----------
     local : ndarray of shape (n_atoms,) or (n_atoms, n_outputs)
     positions : ndarray of shape (n_atoms, 3) or (n_atoms, 3, n_outputs)
@@ -236,7 +236,7 @@ class FrameDescriptor(FrameTransformer):
 
         Returns
         -------
-        self : object
+        object
             Itself.
 
         Raises

@@ -112,7 +112,7 @@ class DescriptorUnion(FrameTransformer, _BaseComposition):
 
         Returns
         -------
-        self : object
+        object
             Itself.
         """
         return self._set_params("descriptors", **params)
@@ -129,7 +129,7 @@ class DescriptorUnion(FrameTransformer, _BaseComposition):
 
         Returns
         -------
-        self : object
+        object
             Itself.
 
         Raises

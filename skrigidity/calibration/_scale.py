@@ -15,7 +15,7 @@ METHODS = ("squared_residuals", "absolute_residuals", "crps", "nll")
 class Scale(NamedTuple):
     """Scale of an uncertainty model.
 
-    Attributes
+    Parameters
     ----------
     variance : float or ndarray of shape (n_targets,)
         C**2, in squared units of the target times units of the rigidity.

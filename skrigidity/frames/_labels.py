@@ -30,7 +30,7 @@ _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 class Targets(NamedTuple):
     """Reference values of one frame; None where it has none.
 
-    Attributes
+    Parameters
     ----------
     energy : float or None
         Total energy in eV.

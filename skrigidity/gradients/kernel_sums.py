@@ -23,7 +23,7 @@ _ONE_ON_THE_DIAGONAL = ("rbf", "laplacian", "chi2")
 class Part:
     """The kernel of one component: a scikit-learn kernel on some of the columns.
 
-    Attributes
+    Parameters
     ----------
     kernel : str or callable
         As `sklearn.metrics.pairwise.pairwise_kernels` takes it.

@@ -18,7 +18,7 @@ from .features import are_names
 class LatentBlock:
     """Latent features of some samples, in memory.
 
-    Attributes
+    Parameters
     ----------
     features : ndarray of shape (n_units, n_features)
         Features of units: atoms, or whatever a sample's prediction is a sum over.

@@ -320,7 +320,7 @@ class RigidityMixin(ModelSummary, HessianModel):
 
         Returns
         -------
-        self : object
+        object
             The same estimator, `scale_` and `noise_variance_` set.
         """
         check_is_fitted(self)

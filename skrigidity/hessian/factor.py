@@ -29,7 +29,7 @@ UNPINNED = (
 class FactorInfo(NamedTuple):
     """What is known of a factorization.
 
-    Attributes
+    Parameters
     ----------
     method : str
         "cholesky", "qr", "spectral", "extended" (normal equations in twice the working
@@ -55,7 +55,7 @@ class FactorInfo(NamedTuple):
 class Solution(NamedTuple):
     """Least-squares solution for the right-hand sides that came with the rows.
 
-    Attributes
+    Parameters
     ----------
     coef : ndarray of shape (n_features, n_rhs)
         Coefficients; where the Hessian is singular, the smallest ones.

@@ -62,7 +62,7 @@ class ComponentParametersMixin:
 
         Returns
         -------
-        self : object
+        object
             The same estimator.
         """
         # The dict itself first, then its entries, then what is inside of them.

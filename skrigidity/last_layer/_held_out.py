@@ -62,7 +62,7 @@ class HeldOut(NetworkPredictions):
 
         Returns
         -------
-        self : object
+        object
             The same estimator.
 
         Raises

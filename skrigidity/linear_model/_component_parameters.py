@@ -50,7 +50,7 @@ class ComponentParametersMixin(OutputMixin, BaseEstimator):
 
         Returns
         -------
-        self : object
+        object
             The estimator.
 
         Raises

@@ -237,7 +237,7 @@ class RigidRidge(RigidRidgeBase):
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises
@@ -272,7 +272,7 @@ class RigidRidge(RigidRidgeBase):
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises

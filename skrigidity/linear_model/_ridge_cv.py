@@ -159,7 +159,7 @@ class RigidRidgeCV(RigidRidgeBase):
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises

@@ -47,6 +47,8 @@ class SelectionPathDisplay(Display):
 
     Parameters
     ----------
+    name : str, default=None
+        Put before the strategies' names in the legend.
     paths : dict of str to Path
         Every strategy's path.
     xlabel : str, default="structures added"
@@ -55,8 +57,6 @@ class SelectionPathDisplay(Display):
         What is drawn.
     unit : str, default=None
         Its unit.
-    name : str, default=None
-        Put before the strategies' names in the legend.
 
     Attributes
     ----------
@@ -213,7 +213,7 @@ class SelectionPathDisplay(Display):
 
         Returns
         -------
-        self : object
+        object
             The display.
 
         Raises

@@ -96,7 +96,7 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
 
         Returns
         -------
-        self : object
+        object
             Itself.
 
         Raises

@@ -194,7 +194,7 @@ class HeldOutFrames(FrameCombinations):
 
         Returns
         -------
-        self : object
+        object
             Itself.
         """
         frames, _ = self._checked(X)

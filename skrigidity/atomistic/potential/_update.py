@@ -36,7 +36,7 @@ class UpdatedPotential(BasePotential):
 
         Returns
         -------
-        self : object
+        object
             Itself.
 
         Raises
@@ -105,7 +105,7 @@ class UpdatedPotential(BasePotential):
 
         Returns
         -------
-        self : object
+        object
             Itself.
 
         Raises
