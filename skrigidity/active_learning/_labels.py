@@ -131,6 +131,7 @@ def compute_label(
     Parameters
     ----------
     frame : ase.Atoms
+        The frame.
     labeller : callable
         Returns a calculator of ASE.
     properties : sequence of str

@@ -65,10 +65,12 @@ class FrameTransformer(EnvironmentTransformerMixin, BaseEstimator):
         Parameters
         ----------
         input_features : ignored
+            Not used.
 
         Returns
         -------
         ndarray of str of shape (n_features_out_,)
+            Names of the columns.
         """
         check_is_fitted(self, "components_")
         return np.array(list(self._names()), dtype=object)
@@ -81,6 +83,7 @@ class FrameTransformer(EnvironmentTransformerMixin, BaseEstimator):
         Parameters
         ----------
         frame : ase.Atoms
+            The frame.
 
         Returns
         -------
@@ -120,11 +123,14 @@ class FrameTransformer(EnvironmentTransformerMixin, BaseEstimator):
         Parameters
         ----------
         frame : ase.Atoms
+            The frame.
         weights : array-like of shape (n_features_out_,) or (n_features_out_, n_outputs)
+            Weights of the features, a column per function.
 
         Returns
         -------
         FrameBackward
+            Values of the functions and their derivatives.
 
         Raises
         ------
@@ -232,7 +238,9 @@ class FrameDescriptor(FrameTransformer):
         Parameters
         ----------
         X : list of ase.Atoms
+            The frames.
         y : ignored
+            Not used.
 
         Returns
         -------
@@ -266,6 +274,7 @@ class FrameDescriptor(FrameTransformer):
         Parameters
         ----------
         X : list of ase.Atoms
+            The frames.
 
         Returns
         -------

@@ -96,10 +96,12 @@ class DescriptorUnion(FrameTransformer, _BaseComposition):
         Parameters
         ----------
         deep : bool, default=True
+            Whether to add those of the descriptors.
 
         Returns
         -------
         dict of str to object
+            Parameters by their names.
         """
         return self._get_params("descriptors", deep=deep)
 
@@ -109,6 +111,7 @@ class DescriptorUnion(FrameTransformer, _BaseComposition):
         Parameters
         ----------
         **params : dict
+            Parameters by their names.
 
         Returns
         -------
@@ -124,6 +127,7 @@ class DescriptorUnion(FrameTransformer, _BaseComposition):
         Parameters
         ----------
         X : list of ase.Atoms
+            The frames.
         y : array-like, default=None
             For transformers in pipelines that need it.
 
@@ -158,6 +162,7 @@ class DescriptorUnion(FrameTransformer, _BaseComposition):
         Parameters
         ----------
         X : list of ase.Atoms
+            The frames.
 
         Returns
         -------
@@ -237,12 +242,14 @@ def make_descriptor_union(*descriptors: Any, **parameters: Any) -> DescriptorUni
     Parameters
     ----------
     *descriptors : descriptors
+        The descriptors, not fitted.
     **parameters : dict
         The other parameters of :class:`DescriptorUnion`.
 
     Returns
     -------
     DescriptorUnion
+        The union.
 
     Examples
     --------

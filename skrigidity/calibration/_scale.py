@@ -65,6 +65,7 @@ def fit_scale(
     Returns
     -------
     Scale
+        C**2, sigma**2 and how many rows were left out.
 
     Raises
     ------
@@ -115,6 +116,7 @@ def scale_from_quad(
     Returns
     -------
     Scale
+        C**2, sigma**2 and how many rows were left out.
 
     Raises
     ------

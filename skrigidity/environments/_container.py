@@ -203,6 +203,7 @@ class Environments(EnvironmentArithmetic):
         Parameters
         ----------
         values : array of shape (n_environments, n_features_new)
+            The other features.
         components : dict of str to slice or array of int, default=None
             Named groups of the new columns; pass ``X.components`` where they mean the same.
 
@@ -218,10 +219,12 @@ class Environments(EnvironmentArithmetic):
         Parameters
         ----------
         flat : array of shape (n_environments, ...)
+            Values of all environments.
 
         Returns
         -------
         list of n_structures arrays of shape (n_environments_i, ...)
+            Values by structure.
 
         Raises
         ------
@@ -242,6 +245,7 @@ class Environments(EnvironmentArithmetic):
         Parameters
         ----------
         max_rows : int
+            Largest number of rows of a block.
 
         Yields
         ------
@@ -256,6 +260,7 @@ class Environments(EnvironmentArithmetic):
         Parameters
         ----------
         how : {"mean", "sum"}, default="mean"
+            How environments make a structure.
 
         Returns
         -------
@@ -316,12 +321,14 @@ def consecutive(
     offsets : ndarray of int of shape (n_structures + 1,)
         Where each structure begins, and the end of the last.
     max_rows : int
+        Largest number of rows of a block.
     max_structures : int, default=None
         Most structures of a span; None for no limit.
 
     Yields
     ------
     (start, stop) : tuple of int
+        Where the next block begins and ends.
 
     Examples
     --------

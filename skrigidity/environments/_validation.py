@@ -16,6 +16,7 @@ def is_environments(X: Any) -> bool:
     Parameters
     ----------
     X : object
+        What may be samples.
 
     Returns
     -------
@@ -50,6 +51,7 @@ def check_features(X: Any, name: str = "X") -> None:
     Parameters
     ----------
     X : object
+        What may be samples.
     name : str, default="X"
         What error messages call it.
 
@@ -96,7 +98,9 @@ def check_targets(y: Any, X: Any, name: str = "y") -> None:
     Parameters
     ----------
     y : array-like, or None
+        Targets.
     X : Environments, sequence of 2-D arrays, 3-D array, or matrix
+        The samples that they belong to.
     name : str, default="y"
         What error messages call it.
 
@@ -149,6 +153,7 @@ def as_environments(
     Parameters
     ----------
     X : Environments, sequence of 2-D arrays (n_environments_i, n_features), or 3-D array
+        Structures.
     name : str, default="X"
         What error messages call it.
     dtype : "numeric" or dtype, default="numeric"

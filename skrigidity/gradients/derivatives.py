@@ -189,6 +189,7 @@ class DerivativeGradients(Gradients):
         Returns
         -------
         DerivativeGradients
+            The restricted gradients.
         """
         names = (properties,) if isinstance(properties, str) else tuple(properties)
         if not names or set(names) - set(self.fitted):

@@ -259,6 +259,7 @@ class DualFactor:
         Returns
         -------
         LeftOut
+            Residuals and q = 1 / R of rows that a model has not seen.
         """
         left = _KernelHat(self, rhs).leave_out(labels)
         return LeftOut(left.residual[:, 0], left.quad[:, 0])

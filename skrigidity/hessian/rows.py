@@ -31,6 +31,7 @@ def block_rows(n_columns: int, entries: int = _BLOCK_ENTRIES) -> int:
     Returns
     -------
     int
+        Number of rows.
 
     Examples
     --------

@@ -40,6 +40,7 @@ class ComponentParametersMixin:
         Returns
         -------
         dict of str to object
+            Parameters by their names.
         """
         params = super().get_params(deep=deep)  # type: ignore[misc]
         if deep:

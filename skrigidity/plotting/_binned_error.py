@@ -123,6 +123,7 @@ class BinnedErrorDisplay(PredictionDisplay):
         Returns
         -------
         BinnedErrorDisplay
+            The display, drawn.
 
         Raises
         ------

@@ -87,6 +87,7 @@ class UncertaintyCalibrationDisplay(PredictionDisplay):
         Returns
         -------
         UncertaintyCalibrationDisplay
+            The display, drawn.
 
         Raises
         ------

@@ -104,6 +104,7 @@ class CommitteeDisplay(Display):
         Returns
         -------
         CommitteeDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -143,6 +144,7 @@ class CommitteeDisplay(Display):
         Returns
         -------
         CommitteeDisplay
+            The display, drawn.
 
         Raises
         ------

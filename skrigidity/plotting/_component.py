@@ -122,6 +122,7 @@ class ComponentRigidityDisplay(CurvesDisplay):
         Returns
         -------
         ComponentRigidityDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -163,6 +164,7 @@ class ComponentRigidityDisplay(CurvesDisplay):
         Returns
         -------
         ComponentRigidityDisplay
+            The display, drawn.
 
         Raises
         ------

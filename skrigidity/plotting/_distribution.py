@@ -102,6 +102,7 @@ class RigidityDistributionDisplay(Display):
         Returns
         -------
         RigidityDistributionDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -139,6 +140,7 @@ class RigidityDistributionDisplay(Display):
         Returns
         -------
         RigidityDistributionDisplay
+            The display, drawn.
 
         Raises
         ------

@@ -118,6 +118,7 @@ class ErrorUncertaintyDisplay(PredictionDisplay):
         Returns
         -------
         ErrorUncertaintyDisplay
+            The display, drawn.
 
         Raises
         ------

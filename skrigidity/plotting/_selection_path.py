@@ -109,6 +109,7 @@ class SelectionPathDisplay(Display):
         Returns
         -------
         SelectionPathDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -161,6 +162,7 @@ class SelectionPathDisplay(Display):
         Returns
         -------
         SelectionPathDisplay
+            The display, drawn.
 
         Raises
         ------

@@ -133,6 +133,7 @@ class RigidityTrainingDisplay(CurvesDisplay):
         Returns
         -------
         RigidityTrainingDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -175,6 +176,7 @@ class RigidityTrainingDisplay(CurvesDisplay):
         Returns
         -------
         RigidityTrainingDisplay
+            The display, drawn.
 
         Raises
         ------

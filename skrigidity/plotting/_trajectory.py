@@ -136,6 +136,7 @@ class TrajectoryRigidityDisplay(Display):
         Returns
         -------
         TrajectoryRigidityDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -190,6 +191,7 @@ class TrajectoryRigidityDisplay(Display):
         Returns
         -------
         TrajectoryRigidityDisplay
+            The display, drawn.
 
         Raises
         ------

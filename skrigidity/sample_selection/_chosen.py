@@ -170,6 +170,7 @@ class ChosenMixin(SummaryMixin, OutputMixin):
         Returns
         -------
         ndarray of bool of shape (n_candidates,), or of int
+            A mask, or positions.
         """
         check_is_fitted(self)
         if indices:
@@ -189,6 +190,7 @@ class ChosenMixin(SummaryMixin, OutputMixin):
         Returns
         -------
         ndarray of str
+            Names of the features.
         """
         check_is_fitted(self)
         return _check_feature_names_in(self, input_features)

@@ -141,6 +141,7 @@ def curvature_of(estimator: Any) -> Curvature:
     Returns
     -------
     Curvature
+        Gradients, strength and regularizer of the objective.
 
     Raises
     ------

@@ -163,6 +163,7 @@ def network_features(
     Returns
     -------
     NetworkFeatures
+        Features and what the network itself predicts.
 
     Raises
     ------

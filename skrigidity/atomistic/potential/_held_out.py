@@ -92,6 +92,7 @@ class HeldOutFrames(FrameCombinations):
         Returns
         -------
         float
+            The score.
         """
         true, predicted, sizes = self.compared(X, y)
         weight = check_weights(sample_weight, len(sizes))

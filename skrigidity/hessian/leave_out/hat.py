@@ -241,6 +241,7 @@ def residuals(rows: Rows, solution: Solution | None) -> Array:
     Returns
     -------
     ndarray of shape (n_rows, n_rhs)
+        Residuals.
 
     Examples
     --------
