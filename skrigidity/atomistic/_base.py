@@ -21,6 +21,7 @@ class FrameDerivatives(NamedTuple):
     Parameters
     ----------
     features : ndarray of shape (n_atoms, n_features)
+        Features of every atom.
     positions : ndarray of shape (n_atoms, 3, n_features)
         By the position of each atom, per Å.
     strain : ndarray of shape (6, n_features)
@@ -40,7 +41,9 @@ class FrameBackward(NamedTuple):
     Parameters
     ----------
     local : ndarray of shape (n_atoms,) or (n_atoms, n_outputs)
+        Values of the functions of every atom.
     positions : ndarray of shape (n_atoms, 3) or (n_atoms, 3, n_outputs)
+        Derivatives of their sums by the positions of the atoms.
     strain : ndarray of shape (6,) or (6, n_outputs)
         In the order of :class:`FrameDerivatives`.
     """
@@ -69,7 +72,7 @@ class FrameTransformer(EnvironmentTransformerMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of str of shape (n_features_out_,)
+        ndarray of str of shape (n_features_out,)
             Names of the columns.
         """
         check_is_fitted(self, "components_")
@@ -124,7 +127,7 @@ class FrameTransformer(EnvironmentTransformerMixin, BaseEstimator):
         ----------
         frame : ase.Atoms
             The frame.
-        weights : array-like of shape (n_features_out_,) or (n_features_out_, n_outputs)
+        weights : array-like of shape (n_features_out,) or (n_features_out, n_outputs)
             Weights of the features, a column per function.
 
         Returns
@@ -278,9 +281,9 @@ class FrameDescriptor(FrameTransformer):
 
         Returns
         -------
-        Environments of shape (n_frames, n_features_out_), or with ``output="mean"`` or ``"sum"``
-        an array of that shape. Environments and DataFrames know the ``components_``, for
-        ``ComponentRidge(components="auto")``.
+        Environments or ndarray of shape (n_frames, n_features_out)
+            An array with ``output="mean"`` or ``"sum"``. Environments and DataFrames know the
+            ``components_``, for ``ComponentRidge(components="auto")``.
 
         Raises
         ------

@@ -166,8 +166,9 @@ class DescriptorUnion(FrameTransformer, _BaseComposition):
 
         Returns
         -------
-        Environments of shape (n_frames, n_features_out_), or an array of that shape. Environments
-        and DataFrames know the ``components_``, for ``ComponentRidge(components="auto")``.
+        Environments or ndarray of shape (n_frames, n_features_out)
+            Environments and DataFrames know the ``components_``, for
+            ``ComponentRidge(components="auto")``.
 
         Raises
         ------

@@ -210,6 +210,7 @@ class Environments(EnvironmentArithmetic):
         Returns
         -------
         Environments
+            The new container.
         """
         return Environments(values, self.offsets, components)
 
@@ -265,7 +266,7 @@ class Environments(EnvironmentArithmetic):
         Returns
         -------
         ndarray of float64 of shape (n_structures, n_features)
-            float32 values are accumulated in float64, a block at a time.
+            Values of float32 are accumulated in float64, a block at a time.
 
         Raises
         ------

@@ -226,13 +226,18 @@ class RigidityMixin(ModelSummary, HessianModel):
 
         Parameters
         ----------
-        X, components, level
-            As in `predict_components`.
+        X : array-like of shape (n_samples, n_features) or structures of environments
+            Input as in `predict`.
+        components : list of str, list of int, list of slice or dict of columns, default=None
+            Names of the model's own components; block sizes, column specifications, or columns
+            by name. None is all components of the model.
+        level : {"global", "local"}, default="global"
+            Per sample, or per environment.
 
         Returns
         -------
         ndarray of shape (n_samples, n_components)
-            inf where a component vanishes. A list of such arrays, one per structure, for
+            Infinite where a component vanishes. A list of such arrays, one per structure, for
             structures and ``level="local"``.
 
         References
@@ -267,7 +272,7 @@ class RigidityMixin(ModelSummary, HessianModel):
     def rigidity_with(
         self, X: Any, X_added: Any, sample_weight: Any = None, *, level: Level = "global"
     ) -> Any:
-        """Rigidities after adding samples to the training set; no labels needed.
+        """Return rigidities after adding samples to the training set; no labels needed.
 
         Parameters
         ----------
@@ -343,8 +348,12 @@ class RigidityMixin(ModelSummary, HessianModel):
 
         Parameters
         ----------
-        X, y, sample_weight
+        X : array-like of shape (n_samples, n_features) or structures of environments
             The training set, as in `fit`. A sample is left out as a whole, whatever its weight.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Its targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Its weights.
         groups : array-like of shape (n_samples,), default=None
             Samples of one group are left out together (frames of one trajectory).
 

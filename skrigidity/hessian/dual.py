@@ -135,7 +135,7 @@ class DualFactor:
         Returns
         -------
         ndarray of shape (n_rows,)
-            q = 1 / R.
+            Reciprocals of the rigidities.
 
         Raises
         ------

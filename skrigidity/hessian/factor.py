@@ -200,7 +200,7 @@ class Factor:
         Returns
         -------
         ndarray of shape (n_rows,)
-            q = 1 / R.
+            Reciprocals of the rigidities.
 
         Examples
         --------

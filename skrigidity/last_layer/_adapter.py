@@ -183,6 +183,13 @@ class FramesAdapter(Adapter):
     """A network that predicts energies of structures: data are lists of `ase.Atoms`.
 
     A subclass defines `takes`, `batch`, `latent` and `weights`.
+
+    Parameters
+    ----------
+    model : object
+        The trained network.
+    readout : "auto", str or list of str, default="auto"
+        Layers whose inputs are the features; see `Adapter`.
     """
 
     atomistic = True

@@ -60,7 +60,8 @@ class ChosenMixin(SummaryMixin, OutputMixin):
 
         Returns
         -------
-        The chosen candidates in the container of `X`, in the order of their choice.
+        object
+            The chosen candidates in the container of `X`, in the order of their choice.
         """
         rows = self._fit_transform(X, y, fit_params)
         if y is not None and len(self.sample_indices_) != self.n_samples_:

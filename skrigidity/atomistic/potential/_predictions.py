@@ -251,7 +251,7 @@ or ndarray of shape (n_frames, 6)
         Returns
         -------
         list of ndarray of shape (n_atoms, 3)
-            inf where symmetry makes a force zero.
+            Infinite where symmetry makes a force zero.
         """
         frames, _ = self._checked(X)
         return [inverse(self._scaled_quad(frame, FORCES)).reshape(-1, 3) for frame in frames]

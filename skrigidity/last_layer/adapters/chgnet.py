@@ -22,8 +22,10 @@ class CHGNetAdapter(FramesAdapter):
 
     Parameters
     ----------
-    model, readout
-        As in `Adapter`.
+    model : object
+        The trained network.
+    readout : "auto", str or list of str, default="auto"
+        Layers whose inputs are the features; see `Adapter`.
 
     Examples
     --------

@@ -19,8 +19,10 @@ class MACEAdapter(FramesAdapter):
 
     Parameters
     ----------
-    model, readout
-        As in `Adapter`. Of the inputs of equivariant layers the scalars are taken.
+    model : object
+        The trained network.
+    readout : "auto", str or list of str, default="auto"
+        Layers whose inputs are the features; of equivariant ones the scalars are taken.
 
     Examples
     --------

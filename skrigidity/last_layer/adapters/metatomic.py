@@ -22,8 +22,10 @@ class MetatomicAdapter(FramesAdapter):
 
     Parameters
     ----------
-    model, readout
-        As in `Adapter`; `readout` are outputs.
+    model : object
+        The trained network.
+    readout : "auto", str or list of str, default="auto"
+        Outputs of the model that are the features.
 
     Examples
     --------
