@@ -10,13 +10,15 @@ first cell says otherwise), and the ratio of their times.
 import argparse
 import json
 import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import skrigidity
 from _problems import regression, structures
 from _timing import ratio
+
+import skrigidity
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "networks")]
@@ -215,19 +217,20 @@ def bmdal_reg(quick):
 
     from skrigidity import PRSelector, RigidRidge
 
-    np.Inf = np.inf  # it is older than NumPy 2
+    np.Inf = np.inf  # noqa: NPY201  (it is older than NumPy 2)
     torch.set_num_threads(1)
     n, d, picks = (500, 40, 20) if quick else (3000, 150, 50)
     X, _ = regression(n + 50, d, 1e2)
     X *= 10 / np.sqrt((X**2).mean())
     train, pool = X[:50], X[50:]
+    few = 0.5 * np.random.default_rng(1).standard_normal((20, d)) + X[:20].mean(axis=0)
     data = {
         name: TensorFeatureData(torch.tensor(x)) for name, x in (("train", train), ("pool", pool))
     }
 
-    def left(chosen):
+    def left(chosen, targets):
         H = np.eye(d) + train.T @ train + pool[chosen].T @ pool[chosen]
-        return np.mean(np.einsum("ij,ij->i", X, np.linalg.solve(H, X.T).T))
+        return np.mean(np.einsum("ij,ij->i", targets, np.linalg.solve(H, targets.T).T))
 
     def theirs(method, **config):
         chosen, _ = select_batch(
@@ -245,28 +248,30 @@ def bmdal_reg(quick):
         )
         return chosen.numpy()
 
-    def ours():
+    def ours(targets):
         model = RigidRidge(1.0, fit_intercept=False)
         selector = PRSelector(picks, estimator=model, objective="variance")
-        return selector.fit(pool, X_target=X, X_train=train).selected_idx_
+        return selector.fit(pool, X_target=targets, X_train=train).selected_idx_
 
     out = []
-    before = left([])
-    for name, config in (
-        ("bait", {"overselection_factor": 1.0}),
-        ("bait", {"overselection_factor": 2.0}),
-        ("maxdet", {}),
-        ("lcmd", {}),
-        ("maxdist", {}),
-    ):
-        chosen = theirs(name, **config)
-        label = name + (f", overselection {config['overselection_factor']:g}" if config else "")
-        what = (
-            f"{label}: mean variance left of all {n + 50} after {picks} picks, before {before:.3g}"
-        )
-        same = f"{np.mean(np.isin(chosen, ours())):.0%} of the picks"
-        speed = times(lambda: theirs(name, **config), ours, 3)  # noqa: B023
-        out.append((what, same, f"{left(chosen):.4g}", f"{left(ours()):.4g}", speed))
+    for name, targets in (("all", X), ("20 targets elsewhere", few)):
+        mine, before = ours(targets), left([], targets)
+        for method, config in (
+            ("bait", {"overselection_factor": 1.0}),
+            ("bait", {"overselection_factor": 2.0}),
+            ("maxdet", {}),
+            ("lcmd", {}),
+            ("maxdist", {}),
+        ):
+            chosen = theirs(method, **config)
+            label = method
+            if config:
+                label += f", overselection {config['overselection_factor']:g}"
+            what = f"{label}: variance of {name} after {picks} picks of {n}, {before:.3g} before"
+            same = f"{np.mean(np.isin(chosen, mine)):.0%} of the picks"
+            speed = times(partial(theirs, method, **config), partial(ours, targets), 3)
+            cells = (f"{left(picked, targets):.4g}" for picked in (chosen, mine))
+            out.append((what, same, *cells, speed))
     return "bmdal-reg", out
 
 
