@@ -97,7 +97,7 @@ Their rigidity R says how firmly the training data, with the regularizer, pin a
 prediction. High is firm. R = 1: as firmly as one reference calculation would, with
 the error assumed of it (energies {energy:g} eV/atom, forces {forces:g} eV/Å); R = 100: as
 firmly as a hundred. Error bars follow, std = sqrt(C² q + σ²), q = (error)² / R, with
-C and σ from trajectories that were left out. The local rigidity is that of one atom's
+C, σ from trajectories that were left out. The local rigidity is that of one atom's
 share of the energy.
 $ skrigidity rigidity potential.npz new.extxyz -o structures.extxyz"""
 
