@@ -125,9 +125,7 @@ SCENARIOS = {
     "carbon: control": Scenario(carbon, _bulk, _bulk),
     "carbon: surfaces": Scenario(carbon, _bulk, lambda a: a["kind"] == "slab"),
     "carbon: surfaces from dense": Scenario(carbon, _dense, lambda a: a["kind"] == "slab", 0.8),
-    "carbon: low density": Scenario(
-        carbon, _dense, lambda a: _bulk(a) & (a["density"] < 1.9), 0.8
-    ),
+    "carbon: low density": Scenario(carbon, _dense, lambda a: _bulk(a) & (a["density"] < 1.9), 0.8),
     "carbon: hot": Scenario(
         carbon,
         lambda a: _bulk(a) & (a["temperature"] < 5000),
@@ -137,7 +135,10 @@ SCENARIOS = {
     "silicon: larger": Scenario(silicon, _small, lambda a: a["kind"] == "Si5"),
     "water: control": Scenario(water, lambda a: a["distance"] < 20, lambda a: a["distance"] < 20),
     "water: far from near": Scenario(
-        water, lambda a: a["distance"] < 5.5, lambda a: (a["distance"] > 6.5) & (a["distance"] < 20), 0.9
+        water,
+        lambda a: a["distance"] < 5.5,
+        lambda a: (a["distance"] > 6.5) & (a["distance"] < 20),
+        0.9,
     ),
     "water: near from far": Scenario(
         water, lambda a: a["distance"] > 4.5, lambda a: a["distance"] < 4.5, 0.9
@@ -210,7 +211,9 @@ def own_scale(ridge, labelled, X):
     residual = np.concatenate([left_out.residual, labelled.y - model.predict(labelled.X)])
     rigidity = np.concatenate([left_out.rigidity, model.prediction_rigidity(labelled.X)])
     kind = np.repeat(["known", "new"], [len(left_out.residual), len(labelled.y)])
-    calibrator = RigidityCalibrator(min_samples=len(labelled.y)).fit(residual, rigidity, groups=kind)
+    calibrator = RigidityCalibrator(min_samples=len(labelled.y)).fit(
+        residual, rigidity, groups=kind
+    )
     std = calibrator.predict_std(model.prediction_rigidity(X), groups=["new"] * len(X))
     return ErrorBars.gaussian(model.predict(X), std)
 
@@ -277,7 +280,11 @@ def gaussian_process(ridge, labelled, X):
 def misspecified(method):
     def bars(ridge, labelled, X):
         model = MisspecifiedRegressor(RigidRidge(ridge.alpha), method=method)
-        model.fit(ridge.train.X, ridge.train.y, **({"groups": ridge.train.groups} if method == "jackknife" else {}))
+        model.fit(
+            ridge.train.X,
+            ridge.train.y,
+            **({"groups": ridge.train.groups} if method == "jackknife" else {}),
+        )
         return ErrorBars.gaussian(*model.predict(X, return_std=True))
 
     return bars
