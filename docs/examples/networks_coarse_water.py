@@ -119,7 +119,8 @@ def bars_of(errors, variances):
 def run(size, data, *, steps, duration, width=16, n_hessian=50, n_look=20):
     """Train on so many frames, simulate, compare; return a line of the table, and test forces."""
     parts = {name: [f for f in data if f.info["split"] == name] for name in ("train", "test")}
-    frames, test = training_frames(parts["train"], size, 0), parts["test"][:: 200 // n_look // 2]
+    frames = training_frames(parts["train"], size, 0)
+    test = parts["test"][:: len(parts["test"]) // (2 * n_look)]
     labels = np.array([frame.arrays[LABELS] for frame in frames])
     begin = time.perf_counter()
     network = train(new_network(labels.std(), width), frames, steps=steps)
@@ -176,10 +177,11 @@ def main(arguments=None):
     parser.add_argument("--steps", type=int, default=400, help="of training")
     parser.add_argument("--duration", type=float, default=5.0, help="of dynamics, in ps")
     parser.add_argument("--width", type=int, default=16, help="channels")
+    parser.add_argument("--look", type=int, default=20, help="frames that are looked at")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     options = {"steps": given.steps, "duration": given.duration, "width": given.width}
-    table = study(given.sizes, **options)
+    table = study(given.sizes, n_look=given.look, **options)
     print(table.round(3).T.to_string())
     return table
 
