@@ -11,9 +11,10 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from ..calibration import METHODS
 from .base import Level
 from .model import HessianModel, check_groups, check_weights, deviation, expand, inverse
+from .summary import ModelSummary
 
 
-class RigidityMixin(HessianModel):
+class RigidityMixin(ModelSummary, HessianModel):
     """Rigidities and uncertainties of a model with a Hessian, the same for every family.
 
     A model sets in `fit`: ``gradients_`` (`Gradients`), its Hessians (`_set_hessians`), and

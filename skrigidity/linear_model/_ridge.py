@@ -106,6 +106,7 @@ class RigidRidgeBase(RigidityMixin, MultiOutputMixin, RegressorMixin, BaseEstima
         else:
             n = float((rows.weight > 0).sum())
         self._n_total = before + n
+        self._n_samples: int = len(rows) + (self._n_samples if before else 0)
         left = self._set_dof(self._n_total)
         self._set_initial_scale(self._rss, left, self.coef_.shape[:-1])
 
