@@ -244,10 +244,10 @@ class HessianModel:
 
     def _remember(self, rows: Any, before: Any = 0.0) -> None:
         """Keep sums over the training rows, by which the same data are known again."""
-        self._fitted_to = before + self._sums(rows)
+        self._fitted_to = before + rows.sums()
 
     def _check_same_data(self, rows: Any) -> None:
-        given, size = self._sums(rows), self._sums(rows, size=True)
+        given, size = rows.sums(), rows.sums(size=True)
         if len(given) == len(self._fitted_to):
             differ = np.abs(given - self._fitted_to) > _SAME * size
             if not differ.any():
@@ -256,17 +256,6 @@ class HessianModel:
             "X, y and sample_weight must be the training set: other data than this "
             f"{type(self).__name__} was fitted to cannot be left out of it"
         )
-
-    def _sums(self, rows: Any, *, size: bool = False) -> np.ndarray:
-        """Return weighted sums over rows and right-hand sides, or of their absolute values."""
-        if hasattr(rows, "sums"):
-            return rows.sums(size=size)
-        rhs, total = np.abs(rows.rhs) if size else rows.rhs, np.zeros(rows.n_features)
-        for block in rows.blocks():
-            matrix = np.abs(block.dense()) if size else block.dense()
-            total += matrix.sum(axis=0) if block.weight is None else block.weight @ matrix
-        s = np.ones(len(rhs)) if rows.weight is None else rows.weight
-        return np.concatenate([[np.count_nonzero(s), s.sum()], s @ rhs, total])
 
     def _check_groups(self, groups: Any, n: int) -> np.ndarray | None:
         """Raise where groups do not match the samples, or would do nothing."""
