@@ -34,8 +34,8 @@ def merged_in_tree(parts: list[Any], merge: Callable[[list[Any]], Any], name: st
     >>> merged_in_tree([delayed(i) for i in range(100)], sum, "sum")
     4950
     """
-    from dask.delayed import delayed
     from dask.base import tokenize
+    from dask.delayed import delayed
 
     token = tokenize(name, [part.key for part in parts])
     node, level = delayed(merge, pure=False, traverse=False), 0

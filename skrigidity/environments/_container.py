@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from skrigidity._html import table
 from skrigidity.environments._arithmetic import Components, EnvironmentArithmetic
 
 # Rows of this many bytes at a time stay in the cache while they are summed, checked or cast.
@@ -138,6 +139,17 @@ class Environments(EnvironmentArithmetic):
             f"Environments({n} structures, {self.n_environments} environments, {d} features, "
             f"{self.dtype})"
         )
+
+    def _repr_html_(self) -> str:
+        least, most = (self.sizes.min(), self.sizes.max()) if len(self) else (0, 0)
+        lines = {
+            "structures": len(self),
+            "environments": f"{self.n_environments} ({least} to {most} per structure)",
+            "features": f"{self.shape[1]}, {self.dtype}",
+        }
+        if self.components:
+            lines["components"] = ", ".join(map(str, self.components))
+        return table("Environments", lines)
 
     def __getitem__(self, key: Any) -> Any:
         """Select structures: an int gives one array, anything else an :class:`Environments`.

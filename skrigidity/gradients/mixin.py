@@ -12,9 +12,10 @@ from ..calibration import METHODS
 from ..distributed import chunkwise
 from .base import Level
 from .model import HessianModel, check_groups, check_weights, deviation, expand, inverse
+from .summary import ModelSummary
 
 
-class RigidityMixin(HessianModel):
+class RigidityMixin(ModelSummary, HessianModel):
     """Rigidities and uncertainties of a model with a Hessian, the same for every family.
 
     A model sets in `fit`: ``gradients_`` (`Gradients`), its Hessians (`_set_hessians`), and

@@ -23,6 +23,13 @@ _STILL = 1e-2
 class HeldOut(NetworkPredictions):
     """Calibration and leave-one-out of `LastLayerRigidity`."""
 
+    info_: Bunch
+
+    def _training_set(self) -> dict[str, Any]:
+        readout = ", ".join(map(str, self.info_.layers))
+        size = super()._training_set()
+        return {"readout": readout, **size, "choice of alpha": self.info_.alpha}
+
     def calibrate(
         self,
         X: Any,

@@ -103,6 +103,7 @@ class RigidRidgeBase(RigidityMixin, MultiOutputMixin, RegressorMixin, BaseEstima
     def _set_counted_scale(self) -> None:
         """Set what depends on the number of samples, in the sense of `weight_type`."""
         n_rows, weight = self._fitted_to[:2]
+        self._n_samples = int(n_rows)
         left = self._set_dof(float(weight if self.weight_type == "frequency" else n_rows))
         self._set_initial_scale(self._rss, left, self.coef_.shape[:-1])
 

@@ -14,6 +14,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from .._html import SummaryMixin
 from ..environments import (
     Environments,
     OutputMixin,
@@ -33,7 +34,7 @@ from ._pool import (
 )
 
 
-class ChosenMixin(OutputMixin):
+class ChosenMixin(SummaryMixin, OutputMixin):
     """Pools in, chosen members out, in the container they came in.
 
     Expects `fit`, which sets `sample_indices_`, `n_samples_` and `_fingerprints`.

@@ -25,6 +25,7 @@ from skrigidity.frames import (
     named_groups,
     present,
     read_targets,
+    symbol,
 )
 from skrigidity.gradients import ENERGY, FORCES, PROPERTIES, STRESS, check_weights, inverse
 
@@ -36,7 +37,18 @@ class HeldOutFrames(FrameCombinations):
 
     keys_: dict[str, str]
     alpha_: float
+    n_training_: dict[str, int]
     _fingerprint: bytes
+
+    def _training_set(self) -> dict[str, Any]:
+        named = {"energy": "energies", FORCES: "frames with forces", STRESS: "frames with stress"}
+        given = {named.get(name, name): n for name, n in self.n_training_.items() if n}
+        return {
+            "trained on": ", ".join(f"{n} {name}" for name, n in given.items()),
+            "species": ", ".join(symbol(z) for z in self.species_),
+            "errors granted": {k: v for k, v in self.errors_.items() if self.n_training_[k]},
+            "features": len(self.coef_),
+        }
 
     def _labels(self, frames: list[Atoms], groups: Any) -> NDArray[np.intp]:
         raise NotImplementedError
