@@ -9,25 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-
-def is_chunked(X: Any) -> bool:
-    """Tell whether X is a Dask array, data frame or series; imports nothing.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skrigidity.distributed import is_chunked
-    >>> is_chunked(np.ones((3, 2)))
-    False
-    """
-    arrays = sys.modules.get("dask.array")
-    return (arrays is not None and isinstance(X, arrays.Array)) or is_frame(X)
+from ..environments import is_chunked
 
 
 def is_frame(X: Any) -> bool:
     """Tell whether X is a Dask data frame or series."""
-    frames = sys.modules.get("dask.dataframe")
-    return frames is not None and isinstance(X, frames.DataFrame | frames.Series)
+    return is_chunked(X) and not isinstance(X, sys.modules["dask.array"].Array)
 
 
 class Chunks(NamedTuple):

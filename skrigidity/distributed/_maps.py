@@ -3,39 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 import numpy as np
 
-from ._chunks import check_chunks, example, is_chunked, is_frame
-
-
-def chunkwise(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a method of a fitted model take Dask collections: it returns lazy Dask arrays.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skrigidity.distributed import chunkwise
-    >>> class Double:
-    ...     @chunkwise
-    ...     def predict(self, X):
-    ...         return 2 * X[:, 0]
-    >>> import dask.array as da
-    >>> lazy = Double().predict(da.ones((5, 2), chunks=(2, 2)))
-    >>> lazy.chunks, lazy.compute()
-    (((2, 2, 1),), array([2., 2., 2., 2., 2.]))
-    """
-
-    @wraps(method)
-    def over_chunks(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
-        if is_chunked(X):
-            return by_chunks(self, method.__name__, X, *args, **kwargs)
-        return method(self, X, *args, **kwargs)
-
-    return over_chunks
+from ._chunks import check_chunks, example, is_frame
 
 
 def by_chunks(model: Any, name: str, X: Any, *args: Any, **kwargs: Any) -> Any:

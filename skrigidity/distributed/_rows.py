@@ -22,13 +22,13 @@ class ChunkedRows(RemoteRows):
     ----------
     chunks : Chunks
         Features, targets and weights.
-    make : callable
-        Returns the `Rows` of one chunk, from its features, targets and weights.
+    make : RowMaker
+        Makes the rows of a chunk.
     like : Rows
         Any rows with as many features and right-hand sides, and an intercept or none.
     """
 
-    def __init__(self, chunks: Chunks, make: Callable[..., Rows], like: Rows) -> None:
+    def __init__(self, chunks: Chunks, make: RowMaker, like: Rows) -> None:
         super().__init__(like.n_features, like.n_rhs, like.has_intercept)
         self.chunks, self.make = chunks, make
         self._gram: GramAccumulator | None = None
@@ -43,7 +43,7 @@ class ChunkedRows(RemoteRows):
 
     @cached_property
     def _sums(self) -> np.ndarray:
-        return self.over_chunks(Rows.sums, "rigidity-sums")
+        return self.over_chunks(_sums, "rigidity-sums", self.make.estimator)
 
     def over_chunks(
         self,
@@ -76,7 +76,7 @@ class ChunkedRows(RemoteRows):
         plain = isinstance(empty, GramAccumulator) and empty.precondition is None
         if not (plain and self._gram):
             name = f"rigidity-{type(empty).__name__.removesuffix('Accumulator').lower()}"
-            out = self.over_chunks(_accumulated, name, empty, merge=_merged)
+            out = self.over_chunks(_accumulated, name, empty, self.make.estimator, merge=_merged)
             self._sums, self._n_rows = out.sums, out.n_rows
             if not self._sums[1] > 0:
                 raise ValueError("sample_weight must not be zero throughout")
@@ -92,7 +92,9 @@ class ChunkedRows(RemoteRows):
 
     def sums(self, *, size: bool = False) -> np.ndarray:
         """Return weighted sums over rows and right-hand sides, or of their absolute values."""
-        return self.over_chunks(_sizes, "rigidity-sums") if size else self._sums
+        if not size:
+            return self._sums
+        return self.over_chunks(_sums, "rigidity-sums", self.make.estimator, True)
 
     def collected(self) -> Rows:
         """Return all rows in memory: for rows no more than a Hessian has."""
@@ -174,8 +176,8 @@ def _on_rows(X: Any, y: Any, weight: Any, *, call: tuple[Any, ...]) -> Any:
     return function(make(X, y, weight), *arguments)
 
 
-def _accumulated(rows: Rows, empty: Accumulator) -> Summed:
-    return Summed(empty.empty().add(rows), rows.sums(), len(rows))
+def _accumulated(rows: Rows, empty: Accumulator, estimator: Any) -> Summed:
+    return Summed(empty.empty().add(rows), estimator._sums(rows), len(rows))
 
 
 def _merged(parts: list[Summed]) -> Summed:
@@ -186,8 +188,8 @@ def _merged(parts: list[Summed]) -> Summed:
     return Summed(total, sums, sum(part.n_rows for part in parts))
 
 
-def _sizes(rows: Rows) -> np.ndarray:
-    return rows.sums(size=True)
+def _sums(rows: Rows, estimator: Any, size: bool = False) -> np.ndarray:
+    return estimator._sums(rows, size=size)
 
 
 def _listed(rows: Rows) -> list[Rows]:

@@ -9,9 +9,8 @@ from sklearn.utils import Bunch, check_array, check_random_state
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ..calibration import METHODS
-from ..distributed import chunkwise
 from .base import Level
-from .model import HessianModel, check_groups, check_weights, deviation, expand, inverse
+from .model import HessianModel, check_groups, check_weights, chunkwise, deviation, expand, inverse
 from .summary import ModelSummary
 
 

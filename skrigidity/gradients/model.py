@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ from sklearn.utils.validation import (
 )
 
 from ..calibration import scale_from_quad
+from ..distributed import by_chunks
 from ..environments import (
     Environments,
     as_environments,
     check_features,
+    is_chunked,
     is_environments,
 )
 from ..environments import check_targets as check_per_structure
@@ -244,10 +247,10 @@ class HessianModel:
 
     def _remember(self, rows: Any, before: Any = 0.0) -> None:
         """Keep sums over the training rows, by which the same data are known again."""
-        self._fitted_to = before + rows.sums()
+        self._fitted_to = before + self._sums(rows)
 
     def _check_same_data(self, rows: Any) -> None:
-        given, size = rows.sums(), rows.sums(size=True)
+        given, size = self._sums(rows), self._sums(rows, size=True)
         if len(given) == len(self._fitted_to):
             differ = np.abs(given - self._fitted_to) > _SAME * size
             if not differ.any():
@@ -257,6 +260,17 @@ class HessianModel:
             f"{type(self).__name__} was fitted to cannot be left out of it"
         )
 
+    def _sums(self, rows: Any, *, size: bool = False) -> np.ndarray:
+        """Return weighted sums over rows and right-hand sides, or of their absolute values."""
+        if hasattr(rows, "sums"):
+            return rows.sums(size=size)
+        rhs, total = np.abs(rows.rhs) if size else rows.rhs, np.zeros(rows.n_features)
+        for block in rows.blocks():
+            matrix = np.abs(block.dense()) if size else block.dense()
+            total += matrix.sum(axis=0) if block.weight is None else block.weight @ matrix
+        s = np.ones(len(rhs)) if rows.weight is None else rows.weight
+        return np.concatenate([[np.count_nonzero(s), s.sum()], s @ rhs, total])
+
     def _check_groups(self, groups: Any, n: int) -> np.ndarray | None:
         """Raise where groups do not match the samples, or would do nothing."""
         if groups is not None and self.calibration not in ("loo", "loo_noise"):
@@ -265,6 +279,18 @@ class HessianModel:
                 f"calibration={self.calibration!r}"
             )
         return check_groups(groups, n)
+
+
+def chunkwise(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a method that answers row by row take Dask collections: it returns lazy arrays."""
+
+    @wraps(method)
+    def answer(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
+        if is_chunked(X):
+            return by_chunks(self, method.__name__, X, *args, **kwargs)
+        return method(self, X, *args, **kwargs)
+
+    return answer
 
 
 def check_targets(estimator: Any, X: Any, y: Any) -> np.ndarray:

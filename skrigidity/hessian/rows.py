@@ -226,18 +226,6 @@ class Rows:
             return np.asarray(np.einsum("ij,ij->j", error, error))
         return np.asarray(np.einsum("i,ij,ij->j", self.weight, error, error))
 
-    def sums(self, *, size: bool = False) -> Array:
-        """Return the number of rows, their weight, and weighted sums of right-hand sides and rows.
-
-        With `size` sums of absolute values.
-        """
-        rhs, total = np.abs(self.rhs) if size else self.rhs, np.zeros(self.n_features)
-        for block in self.blocks():
-            matrix = np.abs(block.dense()) if size else block.dense()
-            total += matrix.sum(axis=0) if block.weight is None else block.weight @ matrix
-        s = np.ones(len(rhs)) if self.weight is None else self.weight
-        return np.concatenate([[np.count_nonzero(s), s.sum()], s @ rhs, total])
-
 
 class LazyRows(Rows):
     """Rows made block by block, whenever they are needed.

@@ -10,7 +10,8 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, _fit_c
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from ..distributed import chunked_rows, is_chunked
+from ..distributed import chunked_rows
+from ..environments import is_chunked
 from ..gradients import (
     FeatureGradients,
     RigidityMixin,
