@@ -321,6 +321,8 @@ class RemoteRows(Rows):
 
     matrix = None
     reduced: Callable[[Any], Any]  # an accumulator of all rows, like an empty one
+    over_chunks: Callable[..., Any]  # sums of what a function says of the rows of every chunk
+    sums: Callable[..., Array]  # number of rows, weight, weighted sums
     collected: Callable[[], Rows]  # all rows in memory, where a Hessian is no smaller
 
     def __init__(self, n_features: int, n_rhs: int, has_intercept: bool) -> None:
