@@ -43,6 +43,27 @@ def is_environments(X: Any) -> bool:
     return False
 
 
+def is_chunked(X: Any) -> bool:
+    """Tell whether ``X`` is a Dask collection; imports nothing.
+
+    Parameters
+    ----------
+    X : object
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.environments import is_chunked
+    >>> is_chunked(np.ones((3, 2)))
+    False
+    """
+    return type(X).__module__.startswith("dask")
+
+
 def check_features(X: Any, name: str = "X") -> None:
     """Raise an error if ``X`` is something else than features, and say what to do instead.
 

@@ -10,7 +10,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ..calibration import METHODS
 from .base import Level
-from .model import HessianModel, check_groups, check_weights, deviation, expand, inverse
+from .model import HessianModel, check_groups, check_weights, chunkwise, deviation, expand, inverse
 from .summary import ModelSummary
 
 
@@ -44,6 +44,7 @@ class RigidityMixin(ModelSummary, HessianModel):
 
     # --- predictions -----------------------------------------------------------------------
 
+    @chunkwise
     def predict(self, X: Any, return_std: bool = False, return_cov: bool = False) -> Any:
         """Predict, with the standard deviation or the covariances of the error if asked for.
 
@@ -89,6 +90,7 @@ class RigidityMixin(ModelSummary, HessianModel):
         eye = expand(np.eye(len(linear)), linear.ndim + 1)
         return self.gradients_.mean(linear), scale * cov + noise * eye
 
+    @chunkwise
     def predict_local(self, X: Any, return_std: bool = False) -> Any:
         """Predict every environment's contribution to its structure.
 
@@ -115,6 +117,7 @@ class RigidityMixin(ModelSummary, HessianModel):
         scale, _ = self._known_scale()
         return split(linear), split(deviation(scale, expand(self._quad(rows), linear.ndim), 0.0))
 
+    @chunkwise
     def predict_components(self, X: Any, components: Any = None, *, level: Level = "global") -> Any:
         """Predict with one component at a time, without the intercept.
 
@@ -179,6 +182,7 @@ class RigidityMixin(ModelSummary, HessianModel):
 
     # --- rigidities ------------------------------------------------------------------------
 
+    @chunkwise
     def prediction_rigidity(self, X: Any) -> Any:
         """Prediction rigidity (PR) of every sample, ``R = 1 / (g.T @ inv(H) @ g)``.
 
@@ -201,6 +205,7 @@ class RigidityMixin(ModelSummary, HessianModel):
         rows, _ = self._asked(X)
         return inverse(self._quad(rows))
 
+    @chunkwise
     def local_rigidity(self, X: Any) -> Any:
         """Local prediction rigidity (LPR) of every environment.
 
@@ -221,6 +226,7 @@ class RigidityMixin(ModelSummary, HessianModel):
         rows, split = self._asked(X, "local")
         return split(inverse(self._quad(rows)))
 
+    @chunkwise
     def component_rigidity(self, X: Any, components: Any = None, *, level: Level = "global") -> Any:
         """Component-wise prediction rigidity (CPR), or its local version.
 

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.linalg import LinAlgWarning
 
 from .prior import Prior
-from .rows import Array, Rows, as_rows, row_squares
+from .rows import Array, RemoteRows, Rows, as_rows, row_squares
 
 _ACCURACY_WARNING = 1e-6
 # What a factorization must promise for a rigidity, to be used when there is a more accurate one.
@@ -379,6 +379,8 @@ class Accumulator:
                 f"rows must have {self.n_features} features and {self.n_rhs} right-hand sides, "
                 f"got {rows.n_features} and {rows.n_rhs}"
             )
+        if isinstance(rows, RemoteRows):
+            return self.merge(rows.reduced(self.empty()))
         for batch in rows.blocks(self.block_entries):
             self._add_rows(self._counted(batch.seen()))
         return self
@@ -436,6 +438,10 @@ class Accumulator:
             The copy.
         """
         return copy.deepcopy(self)
+
+    def empty(self) -> Self:
+        """Return an accumulator of the same kind that has seen nothing."""
+        return type(self)(self.n_features, self.n_rhs)
 
     @property
     def max_rank(self) -> int:
