@@ -42,9 +42,9 @@ class RigidityCalibrator(BaseEstimator):
 
     Parameters
     ----------
-    method : {"squared_residuals", "absolute_residuals", "crps", "nll"}, \
-            default="squared_residuals"
-        How C is determined, see `fit_scale`. Squared residuals are the Gaussian maximum
+    method : str, default="squared_residuals"
+        How C is determined, as in `fit_scale`: "squared_residuals", "absolute_residuals", "crps"
+        or "nll". Squared residuals are the Gaussian maximum
         likelihood; absolute residuals and the CRPS heed large errors less.
     noise : bool, default=False
         Fit sigma as well: what of the error is there however firmly a prediction is pinned.
@@ -65,7 +65,7 @@ class RigidityCalibrator(BaseEstimator):
         C**2, in squared units of the target times units of the rigidity (with `isotonic`, a
         factor of the map). One per target where residuals have several, of shape (n_targets,);
         with groups one row per group, of shape (n_groups,) or (n_groups, n_targets).
-    noise_variance_ : float or ndarray of the shape of scale_
+    noise_variance_ : float or ndarray of the shape of `scale_`
         sigma**2.
     pooled_scale_, pooled_noise_variance_ : float or ndarray of shape (n_targets,)
         The same of all rows together: what groups below `min_samples` get.

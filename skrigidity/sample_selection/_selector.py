@@ -103,7 +103,7 @@ class PRSelector(  # type: ignore[call-arg]
         Samples of the pool that have been chosen: those of `selected_idx_`, in the same order.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
         Names of the features, where the pool was a DataFrame.
 
     See Also
