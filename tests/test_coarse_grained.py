@@ -228,6 +228,6 @@ def test_runs_are_not_made_again(tmp_path, monkeypatch, capsys, frames):
     water.main(arguments)
     assert made == [(10, 0), (100, 0)]
     out = capsys.readouterr().out
-    assert "all sizes, 10 to 100 frames: median g_distance falls, beyond the spread" in out
+    assert "10 to 100 frames: median g_distance falls, beyond the spread" in out
     assert "1 reference frames in a row: g_distance 0." in out
     assert len(pd.read_csv(tmp_path / "table.csv")) == 2

@@ -312,22 +312,30 @@ def falls(table, name):
     return bool(np.median(last) < np.median(first)), bool(last.max() < first.min())
 
 
-def report(table, frames):
-    """Tables and verdicts, as text."""
-    lines = [summary(table).to_string(), ""]
+DISTANCES = ("pr_distance", "g_distance", "q4_distance")
+
+
+def verdicts(table):
+    """Whether distances fall with the number of frames, over all sizes and those of whole runs."""
+    table = table.assign(pr_distance=(table["relative_pr"] - 1).abs())
     whole = table.groupby("size").filter(lambda part: part["stable"].all())
-    shown = {"all sizes": table, "sizes without unstable runs": whole}
-    for title, part in shown.items():
+    lines = []
+    for part in (table, whole):
         if part["size"].nunique() < 2:
             continue
-        sizes = f"{part['size'].min()} to {part['size'].max()} frames"
-        part = part.assign(pr_distance=(part["relative_pr"] - 1).abs())
-        for name in ("pr_distance", "g_distance", "q4_distance"):
+        for name in DISTANCES:
             down, beyond = falls(part, name)
             lines.append(
-                f"{title}, {sizes}: median {name} {'falls' if down else 'does NOT fall'}, "
-                f"{'beyond' if beyond else 'within'} the spread"
+                f"{part['size'].min()} to {part['size'].max()} frames: median {name} "
+                f"{'falls' if down else 'does not fall'}, {'beyond' if beyond else 'within'} "
+                "the spread"
             )
+    return lines
+
+
+def report(table, frames):
+    """Tables and verdicts, as text."""
+    lines = [summary(table).to_string(), "", *verdicts(table)]
     for n in (1, 20):
         noise = ", ".join(f"{k} {v:.3f}" for k, v in noise_of(frames, n).items())
         lines.append(f"{n} reference frames in a row: {noise}")

@@ -100,10 +100,5 @@ for ax, (name, label) in zip(axes, names.items(), strict=True):
 # Verdict
 # -------
 
-for name, label in names.items():
-    falls, beyond = water.falls(table, name)
-    spread = "beyond" if beyond else "within"
-    print(f"{label}: {'falls' if falls else 'does not fall'}, {spread} the spread of the runs")
-ranks = table[[*names]].rank().corr()["pr_distance"]
-print(f"over all runs, |relative PR - 1| ranks g(r) with {ranks['g_distance']:.2f}")
+print("\n".join(water.verdicts(table)))
 plt.show()

@@ -56,9 +56,9 @@ for ax, name in zip(axes, usual, strict=True):
     parts["contacts"] = beads.loc[beads["contact"], name]
     bins = np.geomspace(min(map(np.min, parts.values())), max(map(np.max, parts.values())), 40)
     for label, values in parts.items():
-        ax.hist(values, bins, density=True, histtype="step", label=label)
+        ax.hist(values, bins, weights=np.full(len(values), 1 / len(values)), alpha=0.5, label=label)
     ax.axvline(usual[name].quantile(0.1), color="k", lw=0.5)
-    ax.set(xscale="log", yscale="log", title=name)
+    ax.set(xscale="log", title=name, ylabel="share of beads")
 axes[0].legend()
 
 # %%
