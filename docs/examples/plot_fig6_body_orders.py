@@ -102,7 +102,8 @@ axes[0].legend(title="order", ncols=2)
 # Purified, the pair order (ν = 1) becomes firmer by two orders of magnitude as dimers enter; higher
 # orders follow, less sharply, with trimers and tetramers. Self-interacting, dimers tell nearly
 # nothing, because higher orders can undo whatever the pair order does. Statistics make the first
-# order firm from the start: it is credited with all that it can explain.
+# order firm from the start: it is credited with all that it can explain. (Of the fourth order
+# nothing is left for pentamers alone, and its CPR is infinite.)
 #
 # What a firm order means shows in the dimer curve. On dimers a purified basis has no other order,
 # and what the pair order predicts is all.

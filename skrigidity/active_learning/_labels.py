@@ -25,6 +25,11 @@ class Future(Protocol):
 
         `timeout` is given only where there is one. A future that has a method ``cancel`` is asked
         to stop after that time.
+
+        Parameters
+        ----------
+        timeout : float, default=None
+            Seconds to wait; None waits as long as it takes.
         """
         ...
 
@@ -50,7 +55,15 @@ class Executor(Protocol):
     """
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future:
-        """Start to call a function, and return at once."""
+        """Start to call a function, and return at once.
+
+        Parameters
+        ----------
+        function : callable
+            What to call.
+        *arguments : object
+            Its arguments.
+        """
         ...
 
 
@@ -75,14 +88,27 @@ class SerialExecutor:
     """
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future:
-        """Call a function and return its value, as a future."""
+        """Call a function and return its value, as a future.
+
+        Parameters
+        ----------
+        function : callable
+            What to call.
+        *arguments : object
+            Its arguments.
+
+        Returns
+        -------
+        Future
+            It has the value already.
+        """
         return _Done(function(*arguments))
 
 
 class Label(NamedTuple):
     """The outcome of a reference calculation.
 
-    Attributes
+    Parameters
     ----------
     frame : ase.Atoms or None
         With energy, forces and, if asked for, stress as results; None where it has failed.
@@ -105,6 +131,7 @@ def compute_label(
     Parameters
     ----------
     frame : ase.Atoms
+        The frame.
     labeller : callable
         Returns a calculator of ASE.
     properties : sequence of str

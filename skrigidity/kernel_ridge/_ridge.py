@@ -198,7 +198,7 @@ class RigidKernelRidge(RigidKernelRidgeBase):
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises

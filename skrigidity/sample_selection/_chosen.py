@@ -60,7 +60,8 @@ class ChosenMixin(SummaryMixin, OutputMixin):
 
         Returns
         -------
-        The chosen candidates in the container of `X`, in the order of their choice.
+        object
+            The chosen candidates in the container of `X`, in the order of their choice.
         """
         rows = self._fit_transform(X, y, fit_params)
         if y is not None and len(self.sample_indices_) != self.n_samples_:
@@ -170,6 +171,7 @@ class ChosenMixin(SummaryMixin, OutputMixin):
         Returns
         -------
         ndarray of bool of shape (n_candidates,), or of int
+            A mask, or positions.
         """
         check_is_fitted(self)
         if indices:
@@ -189,6 +191,7 @@ class ChosenMixin(SummaryMixin, OutputMixin):
         Returns
         -------
         ndarray of str
+            Names of the features.
         """
         check_is_fitted(self)
         return _check_feature_names_in(self, input_features)

@@ -276,7 +276,7 @@ default=None
 
         Returns
         -------
-        self : object
+        object
             Fitted selector.
 
         Raises

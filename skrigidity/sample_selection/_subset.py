@@ -160,7 +160,7 @@ class SubsetRegressor(SummaryMixin, DelegatingMixin, MetaEstimatorMixin, BaseEst
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises
@@ -253,7 +253,7 @@ class SubsetRegressor(SummaryMixin, DelegatingMixin, MetaEstimatorMixin, BaseEst
 
         Returns
         -------
-        self : object
+        object
             The same estimator, the scale of `estimator_` set.
         """
         check_is_fitted(self)

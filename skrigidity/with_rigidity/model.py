@@ -222,7 +222,7 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises
