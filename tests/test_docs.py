@@ -9,8 +9,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.rglob("*.md")) if DOCS.exists() else []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_page(page):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+def test_page(page, tmp_path, monkeypatch):
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
     if not blocks:
         pytest.skip("no code on this page")
@@ -21,6 +21,7 @@ def test_page(page):
     if "matplotlib" in "".join(blocks):
         matplotlib = pytest.importorskip("matplotlib")
         matplotlib.use("Agg")
+    monkeypatch.chdir(tmp_path)
     names: dict = {}
     try:
         for block in blocks:

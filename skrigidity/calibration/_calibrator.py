@@ -163,7 +163,7 @@ class RigidityCalibrator(BaseEstimator):
 
         Returns
         -------
-        self : object
+        object
             Fitted calibrator.
 
         Raises

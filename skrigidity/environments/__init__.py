@@ -17,6 +17,7 @@ from skrigidity.environments._validation import (
     as_environments,
     check_features,
     check_targets,
+    is_chunked,
     is_environments,
 )
 
@@ -30,6 +31,7 @@ __all__ = [
     "check_targets",
     "consecutive",
     "hstack",
+    "is_chunked",
     "is_environments",
     "join_components",
     "vstack",

@@ -30,7 +30,7 @@ _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 class Targets(NamedTuple):
     """Reference values of one frame; None where it has none.
 
-    Attributes
+    Parameters
     ----------
     energy : float or None
         Total energy in eV.
@@ -51,6 +51,7 @@ def find_keys(frames: list[Atoms], asked: Mapping[str, str | None]) -> dict[str,
     Parameters
     ----------
     frames : list of ase.Atoms
+        The frames.
     asked : dict of str to str or None
         For some of "energy", "forces", "stress" and "virial" a name, "auto", or None: not read.
 
@@ -112,6 +113,7 @@ def read_targets(
     Parameters
     ----------
     frames : list of ase.Atoms
+        The frames.
     keys : dict of str to str
         As `find_keys` returns them.
     energies : array-like of shape (n_frames,), default=None
@@ -122,6 +124,7 @@ def read_targets(
     Returns
     -------
     list of Targets
+        Labels of every frame.
 
     Examples
     --------

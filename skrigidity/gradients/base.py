@@ -56,7 +56,20 @@ class Gradients(ABC):
         """Return samples as weighted rows to add to H, and the gradients that go with the sum."""
 
     def combined(self, X: Any, weights: np.ndarray) -> Any:
-        """Return the gradients of linear combinations of predictions, `n_outputs` per row."""
+        """Return the gradients of linear combinations of predictions, `n_outputs` per row.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+        weights : ndarray of shape (n_combinations, n_samples)
+            Weights of the predictions in every combination.
+
+        Returns
+        -------
+        Rows
+            A row per combination, or one per class and combination.
+        """
         return self.rows(X).combined(weights)
 
     def slope(self, linear: np.ndarray) -> np.ndarray | None:

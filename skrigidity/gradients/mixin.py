@@ -10,10 +10,11 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ..calibration import METHODS
 from .base import Level
-from .model import HessianModel, check_groups, check_weights, deviation, expand, inverse
+from .model import HessianModel, check_groups, check_weights, chunkwise, deviation, expand, inverse
+from .summary import ModelSummary
 
 
-class RigidityMixin(HessianModel):
+class RigidityMixin(ModelSummary, HessianModel):
     """Rigidities and uncertainties of a model with a Hessian, the same for every family.
 
     A model sets in `fit`: ``gradients_`` (`Gradients`), its Hessians (`_set_hessians`), and
@@ -43,6 +44,7 @@ class RigidityMixin(HessianModel):
 
     # --- predictions -----------------------------------------------------------------------
 
+    @chunkwise
     def predict(self, X: Any, return_std: bool = False, return_cov: bool = False) -> Any:
         """Predict, with the standard deviation or the covariances of the error if asked for.
 
@@ -88,6 +90,7 @@ class RigidityMixin(HessianModel):
         eye = expand(np.eye(len(linear)), linear.ndim + 1)
         return self.gradients_.mean(linear), scale * cov + noise * eye
 
+    @chunkwise
     def predict_local(self, X: Any, return_std: bool = False) -> Any:
         """Predict every environment's contribution to its structure.
 
@@ -114,6 +117,7 @@ class RigidityMixin(HessianModel):
         scale, _ = self._known_scale()
         return split(linear), split(deviation(scale, expand(self._quad(rows), linear.ndim), 0.0))
 
+    @chunkwise
     def predict_components(self, X: Any, components: Any = None, *, level: Level = "global") -> Any:
         """Predict with one component at a time, without the intercept.
 
@@ -178,6 +182,7 @@ class RigidityMixin(HessianModel):
 
     # --- rigidities ------------------------------------------------------------------------
 
+    @chunkwise
     def prediction_rigidity(self, X: Any) -> Any:
         """Prediction rigidity (PR) of every sample, ``R = 1 / (g.T @ inv(H) @ g)``.
 
@@ -200,6 +205,7 @@ class RigidityMixin(HessianModel):
         rows, _ = self._asked(X)
         return inverse(self._quad(rows))
 
+    @chunkwise
     def local_rigidity(self, X: Any) -> Any:
         """Local prediction rigidity (LPR) of every environment.
 
@@ -220,18 +226,24 @@ class RigidityMixin(HessianModel):
         rows, split = self._asked(X, "local")
         return split(inverse(self._quad(rows)))
 
+    @chunkwise
     def component_rigidity(self, X: Any, components: Any = None, *, level: Level = "global") -> Any:
         """Component-wise prediction rigidity (CPR), or its local version.
 
         Parameters
         ----------
-        X, components, level
-            As in `predict_components`.
+        X : array-like of shape (n_samples, n_features) or structures of environments
+            Input as in `predict`.
+        components : list of str, list of int, list of slice or dict of columns, default=None
+            Names of the model's own components; block sizes, column specifications, or columns
+            by name. None is all components of the model.
+        level : {"global", "local"}, default="global"
+            Per sample, or per environment.
 
         Returns
         -------
         ndarray of shape (n_samples, n_components)
-            inf where a component vanishes. A list of such arrays, one per structure, for
+            Infinite where a component vanishes. A list of such arrays, one per structure, for
             structures and ``level="local"``.
 
         References
@@ -266,7 +278,7 @@ class RigidityMixin(HessianModel):
     def rigidity_with(
         self, X: Any, X_added: Any, sample_weight: Any = None, *, level: Level = "global"
     ) -> Any:
-        """Rigidities after adding samples to the training set; no labels needed.
+        """Return rigidities after adding samples to the training set; no labels needed.
 
         Parameters
         ----------
@@ -319,7 +331,7 @@ class RigidityMixin(HessianModel):
 
         Returns
         -------
-        self : object
+        object
             The same estimator, `scale_` and `noise_variance_` set.
         """
         check_is_fitted(self)
@@ -342,8 +354,12 @@ class RigidityMixin(HessianModel):
 
         Parameters
         ----------
-        X, y, sample_weight
+        X : array-like of shape (n_samples, n_features) or structures of environments
             The training set, as in `fit`. A sample is left out as a whole, whatever its weight.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Its targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Its weights.
         groups : array-like of shape (n_samples,), default=None
             Samples of one group are left out together (frames of one trajectory).
 

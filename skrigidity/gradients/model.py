@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ from sklearn.utils.validation import (
 )
 
 from ..calibration import scale_from_quad
+from ..distributed import by_chunks
 from ..environments import (
     Environments,
     as_environments,
     check_features,
+    is_chunked,
     is_environments,
 )
 from ..environments import check_targets as check_per_structure
@@ -276,6 +279,18 @@ class HessianModel:
                 f"calibration={self.calibration!r}"
             )
         return check_groups(groups, n)
+
+
+def chunkwise(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a method that answers row by row take Dask collections: it returns lazy arrays."""
+
+    @wraps(method)
+    def answer(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
+        if is_chunked(X):
+            return by_chunks(self, method.__name__, X, *args, **kwargs)
+        return method(self, X, *args, **kwargs)
+
+    return answer
 
 
 def check_targets(estimator: Any, X: Any, y: Any) -> np.ndarray:

@@ -198,7 +198,7 @@ class RigidKernelRidge(RigidKernelRidgeBase):
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises
@@ -230,5 +230,6 @@ class RigidKernelRidge(RigidKernelRidgeBase):
         self._solve(y - mean, weight, alphas, shape)
         rows = TrainingKernel(kernel, weight, y)
         self._remember(rows)
+        self._n_samples = len(y)
         self._set_left_out_scale(rows, None if labels is None else labels[kept], shape)
         return self

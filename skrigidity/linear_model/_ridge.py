@@ -10,13 +10,15 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, _fit_c
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
+from ..distributed import chunked_rows
+from ..environments import is_chunked
 from ..gradients import (
     FeatureGradients,
     RigidityMixin,
     check_targets,
     check_weights,
 )
-from ..hessian import METHODS, AutoAccumulator, Prior, Rows, choose, residuals
+from ..hessian import METHODS, AutoAccumulator, Prior, Rows, choose
 
 
 def _takes_batches(estimator: Any) -> bool:
@@ -44,6 +46,8 @@ class RigidRidgeBase(RigidityMixin, MultiOutputMixin, RegressorMixin, BaseEstima
     def _training_rows(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool
     ) -> tuple[Rows, tuple[int, ...]]:
+        if is_chunked(X):
+            return chunked_rows(self, X, y, sample_weight, reset=reset)
         X = self._validated(X, reset=reset)
         y = check_targets(self, X, y)
         weight = check_weights(sample_weight, X.shape[0])
@@ -79,8 +83,8 @@ class RigidRidgeBase(RigidityMixin, MultiOutputMixin, RegressorMixin, BaseEstima
         """Take over a factorization of all training rows, and what follows from it."""
         self._set_hessians(factor, alphas)
         self._set_solution(shape, rows)
-        self._count(rows)
         self._remember(rows)
+        self._set_counted_scale()
         self._set_left_out_scale(rows, groups, shape)
 
     def _set_solution(self, shape: tuple[int, ...], rows: Rows | None = None) -> None:
@@ -97,16 +101,11 @@ class RigidRidgeBase(RigidityMixin, MultiOutputMixin, RegressorMixin, BaseEstima
         self.intercept_ = intercept if shape else intercept[0]
         self._rss = rss
 
-    def _count(self, rows: Rows, before: float = 0.0) -> None:
+    def _set_counted_scale(self) -> None:
         """Set what depends on the number of samples, in the sense of `weight_type`."""
-        if rows.weight is None:
-            n = float(len(rows))
-        elif self.weight_type == "frequency":
-            n = float(rows.weight.sum())
-        else:
-            n = float((rows.weight > 0).sum())
-        self._n_total = before + n
-        left = self._set_dof(self._n_total)
+        n_rows, weight = self._fitted_to[:2]
+        self._n_samples = int(n_rows)
+        left = self._set_dof(float(weight if self.weight_type == "frequency" else n_rows))
         self._set_initial_scale(self._rss, left, self.coef_.shape[:-1])
 
     def __sklearn_tags__(self) -> Any:
@@ -236,7 +235,7 @@ class RigidRidge(RigidRidgeBase):
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises
@@ -271,7 +270,7 @@ class RigidRidge(RigidRidgeBase):
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises
@@ -283,7 +282,7 @@ class RigidRidge(RigidRidgeBase):
         rows, shape = self._training_rows(X, y, sample_weight, reset=first)
         if first:
             stream = AutoAccumulator(rows.n_features, rows.n_rhs, method=self.solver)
-            self._n_total, self._fitted_to = 0.0, 0.0
+            self._fitted_to = 0.0
         elif self.coef_.shape[:-1] != shape:
             raise ValueError(
                 f"y must have targets of the same shape as in earlier batches, got {rows.n_rhs} "
@@ -295,8 +294,8 @@ class RigidRidge(RigidRidgeBase):
         alphas = self._alphas(rows.n_rhs)
         self._set_hessians(stream.finish(Prior(alphas.min(), self.regularizer)), alphas)
         self._set_solution(shape)
-        self._count(rows, before=self._n_total)
         self._remember(rows, before=self._fitted_to)
+        self._set_counted_scale()
         return self
 
     def _check_batches(self) -> None:
@@ -317,7 +316,4 @@ def weighted_rss(rows: Rows | None, solution: Any) -> np.ndarray:
     if solution.rss is not None:
         return solution.rss
     assert rows is not None
-    error = residuals(rows, solution)
-    if rows.weight is None:
-        return np.einsum("ij,ij->j", error, error)
-    return np.einsum("i,ij,ij->j", rows.weight, error, error)
+    return rows.rss(solution.coef, solution.intercept)

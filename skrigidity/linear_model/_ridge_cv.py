@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.base import _fit_context
 
 from ..gradients import check_groups
-from ..hessian import AlphaPath, Prior, Rows, choose
+from ..hessian import AlphaPath, Prior, RemoteRows, Rows, choose
+from ._cv_chunks import ChunkedPath, check_scoring, mean_square
 from ._cv_scoring import BUILT_IN, error_scores, left_out_scores, resolve, results
 from ._left_out_model import Samples
 from ._ridge import RigidRidge, RigidRidgeBase
@@ -159,7 +160,7 @@ class RigidRidgeCV(RigidRidgeBase):
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises
@@ -169,6 +170,11 @@ class RigidRidgeCV(RigidRidgeBase):
         """
         rows, shape = self._training_rows(X, y, sample_weight, reset=True)
         scorers, chosen = resolve(self.scoring, self.refit)
+        if isinstance(rows, RemoteRows):
+            check_scoring(scorers, groups)
+            if len(rows) > 2 * rows.n_features + 2:
+                return self._fit_chunks(rows, scorers, chosen, shape)
+            rows = rows.collected()  # no larger than two Hessians
         labels = check_groups(groups, len(rows))
         if labels is not None and "evidence" in scorers.values():
             raise ValueError("groups cannot be left out with scoring='evidence'")
@@ -189,6 +195,27 @@ class RigidRidgeCV(RigidRidgeBase):
         else:
             factor = choose(rows, prior, method=self.solver)
         self._adopt(factor, rows, alphas, shape, labels)
+        return self
+
+    def _fit_chunks(self, rows: Any, scorers: dict[str, Any], chosen: str, shape: Any) -> Self:
+        """Choose alpha and fit where rows stay in their chunks."""
+        names = set(scorers.values())
+        self.alphas_ = self._checked_alphas(rows, "evidence" in names)
+        path = ChunkedPath(rows, Prior(1.0, self.regularizer).gamma, self.alphas_)
+        found: dict[str, np.ndarray] = {}
+        units, counts = self.weight_type == "frequency", rows.sums()
+        self.n_excluded_per_alpha_ = np.zeros(len(self.alphas_), dtype=int)
+        if names - {"evidence"}:
+            found, self.n_excluded_per_alpha_ = path.error_sums(units=units).scores()
+        if "evidence" in names:
+            n, logs = (counts[1], 0.0) if units else (counts[0], path.log_weights())
+            found["evidence"] = path.evidence(self.alphas_, float(n), logs)
+        scores = {name: found[scorer] for name, scorer in scorers.items()}
+        self.cv_results_ = results(scores, self.alphas_)
+        self._pick(scores[chosen], one_target=not shape)
+        alphas = self._alphas(rows.n_rhs)
+        prior = Prior(alphas.min(), self.regularizer)
+        self._adopt(choose(rows, prior, method=self.solver), rows, alphas, shape)
         return self
 
     @property
@@ -278,6 +305,8 @@ def _largest_of_best(scores: np.ndarray, alphas: np.ndarray) -> np.ndarray:
 
 def _variance(rows: Rows) -> float:
     """Return the mean square of a feature, about its mean where rows have an intercept."""
+    if isinstance(rows, RemoteRows):
+        return mean_square(rows) or 1.0
     weight = np.ones(len(rows)) if rows.weight is None else rows.weight
     centre, total = np.zeros(rows.n_features), 0.0
     for piece, block in rows.numbered():

@@ -14,6 +14,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from .._html import SummaryMixin
 from ..environments import (
     Environments,
     OutputMixin,
@@ -33,7 +34,7 @@ from ._pool import (
 )
 
 
-class ChosenMixin(OutputMixin):
+class ChosenMixin(SummaryMixin, OutputMixin):
     """Pools in, chosen members out, in the container they came in.
 
     Expects `fit`, which sets `sample_indices_`, `n_samples_` and `_fingerprints`.
@@ -59,7 +60,8 @@ class ChosenMixin(OutputMixin):
 
         Returns
         -------
-        The chosen candidates in the container of `X`, in the order of their choice.
+        object
+            The chosen candidates in the container of `X`, in the order of their choice.
         """
         rows = self._fit_transform(X, y, fit_params)
         if y is not None and len(self.sample_indices_) != self.n_samples_:
@@ -169,6 +171,7 @@ class ChosenMixin(OutputMixin):
         Returns
         -------
         ndarray of bool of shape (n_candidates,), or of int
+            A mask, or positions.
         """
         check_is_fitted(self)
         if indices:
@@ -188,6 +191,7 @@ class ChosenMixin(OutputMixin):
         Returns
         -------
         ndarray of str
+            Names of the features.
         """
         check_is_fitted(self)
         return _check_feature_names_in(self, input_features)

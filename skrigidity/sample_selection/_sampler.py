@@ -91,7 +91,7 @@ class SubsetSampler(MetaEstimatorMixin, BaseEstimator):
 
         Returns
         -------
-        self : object
+        object
             Fitted sampler.
 
         Raises

@@ -276,7 +276,7 @@ default=None
 
         Returns
         -------
-        self : object
+        object
             Fitted selector.
 
         Raises
@@ -333,6 +333,16 @@ default=None
         return self
 
     # --- internals -------------------------------------------------------------------------
+
+    def _summary(self) -> dict[str, Any]:
+        before, after = self.objective_path_[0], self.objective_path_[-1]
+        first = ", ".join(map(str, self.selected_idx_[:10]))
+        return {
+            "chosen": f"{len(self.selected_idx_)} of {self.n_candidates_} candidates",
+            "in the order of their choice": first + (", …" if len(self.selected_idx_) > 10 else ""),
+            f"objective ({self._objective})": f"{before:.3g} before, {after:.3g} after",
+            "targets": self.target_rigidity_.shape[1],
+        }
 
     def _earlier(self, pool: Pool) -> Any:
         """Return what an earlier fit has found, for a warm start."""

@@ -222,7 +222,7 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises
@@ -255,6 +255,7 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
         self._set_hessians(factor, alphas)
         left = self._set_dof(float(weight.sum()))
         self._remember(rows)
+        self._n_samples = len(y)
         scale, noise, self._of_mean = 1.0, 0.0, False
         if not is_classifier(inner):
             scale, noise = gradients.dispersion(X, y, weight, left)

@@ -17,7 +17,7 @@ _SHARES = np.linspace(0, 1, 1001)
 class RankedAtom(NamedTuple):
     """An atom, and how its rigidity ranks.
 
-    Attributes
+    Parameters
     ----------
     frame, atom : int
         Which atom of which frame.

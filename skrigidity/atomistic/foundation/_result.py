@@ -45,7 +45,7 @@ class FoundationStudy:
     the network's own last layer ("refit"), or of the network as it is, shifted to the energy zero
     of every set ("own, pretrained"); for foreign frames, whose features: "wide" or "own".
 
-    Attributes
+    Parameters
     ----------
     energies : DataFrame
         A row per variant, score and split: ``mae_meV`` per atom, ``spearman`` over all test

@@ -84,6 +84,7 @@ def foundation_study(
     Returns
     -------
     FoundationStudy
+        Tables of scores.
 
     Raises
     ------

@@ -34,7 +34,7 @@ _WORK = 2e10
 class LeftBatch(NamedTuple):
     """Groups of k rows that are left out, or one unit of the weight of single rows.
 
-    Attributes
+    Parameters
     ----------
     members : ndarray of int of shape (m, k)
         Rows of the groups.
@@ -63,7 +63,7 @@ class LeftBatch(NamedTuple):
 class LeftOut:
     """What every row looks like to a model that has not seen it.
 
-    Attributes
+    Parameters
     ----------
     residual : ndarray of shape (n_rows, n_rhs)
         Right-hand side minus its prediction.
@@ -241,6 +241,7 @@ def residuals(rows: Rows, solution: Solution | None) -> Array:
     Returns
     -------
     ndarray of shape (n_rows, n_rhs)
+        Residuals.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""Draw the pictures of gallery.md again: runs its code, and saves what every picture shows.
+"""Draw the pictures of guide/pictures.md again: runs its code, and saves what every picture shows.
 
-    python docs/make_gallery.py
+    python docs/make_pictures.py
 
 A picture belongs to the block of code above it, and shows the figure of `display` there; that of
 structures is a photograph of the page, and is left as it is where there is no Chromium.
@@ -17,7 +17,8 @@ import matplotlib as mpl
 from PIL import Image
 
 DOCS = Path(__file__).parent
-PART = re.compile(r"^```python\n(.*?)^```|^!\[[^]]*\]\((images/[\w-]+\.png)\)", re.M | re.S)
+PAGE = DOCS / "guide" / "pictures.md"
+PART = re.compile(r"^```python\n(.*?)^```|^!\[[^]]*\]\(\.\./(images/[\w-]+\.png)\)", re.M | re.S)
 LARGEST = 60_000  # bytes
 
 
@@ -49,9 +50,9 @@ def main() -> None:
     mpl.use("Agg")
     mpl.rcParams["figure.figsize"] = (6.0, 4.0)
     names: dict = {}
-    for code, image in PART.findall((DOCS / "gallery.md").read_text("utf-8")):
+    for code, image in PART.findall(PAGE.read_text("utf-8")):
         if code:
-            exec(compile(code, "gallery.md", "exec"), names)
+            exec(compile(code, str(PAGE), "exec"), names)
             continue
         path = DOCS / image
         path.parent.mkdir(exist_ok=True)
