@@ -272,11 +272,15 @@ def markdown(table):
     return "\n".join(lines)
 
 
-def report(scores):
-    """Print a table per score."""
-    for column, title in COLUMNS.items():
-        cells = scores.groupby(["method", "scenario"], sort=False)[column].apply(cell)
-        table = cells.unstack().reindex(scores.method.unique())[scores.scenario.unique()]
+def report(scores, columns=COLUMNS):
+    """Print a table per score: its column, and a title. Methods with the same row share it."""
+    for column, title in columns.items():
+        cells = scores.groupby(["method", "scenario"], sort=False)[column].apply(cell).unstack()
+        table = cells.reindex(scores.method.unique())[scores.scenario.unique()]
+        table = table[(table != "–").any(axis=1)]
+        names = pd.Series(table.index, table.index)
+        names = names.groupby([*table.to_numpy().T], sort=False).agg("; ".join)
+        table = table.drop_duplicates().set_axis(names)
         print(f"\n{title}\n\n{markdown(table)}")
 
 
