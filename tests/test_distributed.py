@@ -10,9 +10,12 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
 from sweep import relative_error
 
-from skrigidity import ComponentRidge, RigidRidge, RigidRidgeCV
+from skrigidity import ComponentRidge, PRSelector, RigidKernelRidge, RigidRidge, RigidRidgeCV
 from skrigidity.environments import is_chunked
 
 dask = pytest.importorskip("dask", reason='needs dask: pip install "skrigidity[scale]"')
@@ -224,6 +227,79 @@ def test_data_frames():
     with pytest.raises(ValueError, match="feature names"):
         model.predict(lazy.rename(columns={"a": "z"}))
     assert_same(RigidRidgeCV().fit(lazy, target), RigidRidgeCV().fit(table, y), table, rtol=1e-8)
+
+
+# -- selection ------------------------------------------------------------------------------------
+
+
+def selection_problem():
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((N, D))
+    X[90:100] = X[20:30]  # ties: the lowest number wins, in whatever chunk
+    away = {"X_target": rng.standard_normal((25, D)) + 2, "X_train": rng.standard_normal((4, D))}
+    each = {"cost": rng.uniform(0.5, 1.5, N), "candidate_weight": rng.uniform(0, 2, N).round()}
+    return X, away, each
+
+
+def assert_same_picks(selector, here, X, **options):
+    for chunks in (40, (0, 50, 70)):
+        found = clone(selector).fit(chunked(X, chunks), **options)
+        np.testing.assert_array_equal(found.selected_idx_, here.selected_idx_)
+        path = found.objective_path_
+        np.testing.assert_allclose(path, here.objective_path_, rtol=1e-8, atol=1e-14)
+        np.testing.assert_allclose(found.target_rigidity_, here.target_rigidity_, rtol=1e-8)
+        np.testing.assert_allclose(found.gains_, here.gains_, rtol=1e-6)
+        np.testing.assert_array_equal(found.transform(chunked(X, chunks)), X[found.selected_idx_])
+
+
+@pytest.mark.parametrize("objective", ["mean", "log_mean", "min", "variance", "information"])
+@pytest.mark.parametrize("alpha", [1.0, 1e-10])
+def test_picks(objective, alpha):
+    X, away, _ = selection_problem()
+    selector = PRSelector(8, alpha=alpha, objective=objective)
+    assert_same_picks(selector, clone(selector).fit(X, **away), X, **away)
+
+
+@pytest.mark.parametrize("options", [{"replace": True}, {"threshold": 3.0}, {"budget": 7.0}])
+def test_picks_with_costs_and_weights(options):
+    X, away, each = selection_problem()
+    selector = PRSelector(None if "budget" in options else 10, objective="log_mean", **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        here = clone(selector).fit(X, **away, **each)
+        assert_same_picks(selector, here, X, **away, **each)
+
+
+def test_picks_under_a_fitted_model():
+    """And variances that fall so far that all is computed from scratch in between."""
+    X, away, _ = selection_problem()
+    model = RigidRidge(1e-9, fit_intercept=False).fit(X[:3] * 1e-3, np.zeros(3))
+    selector = PRSelector(10, estimator=FrozenEstimator(model))
+    away = {"X_target": away["X_target"]}
+    assert_same_picks(selector, clone(selector).fit(X, **away), X, **away)
+
+
+def test_picks_from_data_frames():
+    X, away, _ = selection_problem()
+    table, names = pd.DataFrame(X, columns=list("abcdef")), list("abcdef")
+    lazy = dd.from_pandas(table, npartitions=3)
+    away = {name: pd.DataFrame(part, columns=names) for name, part in away.items()}
+    selector, here = PRSelector(5).fit(lazy, **away), PRSelector(5).fit(table, **away)
+    assert selector.feature_names_in_.tolist() == names
+    np.testing.assert_array_equal(selector.selected_idx_, here.selected_idx_)
+
+
+def test_selections_that_need_the_whole_pool():
+    X, away, _ = selection_problem()
+    lazy = chunked(X, 50)
+    with pytest.raises(ValueError, match="X_target must be given"):
+        PRSelector(2).fit(lazy)
+    with pytest.raises(ValueError, match="groups cannot be used"):
+        PRSelector(2).fit(lazy, groups=np.arange(N) // 2, **away)
+    with pytest.raises(ValueError, match="nothing determines the intercept"):
+        PRSelector(2).fit(lazy, X_target=away["X_target"])
+    with pytest.raises(ValueError, match="kernel model"):
+        PRSelector(2, estimator=RigidKernelRidge()).fit(lazy, **away)
 
 
 # -- nothing is brought together -----------------------------------------------------------------

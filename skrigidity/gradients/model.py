@@ -234,9 +234,7 @@ class HessianModel:
     def _leave_out(self, rows: Any, groups: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return residuals (n_rows, n_targets) and ``1 / R`` without each row or its group."""
         if isinstance(rows, RemoteRows):
-            raise ValueError(
-                "X must be in memory where samples are left out, not with Dask"
-            )
+            raise ValueError("X must be in memory where samples are left out, not with Dask")
         left = {id(f): self._leave_out_of(rows, groups, f) for f in self._hessians}
         if self._one_hessian:
             (only,) = left.values()
