@@ -42,7 +42,7 @@ if HAS_TORCH:
     found = example.study(silicon(), seed=0)
     along, sizes = example.tables_of(found)
 
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.5), layout="constrained")
     panels = [("training", "rigidity"), ("training", "change"), ("sizes", "rigidity")]
     for ax, (name, kind) in zip(axes, panels, strict=True):
         steps, rigidity = found[name]
