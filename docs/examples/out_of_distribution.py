@@ -14,7 +14,6 @@ leaving out a trajectory (carbon) or a structure at a time; but "own C" is from 
 structures of the new kind, which no method is scored on.
 """
 
-import argparse
 import warnings
 from functools import cache
 from typing import NamedTuple

@@ -156,7 +156,7 @@ class MisspecifiedRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises
