@@ -76,6 +76,7 @@ sphinx_gallery_conf = {
     "image_scrapers": ("matplotlib", ChemiscopeScraper()),
     "remove_config_comments": True,
     "show_memory": False,
+    "parallel": max(os.cpu_count() or 1, 1),
     "plot_gallery": os.environ.get("SKRIGIDITY_GALLERY", "1") != "0",
 }
 # Scrapers are objects, which Sphinx cannot store between builds.
