@@ -65,6 +65,14 @@ class ChosenMixin(SummaryMixin, OutputMixin):
         -------
         object
             The chosen candidates in the container of `X`, in the order of their choice.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import PRSelector
+        >>> pool = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
+        >>> PRSelector(2).fit_transform(pool).shape
+        (2, 2)
         """
         rows = self._fit_transform(X, y, fit_params)
         if y is not None and len(self.sample_indices_) != self.n_samples_:
@@ -110,6 +118,15 @@ class ChosenMixin(SummaryMixin, OutputMixin):
         ------
         ValueError
             If there is not one label per candidate.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import PRSelector
+        >>> pool = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
+        >>> X, y = PRSelector(1).fit_resample(pool, np.arange(3))
+        >>> y
+        array([1])
         """
         rows = self._fit_transform(X, y, fit_params)
         if y is None:
@@ -137,6 +154,14 @@ class ChosenMixin(SummaryMixin, OutputMixin):
         ------
         ValueError
             If this is not that pool. Its shape and its chosen members are compared.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import PRSelector
+        >>> pool = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
+        >>> PRSelector(1).fit(pool).transform(pool)
+        array([[0., 1.]])
         """
         check_is_fitted(self)
         pool, chosen = self._pool(X, reset=False), self.sample_indices_
@@ -175,6 +200,14 @@ class ChosenMixin(SummaryMixin, OutputMixin):
         -------
         ndarray of bool of shape (n_candidates,), or of int
             A mask, or positions.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import PRSelector
+        >>> pool = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
+        >>> PRSelector(1).fit(pool).get_support()
+        array([False,  True, False])
         """
         check_is_fitted(self)
         if indices:
@@ -195,6 +228,14 @@ class ChosenMixin(SummaryMixin, OutputMixin):
         -------
         ndarray of str
             Names of the features.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import PRSelector
+        >>> pool = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
+        >>> PRSelector(1).fit(pool).get_feature_names_out()
+        array(['x0', 'x1'], dtype=object)
         """
         check_is_fitted(self)
         return _check_feature_names_in(self, input_features)
