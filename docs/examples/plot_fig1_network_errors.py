@@ -20,8 +20,10 @@ variances along the diagonal.
 # What came out here
 # ------------------
 #
-# A network like SOAP-BPNN (``species_network.py``) learns energies of bundled silicon clusters of
-# two to five atoms: 450 to train on, 200 to calibrate :math:`C`, 250 to test. One test set of this
+# The paper has SOAP-BPNN, PaiNN and MACE, of QM9 and of silicon clusters of ten atoms (see the
+# `authors' scripts <https://github.com/SanggyuChong/faraday_discussions_2024>`_). Here a network
+# like SOAP-BPNN (``species_network.py``) learns energies of bundled silicon clusters of two to five
+# atoms: 450 to train on, 200 to calibrate :math:`C`, 250 to test. One test set of this
 # size says little, so six splits are taken together. Two controls have the same predictions: error
 # bars whose rigidities were **shuffled**, and those of the network **before** its training, each
 # with a :math:`C` of its own.

@@ -135,6 +135,7 @@ print("The claim", "holds from some structures on." if holds else "is not borne 
 # other. And where the regularization is so large that it, and not the data, pins the atom, nothing
 # helps much: with alpha at 1e-5 instead of 1e-7 ten structures raise the LPR by 15 % (periodic),
 # 9 % (high-symmetry) and 1 % (carved). Heights of curves depend on features and training set;
-# compare their order. (``tests/test_embedding_study.py`` keeps it so.)
+# compare their order. The paper had other features and another training set, and so there are no
+# numbers to set beside these. (``tests/test_embedding_study.py`` keeps it so.)
 
 plt.show()
