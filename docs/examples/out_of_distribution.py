@@ -1,22 +1,22 @@
 """Error bars away from the training set: what rigidities say there, and what others do.
 
-Models learn from one kind of structures and predict others: carbon surfaces, low densities and hot
-liquids from dense bulk; silicon clusters of five atoms from smaller ones; water dimers that are
-far apart from close ones. For each a control predicts what it has learned from. Run it for a
-table:
+Models learn from one kind of structures and predict another: carbon surfaces from quenched bulk,
+low densities from high ones, hot liquids from colder ones; silicon clusters of five atoms from
+smaller ones; water dimers that are far apart from close ones, and the reverse. A control for each
+predicts what it has learned from. Run it for tables:
 
-    python docs/examples/out_of_distribution.py --splits 9
-    python docs/examples/out_of_distribution.py --labelled 4 8 16 32     # own C of the new kind
+    python docs/examples/out_of_distribution.py --splits 15
+    python docs/examples/out_of_distribution.py --labelled 4 8 16 32     # a C of the new kind
+    python docs/examples/out_of_distribution.py --defaults               # calibrations, in pairs
 
-All error bars of a split are about the predictions of one ridge regression (those of the committee
-and of the Gaussian process about their own), and all scales are from the training set alone, by
-leaving out a trajectory (carbon) or a structure at a time; but "own C" is from a few labelled
-structures of the new kind, which no method is scored on.
+Most error bars of a split are about the predictions of one ridge regression (those of the
+committee and of the Gaussian process about their own), and all scales are from the training set
+alone, by leaving out a trajectory (carbon) or a structure at a time. The last three methods know a
+few labelled structures of the new kind, which no method is scored on.
 """
 
 import argparse
 import warnings
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -27,29 +27,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.metrics import roc_auc_score
+from structures_to_predict import N_LABELLED, SCENARIOS, split
 
-from skrigidity import RigidRidge, RigidRidgeCV, TotalVarianceScaler
-from skrigidity.atomistic import ACEDescriptor
+from skrigidity import RigidRidge, RigidRidgeCV
 from skrigidity.calibration import MisspecifiedRegressor, RigidityCalibrator
-from skrigidity.datasets import load_carbon, load_silicon, load_water
 from skrigidity.metrics import neg_log_likelihood
 
-_ACE = {"kind": "self-interacting", "output": "mean"}
-N_LABELLED, N_MEMBERS = 12, 16
+N_MEMBERS = 16
 ALPHAS = np.logspace(-9, 1, 11)
-
-
-class Data(NamedTuple):
-    """Structures: features, energies (meV per atom), what is left out together, what they are."""
-
-    X: np.ndarray
-    y: np.ndarray
-    groups: np.ndarray
-    about: dict
-
-    def take(self, rows):
-        about = {name: values[rows] for name, values in self.about.items()}
-        return Data(self.X[rows], self.y[rows], self.groups[rows], about)
 
 
 class ErrorBars(NamedTuple):
@@ -63,104 +48,6 @@ class ErrorBars(NamedTuple):
     def gaussian(cls, mean, std):
         std = np.broadcast_to(std, mean.shape)
         return cls(mean, std, 2 * std)
-
-
-# --- data ----------------------------------------------------------------------------------------
-
-
-def _data(descriptor, loaded, shift, groups, **about):
-    X = descriptor.fit_transform(loaded.frames)
-    return Data(np.asarray(X), 1000 * (loaded.target - shift), groups, about)
-
-
-@cache
-def carbon():
-    """Amorphous carbon, with the groups of its trajectories."""
-    loaded = load_carbon(return_frames=True)
-    ace = ACEDescriptor(cutoff=3.7, r0=1.42, max_degree=(14, 12, 10), **_ACE)
-    about = {"density": loaded.density, "temperature": loaded.temperature, "kind": loaded.kind}
-    return _data(ace, loaded, loaded.atom_energy, loaded.trajectory, **about)
-
-
-@cache
-def silicon():
-    """Clusters of two to five silicon atoms."""
-    loaded = load_silicon(return_frames=True)
-    ace = ACEDescriptor(cutoff=6.0, r0=2.4, max_degree=(14, 12, 10), **_ACE)
-    return _data(ace, loaded, loaded.atom_energy, np.arange(len(loaded.kind)), kind=loaded.kind)
-
-
-@cache
-def water():
-    """Pairs of water molecules and single ones (at an infinite distance)."""
-    loaded = load_water(return_frames=True)
-    ace = ACEDescriptor(cutoff=6.0, r0=1.0, max_degree=(12, 8), **_ACE)
-    distance = np.where(loaded.kind == "dimer", loaded.distance, np.inf)
-    shift = loaded.monomer_energy / 3
-    return _data(ace, loaded, shift, np.arange(len(distance)), distance=distance)
-
-
-class Scenario(NamedTuple):
-    """What is learned from, what is predicted, and the share of groups that go into training."""
-
-    data: object
-    known: object
-    new: object
-    share: float = 0.5
-
-
-def _bulk(about):
-    return about["kind"] == "bulk"
-
-
-def _dense(about):
-    return _bulk(about) & (about["density"] > 2.4)
-
-
-def _small(about):
-    return np.isin(about["kind"], ["Si2", "Si3", "Si4"])
-
-
-SCENARIOS = {
-    "carbon: control": Scenario(carbon, _bulk, _bulk),
-    "carbon: surfaces": Scenario(carbon, _bulk, lambda a: a["kind"] == "slab"),
-    "carbon: surfaces from dense": Scenario(carbon, _dense, lambda a: a["kind"] == "slab", 0.8),
-    "carbon: low density": Scenario(carbon, _dense, lambda a: _bulk(a) & (a["density"] < 1.9), 0.8),
-    "carbon: hot": Scenario(
-        carbon,
-        lambda a: _bulk(a) & (a["temperature"] < 5000),
-        lambda a: _bulk(a) & (a["temperature"] > 5000),
-    ),
-    "silicon: control": Scenario(silicon, _small, _small),
-    "silicon: larger": Scenario(silicon, _small, lambda a: a["kind"] == "Si5"),
-    "water: control": Scenario(water, lambda a: a["distance"] < 20, lambda a: a["distance"] < 20),
-    "water: far from near": Scenario(
-        water,
-        lambda a: a["distance"] < 5.5,
-        lambda a: (a["distance"] > 6.5) & (a["distance"] < 20),
-        0.9,
-    ),
-    "water: near from far": Scenario(
-        water, lambda a: a["distance"] > 4.5, lambda a: a["distance"] < 4.5, 0.9
-    ),
-}
-
-
-def split(scenario, seed, n_labelled=N_LABELLED):
-    """Return what is learned from, what is labelled of the new kind, what is predicted."""
-    data = scenario.data()
-    rng = np.random.default_rng(seed)
-    groups = rng.permutation(np.unique(data.groups[scenario.known(data.about)]))
-    taken = np.isin(data.groups, groups[: int(scenario.share * len(groups))])
-    train = np.flatnonzero(taken & scenario.known(data.about))
-    new = np.flatnonzero(~taken & scenario.new(data.about))
-    labelled = np.zeros(len(data.y), dtype=bool)
-    for group in rng.permutation(np.unique(data.groups[new])):
-        if labelled.sum() < n_labelled:
-            labelled[new[data.groups[new] == group]] = True
-    parts = [data.take(rows) for rows in (train, labelled, new[~labelled[new]])]
-    scaler = TotalVarianceScaler().fit(parts[0].X)
-    return [part._replace(X=scaler.transform(part.X)) for part in parts]
 
 
 # --- methods -------------------------------------------------------------------------------------
@@ -198,11 +85,6 @@ def rigidity(calibration):
         return ErrorBars.gaussian(*ridge.model(calibration).predict(X, return_std=True))
 
     return method
-
-
-def rigidity_by_sample(ridge, labelled, X):
-    model = RigidRidge(ridge.alpha, calibration="loo").fit(ridge.train.X, ridge.train.y)
-    return ErrorBars.gaussian(*model.predict(X, return_std=True))
 
 
 def own_scale(ridge, labelled, X):
@@ -277,36 +159,39 @@ def gaussian_process(ridge, labelled, X):
     return ErrorBars.gaussian(*model.predict(X, return_std=True))
 
 
-def misspecified(method):
-    def bars(ridge, labelled, X):
-        model = MisspecifiedRegressor(RigidRidge(ridge.alpha), method=method)
-        model.fit(
-            ridge.train.X,
-            ridge.train.y,
-            **({"groups": ridge.train.groups} if method == "jackknife" else {}),
-        )
-        return ErrorBars.gaussian(*model.predict(X, return_std=True))
+def jackknife(ridge, labelled, X):
+    """Sandwich variance, C and sigma by leaving out."""
+    model = MisspecifiedRegressor(RigidRidge(ridge.alpha))
+    model.fit(ridge.train.X, ridge.train.y, groups=ridge.train.groups)
+    return ErrorBars.gaussian(*model.predict(X, return_std=True))
 
-    return bars
+
+def hypercube(ridge, labelled, X):
+    """POPS as its authors have it: no scale, and the Bayesian variance added."""
+    model = MisspecifiedRegressor(RigidRidge(ridge.alpha), method="hypercube", calibration=None)
+    mean, std = model.fit(ridge.train.X, ridge.train.y).predict(X, return_std=True)
+    posterior = model.estimator_.scale_ / model.prediction_rigidity(X)
+    return ErrorBars.gaussian(mean, np.sqrt(std**2 + posterior))
 
 
 METHODS = {
     "constant": constant,
     "rigidity, bayesian": rigidity("bayesian"),
-    "rigidity, loo ungrouped": rigidity_by_sample,
     "rigidity, loo": rigidity("loo"),
     "rigidity, loo_noise": rigidity("loo_noise"),
     "conformal": conformal,
     "committee": committee,
     "nearest neighbour": nearest,
     "Gaussian process": gaussian_process,
-    "POPS ensemble": misspecified("ensemble"),
-    "POPS hypercube": misspecified("hypercube"),
-    "jackknife": misspecified("jackknife"),
+    "jackknife": jackknife,
+    "POPS": hypercube,
+    "constant of the new": constant_of_new,
     "rigidity, own C": own_scale,
-    "constant, own": constant_of_new,
-    "learned, loo": learned,
+    "learned as well, loo": learned,
 }
+LABELLED = (constant_of_new, own_scale, learned)
+# What `calibration` may be, in pairs with the default.
+CALIBRATIONS = ("rigidity, loo", "rigidity, loo_noise", "jackknife")
 
 
 # --- scores --------------------------------------------------------------------------------------
@@ -356,3 +241,95 @@ def study(scenarios=None, methods=None, *, n_splits=5, n_labelled=N_LABELLED):
                 found = score(bars, test.y, reference)
                 rows.append({"scenario": name, "method": method, "seed": seed, **found})
     return pd.DataFrame(rows)
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+COLUMNS = {
+    "rmse": "Root mean square error, meV per atom",
+    "spearman": "Spearman correlation of absolute errors and standard deviations",
+    "auc": "AUC of the tenth of largest errors",
+    "dnll": "Negative log-likelihood in nats, less that of a constant",
+    "inside_1": "Share of errors inside one standard deviation (.683)",
+    "inside_2": "Share of errors inside two standard deviations (.954)",
+}
+
+
+def cell(values):
+    """Return the median and half the distance between quartiles."""
+    low, middle, high = (
+        np.nanquantile(values, [0.25, 0.5, 0.75]) if values.notna().any() else [0] * 3
+    )
+    digits = 0 if abs(middle) >= 20 else 1 if abs(middle) >= 3 else 2
+    return f"{middle:.{digits}f} ± {(high - low) / 2:.{digits}f}" if values.notna().any() else "–"
+
+
+def markdown(table):
+    """Return a table of text as markdown."""
+    head = ["", *table.columns]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join([name, *row]) + " |" for name, *row in table.itertuples()]
+    return "\n".join(lines)
+
+
+def report(scores, columns=COLUMNS):
+    """Print a table per score: its column, and a title. Methods with the same row share it."""
+    for column, title in columns.items():
+        cells = scores.groupby(["method", "scenario"], sort=False)[column].apply(cell).unstack()
+        table = cells.reindex(scores.method.unique())[scores.scenario.unique()]
+        table = table[(table != "–").any(axis=1)]
+        names = pd.Series(table.index, table.index)
+        names = names.groupby([*table.to_numpy().T], sort=False).agg("; ".join)
+        table = table.drop_duplicates().set_axis(names)
+        print(f"\n{title}\n\n{markdown(table)}")
+
+
+def report_defaults(scores):
+    """Print how much better other calibrations are than "bayesian", split by split."""
+    table = {}
+    for name, part in scores.groupby("scenario", sort=False):
+        dnll = part.pivot(index="seed", columns="method", values="dnll")
+        change = dnll[list(CALIBRATIONS)].sub(dnll["rigidity, bayesian"], axis=0)
+        table[name] = [f"{cell(change[m])} ({np.mean(change[m] < 0):.2f})" for m in CALIBRATIONS]
+    table = pd.DataFrame.from_dict(table, orient="index", columns=CALIBRATIONS)
+    print(f"\nNegative log-likelihood less that of bayesian (share of splits)\n\n{markdown(table)}")
+
+
+def report_labelled(numbers, n_splits):
+    """Print what a C of the new kind's own is worth, by the number of its labelled structures."""
+    names = [name for name in SCENARIOS if "control" not in name]
+    methods = [
+        "rigidity, bayesian",
+        "constant of the new",
+        "rigidity, own C",
+        "learned as well, loo",
+    ]
+    table = {}
+    for n in numbers:
+        scores = study(names, methods, n_splits=n_splits, n_labelled=n)
+        by = scores.groupby(["method", "scenario"], sort=False)["inside_2"].apply(cell).unstack()
+        for method in methods:
+            table[f"{method}, {n} labelled"] = by.loc[method, names].tolist()
+    table = pd.DataFrame.from_dict(table, orient="index", columns=names)
+    print(f"\n{COLUMNS['inside_2']}\n\n{markdown(table)}")
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--splits", type=int, default=15, help="random splits of each scenario")
+    parser.add_argument("--scenarios", nargs="+", choices=list(SCENARIOS), metavar="NAME")
+    parser.add_argument("--labelled", nargs="+", type=int, metavar="N", help="numbers of labels")
+    parser.add_argument("--defaults", action="store_true", help="calibrations in pairs")
+    options = parser.parse_args(arguments)
+    warnings.filterwarnings("ignore", message="the best alpha", category=UserWarning)
+    if options.labelled:
+        report_labelled(options.labelled, options.splits)
+    elif options.defaults:
+        methods = ["rigidity, bayesian", *CALIBRATIONS]
+        report_defaults(study(options.scenarios, methods, n_splits=options.splits))
+    else:
+        report(study(options.scenarios, n_splits=options.splits))
+
+
+if __name__ == "__main__":
+    main()

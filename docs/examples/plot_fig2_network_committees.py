@@ -122,11 +122,6 @@ pd.DataFrame(by_size).sort_index().round(2)
 #      - −.27
 #      - −.77
 #
-# .. image:: /images/qm7-committee.png
-#    :alt: Committee variance against LPR for atoms of QM7, after and before training
-#
-# The network like SOAP-BPNN on QM7.
-#
 # Verdict
 # -------
 

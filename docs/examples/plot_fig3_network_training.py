@@ -129,11 +129,6 @@ sizes.round(2)
 #      - 59
 #      - 160
 #
-# .. image:: /images/qm7-training.png
-#    :alt: LPR of atoms of QM7 by element over epochs and over the number of training molecules
-#
-# The network like SOAP-BPNN on QM7.
-#
 # Verdict
 # -------
 

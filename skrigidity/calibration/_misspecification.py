@@ -74,7 +74,7 @@ class MisspecifiedRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         C**2 and sigma**2.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, where the estimator was fitted on a DataFrame.
 
     See Also
@@ -93,9 +93,10 @@ class MisspecifiedRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     axes in the units of the parameters, here H sets them, so that it does not matter in which
     units features are given.
 
-    Measured on models of few parameters, the jackknife with a scale says more of errors than
-    rigidities do; POPS without a scale is too narrow, and hypercubes of more than fifty
-    parameters rank errors worse. See the page on misspecification in the documentation.
+    Measured on models of few parameters and many samples, the jackknife with a scale says more
+    of errors than rigidities do, and POPS without a scale is too narrow; with more parameters
+    than samples neither is better than rigidities. See the page on misspecification in the
+    documentation.
 
     References
     ----------

@@ -158,6 +158,11 @@ def chunked_rows(
     shape : tuple of int
         The shape of one target.
     """
+    if reset and estimator.calibration in ("loo", "loo_noise"):
+        raise ValueError(
+            f"calibration={estimator.calibration!r} needs all samples in one memory: use another "
+            "calibration, or calibrate() with held-out data"
+        )
     chunks = Chunks.aligned(X, y, sample_weight)
     like, shape = estimator._training_rows(*chunks.sample(), None, reset=reset)
     return ChunkedRows(chunks, RowMaker(without_hessian(estimator), like), like), shape

@@ -36,7 +36,7 @@ class TotalVarianceScaler(OneToOneFeatureMixin, EnvironmentTransformerMixin, Bas
 
     Attributes
     ----------
-    mean_ : ndarray of shape (n_features_in_,), or None
+    mean_ : ndarray of shape (`n_features_in_`,), or None
         What is subtracted; None without it.
     scale_ : float
         Square root of the total variance; 1 where all features are constant.

@@ -38,6 +38,12 @@ class Targets(NamedTuple):
         In eV/Å.
     stress : ndarray of shape (6,) or None
         In eV/Å³, ASE's sign and Voigt order.
+
+    Examples
+    --------
+    >>> from skrigidity.frames import Targets
+    >>> Targets(energy=-3.5, forces=None, stress=None).energy
+    -3.5
     """
 
     energy: float | None

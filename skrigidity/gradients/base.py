@@ -24,6 +24,17 @@ class Gradients(ABC):
         The model's own components by name; empty where there are none.
     n_outputs : int
         Rows per prediction: the number of classes of a softmax, else 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.gradients import FeatureGradients, Gradients
+    >>> gradients = FeatureGradients(2, fit_intercept=False, aggregate="mean")
+    >>> isinstance(gradients, Gradients)
+    True
+    >>> gradients.rows(np.eye(2)).dense()
+    array([[1., 0.],
+           [0., 1.]])
     """
 
     components: Mapping[str, Any] = {}

@@ -28,6 +28,12 @@ class FittedGradients(Gradients):
         Shape of one prediction: empty, or the number of targets or classes.
     no_scale : str
         Why `dispersion` is not finite, where it is not.
+
+    Examples
+    --------
+    >>> from skrigidity.gradients import CurvedGradients, FittedGradients, SoftmaxGradients
+    >>> issubclass(CurvedGradients, FittedGradients), issubclass(SoftmaxGradients, FittedGradients)
+    (True, True)
     """
 
     coef: np.ndarray
@@ -49,7 +55,7 @@ class FittedGradients(Gradients):
         """
 
     def targets(self, y: np.ndarray) -> np.ndarray:
-        """Return the targets as numbers, an array of shape (n_samples, *shape).
+        """Return the targets as numbers, an array of shape ``(n_samples, *shape)``.
 
         Parameters
         ----------

@@ -22,6 +22,13 @@ class Loss(ABC):
     curved : bool
         Whether the curvature is positive wherever there is a slope: one Newton step then tells
         what becomes of a sample that is left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.gradients import LogisticLoss, Loss
+    >>> isinstance(LogisticLoss(), Loss), LogisticLoss().mean(np.zeros(1))
+    (True, array([0.5]))
     """
 
     constant_noise: bool = False

@@ -28,7 +28,7 @@ from ..environments import (
     is_environments,
 )
 from ..environments import check_targets as check_per_structure
-from ..hessian import leave_out
+from ..hessian import RemoteRows, leave_out
 from .base import Gradients, Level
 
 # Sums over the data that a model was fitted to, and over data said to be the same, differ by less.
@@ -233,6 +233,8 @@ class HessianModel:
 
     def _leave_out(self, rows: Any, groups: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return residuals (n_rows, n_targets) and ``1 / R`` without each row or its group."""
+        if isinstance(rows, RemoteRows):
+            raise ValueError("X must be in memory where samples are left out, not with Dask")
         left = {id(f): self._leave_out_of(rows, groups, f) for f in self._hessians}
         if self._one_hessian:
             (only,) = left.values()

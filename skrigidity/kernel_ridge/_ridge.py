@@ -78,7 +78,7 @@ class RigidKernelRidge(RigidKernelRidgeBase):
         Effective number of parameters.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where the model was fitted on a DataFrame.
 
     See Also

@@ -76,6 +76,14 @@ class Adapter(ABC):
         Whether data are lists of `ase.Atoms`.
     layers : tuple of str
         The layers that are looked at.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrigidity.last_layer import Adapter, adapter_of
+    >>> adapter = adapter_of(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(2, 1)))
+    >>> isinstance(adapter, Adapter), adapter.atomistic
+    (True, False)
     """
 
     atomistic: ClassVar[bool] = False
@@ -190,6 +198,12 @@ class FramesAdapter(Adapter):
         The trained network.
     readout : "auto", str or list of str, default="auto"
         Layers whose inputs are the features; see `Adapter`.
+
+    Examples
+    --------
+    >>> from skrigidity.last_layer import FramesAdapter, MACEAdapter
+    >>> issubclass(MACEAdapter, FramesAdapter), MACEAdapter.atomistic
+    (True, True)
     """
 
     atomistic = True

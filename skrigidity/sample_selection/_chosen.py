@@ -15,16 +15,19 @@ from sklearn.utils.validation import (
 )
 
 from .._html import SummaryMixin
+from ..distributed import example
 from ..environments import (
     Environments,
     OutputMixin,
     as_environments,
     check_features,
+    is_chunked,
     is_environments,
 )
 from ._pool import (
     ArrayPool,
     BlockPool,
+    ChunkPool,
     ObjectPool,
     Pool,
     collected,
@@ -153,7 +156,7 @@ class ChosenMixin(SummaryMixin, OutputMixin):
             return rows
         if isinstance(rows, Environments):
             return rows if isinstance(X, Environments) or callable(X) else list(rows)
-        rows = _safe_indexing(X, chosen) if hasattr(X, "columns") else rows
+        rows = _safe_indexing(X, chosen) if hasattr(X, "iloc") and not is_chunked(X) else rows
         # A frame knows its columns, also where scikit-learn does not read their names.
         names = list(rows.columns) if hasattr(rows, "columns") else self.get_feature_names_out()
         return self._in_container(rows, names)
@@ -209,6 +212,10 @@ class ChosenMixin(SummaryMixin, OutputMixin):
             pool = BlockPool(X)
         elif hasattr(X, "__next__"):
             pool = ArrayPool(collected(X))
+        elif is_chunked(X):
+            pool = ChunkPool(X)
+            validate_data(self, example(X), reset=reset)
+            return pool
         elif is_environments(X):
             pool = ArrayPool(as_environments(X, name="X"))
         else:

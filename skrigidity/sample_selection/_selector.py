@@ -12,9 +12,11 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._extras import import_extra
+from ..distributed import example
 from ._candidates import numbered
 from ._chosen import ChosenMixin
-from ._pool import Pool, fingerprints
+from ._chunked import ChunkedSelection
+from ._pool import ChunkPool, Pool, fingerprints
 from ._problem import Selection
 
 
@@ -103,7 +105,7 @@ class PRSelector(  # type: ignore[call-arg]
         Samples of the pool that have been chosen: those of `selected_idx_`, in the same order.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
         Names of the features, where the pool was a DataFrame.
 
     See Also
@@ -315,8 +317,12 @@ default=None
         }
         with _progress(self) as tick:
             # One sample with the names of its features.
-            sample = X[:1] if hasattr(X, "columns") else next(pool.blocks())[1][:1]
-            run = Selection(self, pool, sample, data, self._earlier(pool)).run(tick)
+            kind: Any = Selection
+            if isinstance(pool, ChunkPool):
+                kind, sample = ChunkedSelection, example(X)
+            else:
+                sample = X[:1] if hasattr(X, "columns") else next(pool.blocks())[1][:1]
+            run = kind(self, pool, sample, data, self._earlier(pool)).run(tick)
         self.n_samples_, self.n_candidates_ = len(pool), run.n_candidates
         self.selected_idx_ = np.array(run.path.picks, dtype=np.intp)
         self.sample_indices_ = self.selected_idx_

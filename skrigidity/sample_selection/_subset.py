@@ -70,7 +70,7 @@ class SubsetRegressor(SummaryMixin, DelegatingMixin, MetaEstimatorMixin, BaseEst
         Classes; only for classifiers.
     n_features_in_ : int
         Number of features, where the estimator knows it.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
         Names of the features, where the estimator was fitted on a DataFrame.
 
     See Also
