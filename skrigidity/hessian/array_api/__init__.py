@@ -1,0 +1,11 @@
+"""Hessians of arrays from any library of the array-API standard, on the device where they are.
+
+`ArrayRows` and `factorize` are here what `Rows` and `choose` are on the host. Everything is in
+float64: float32 rows are converted block by block.
+"""
+
+from .factor import ArrayFactor, SingularError, factorize
+from .path import ArrayPath
+from .rows import ArrayRows, like
+
+__all__ = ["ArrayFactor", "ArrayPath", "ArrayRows", "SingularError", "factorize", "like"]
