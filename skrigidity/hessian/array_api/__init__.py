@@ -5,7 +5,8 @@ float64: float32 rows are converted block by block.
 """
 
 from .factor import ArrayFactor, SingularError, factorize
-from .path import ArrayPath
+from .path import ArrayPath, mean_square, numbers
 from .rows import ArrayRows, like
 
 __all__ = ["ArrayFactor", "ArrayPath", "ArrayRows", "SingularError", "factorize", "like"]
+__all__ += ["mean_square", "numbers"]

@@ -92,7 +92,7 @@ class ArrayFactor(InNamespace):
         self.n_features, self.n_rows = int(root.shape[0]), n_rows
         self.inverse: Any = None
         self.solution: Solution | None = None
-        self._beyond: float | None = None
+        self.thin: Any = None
 
     @property
     def has_intercept(self) -> bool:
@@ -166,6 +166,8 @@ class ArrayFactor(InNamespace):
             gain = xp.sum((root @ own.coef) ** 2 - (root @ coef) ** 2, axis=0)
             rss = own.rss + gain + xp.sum((self.root @ (coef - own.coef)) ** 2, axis=0)
             factor.solution = Solution(coef, self.centre.intercept(coef), rss)
+        if self.thin is not None:
+            factor.set_thin(self.thin)
         return factor
 
     def _grown(self, rows: Any, centre: Centre, prior: Prior, n_rows: int) -> ArrayFactor:
@@ -178,20 +180,33 @@ class ArrayFactor(InNamespace):
         For fewer rows than features, where most of that trace counts unseen directions, it is
         summed over the singular values of the rows.
         """
-        if self._beyond is not None:
-            return n - self.n_rows + self._beyond
+        if self.thin is not None:
+            return n - self.n_rows + float(self.xp.sum(self._shrink()))
         z = divided(penalty_of(self.prior, self.root, self.xp), self.root, self.xp)
         left = float(self.xp.sum(z**2))
         return n - self.n_features - int(self.has_intercept) + left
 
-    def summed_beyond(self, rows: ArrayRows) -> None:
-        """Prepare `residual_dof` for fewer rows than features."""
-        prior, xp = self.prior, self.xp
-        whole = weighted(rows.whole(), self.centre, xp)[0]
-        unit = standardized(whole, prior, xp)
-        s = xp.linalg.svdvals(unit)
-        kept = s[: len(rows) - int(self.has_intercept)]
-        self._beyond = float(xp.sum(prior.alpha / (kept**2 + prior.alpha)))
+    def _shrink(self) -> Any:
+        return self.prior.alpha / (self.thin[0] ** 2 + self.prior.alpha)
+
+    def set_thin(self, thin: Any) -> None:
+        """Take singular values of fewer rows than features, and the right-hand sides along them.
+
+        What a fit leaves of these is summed, where residuals would have lost their digits.
+        """
+        self.thin, own = thin, self.solution
+        if own is not None:
+            rss = self.xp.sum((self._shrink()[:, None] * thin[1]) ** 2, axis=0)
+            self.solution = own._replace(rss=rss)
+
+
+def thin_of(rows: ArrayRows, centre: Centre, prior: Prior) -> tuple[Any, Any]:
+    """Return singular values of centred rows, and right-hand sides along their vectors."""
+    matrix, y, _ = weighted(rows.whole(), centre, rows.xp)
+    unit = standardized(matrix, prior, rows.xp)
+    u, s, _ = rows.xp.linalg.svd(unit, full_matrices=False)
+    keep = len(rows) - int(rows.has_intercept)
+    return s[:keep], u[:, :keep].T @ y
 
 
 def factorize(rows: ArrayRows, prior: Prior, *, method: str = "auto") -> ArrayFactor:
@@ -218,7 +233,7 @@ def factorize(rows: ArrayRows, prior: Prior, *, method: str = "auto") -> ArrayFa
         prior.gamma is None or prior.gamma.ndim == 2 or prior.gamma.all()
     )
     if len(rows) - int(rows.has_intercept) < rows.n_features and penalized:
-        factor.summed_beyond(rows)
+        factor.set_thin(thin_of(rows, factor.centre, prior))
     info = factor.info
     cause = f"ill-conditioned Hessian (condition {info.condition:.1e}, method {info.method!r})"
     warn_of_error(cause, info.accuracy, stacklevel=4)

@@ -66,28 +66,29 @@ class ArrayPath:
         self.rest = self.y - self.u @ self.image  # outside of the rows
         self.share = self.root**2 / centre.weight if centre.weight else 0 * self.root
         self.total = centre.weight
-        self.outside = self._outside()
+        self._sum_outside()
 
-    def _outside(self) -> Any:
-        """Return what is left of every row outside of the columns of U and the mean."""
+    def _sum_outside(self) -> None:
+        """Set what is left of every row outside of the columns of U and the mean."""
         xp, inside = self.xp, self.xp.sum(self.u**2, axis=1)
-        outside = 1 - self.share - inside
-        near = xp.nonzero(outside < _SUMMED_BELOW)[0]
+        self.outside = 1 - self.share - inside
+        near = xp.nonzero(self.outside < _SUMMED_BELOW)[0]
         n, mean = len(self.rows), self.root / max(self.total, 1e-300) ** 0.5
         negligible = (10 * max(n, self.rows.n_features) * EPS) ** 2
-        step = block_rows(n)
-        n_near = int(near.shape[0])
+        n_near, step = int(near.shape[0]), block_rows(n)
         for start in range(0, n_near, step):
             some = near[start : min(start + step, n_near)]
             part = -(self.u @ xp.take(self.u, some, axis=0).T)
             if self.total:
                 part = part - mean[:, None] * xp.take(mean, some)
             own = xp.arange(n, device=near.device)[:, None] == some
-            part = xp.where(own, part + 1, part)
-            squares = xp.sum(part**2, axis=0)
+            squares = xp.sum(xp.where(own, part + 1, part) ** 2, axis=0)
             squares = xp.where(squares > negligible, squares, xp.zeros_like(squares))
-            outside = xp.where(xp.any(own, axis=1), xp.astype(own, xp.float64) @ squares, outside)
-        return outside
+            mine, back = xp.any(own, axis=1), xp.astype(own, xp.float64)
+            self.outside = xp.where(mine, back @ squares, self.outside)
+            # Residuals of these rows cancel likewise.
+            rest = xp.where(own, squares, xp.where(squares > 0, part, 0.0)).T @ self.y
+            self.rest = xp.where(mine[:, None], back @ rest, self.rest)
 
     def leave_out(self, alphas: Any, *, units: bool) -> ArrayLeftOut:
         """Leave out every row, or one unit of its weight, at every alpha (numbers of the host)."""
@@ -121,9 +122,20 @@ class ArrayPath:
             loss = xp.sum(self.rest**2, axis=0) + shrink @ self.image**2
             left = max(n - n_fixed, 0.0)
             logs = left * (xp.log(2 * np.pi * loss / left) + 1) if left else 0 * loss
-            determinant = -float(xp.sum(xp.log(shrink))) + (np.log(self.total) if n_fixed else 0.0)
+            determinant = -float(xp.sum(xp.log(shrink))) + (
+                float(np.log(self.total)) if n_fixed else 0.0
+            )
             out.append(numbers(-0.5 * (logs + (determinant - log_weights))))
         return np.array(out)
+
+
+def mean_square(rows: ArrayRows) -> float:
+    """Return the mean square of a feature, about its mean where rows have an intercept."""
+    xp, centre = rows.xp, centre_of(rows)
+    blocks = (weighted(block, centre, xp)[0] for block in rows.pieces())
+    total = sum(float(xp.sum(block**2)) for block in blocks)
+    mean = total / (rows.total() * rows.n_features)
+    return mean if mean > 0 else 1.0
 
 
 def numbers(values: Any) -> list[float]:
