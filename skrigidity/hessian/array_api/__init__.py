@@ -4,9 +4,10 @@
 float64: float32 rows are converted block by block.
 """
 
+from .dual import ArrayDualFactor, ArrayKernelRows
 from .factor import ArrayFactor, SingularError, factorize
 from .path import ArrayPath, mean_square, numbers
 from .rows import ArrayRows, like
 
 __all__ = ["ArrayFactor", "ArrayPath", "ArrayRows", "SingularError", "factorize", "like"]
-__all__ += ["mean_square", "numbers"]
+__all__ += ["ArrayDualFactor", "ArrayKernelRows", "mean_square", "numbers"]

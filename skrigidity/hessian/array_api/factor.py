@@ -270,7 +270,7 @@ def _from_gram(rows: ArrayRows, prior: Prior, method: str) -> ArrayFactor:
         gram = gram + penalty.T @ penalty
         scale = _scale(gram, xp)
         root, exact = _cholesky(gram / scale / scale[:, None], xp)
-        least, largest = _extremes(root, xp)
+        least, largest = extremes(root, xp)
         accuracy = EPS * (16 + 2 * largest / least) if exact else 1.0
         root = root * scale
         total = root if precondition is None else root @ precondition
@@ -294,7 +294,7 @@ def _made(
     """Return the factor with its solution and what is known of its accuracy."""
     xp = rows.xp
     scale = xp.sqrt(xp.sum(root**2, axis=0))
-    least, largest = _extremes(root / xp.where(scale > 0, scale, xp.ones_like(scale)), xp)
+    least, largest = extremes(root / xp.where(scale > 0, scale, xp.ones_like(scale)), xp)
     condition = largest / least if least > 0 else np.inf
     if not condition < 1 / EPS**2 / 100:
         raise SingularError(condition)
@@ -433,7 +433,7 @@ def _cholesky(matrix: Any, xp: Any) -> tuple[Any, bool]:
     raise SingularError(1 / EPS)
 
 
-def _extremes(root: Any, xp: Any) -> tuple[float, float]:
+def extremes(root: Any, xp: Any) -> tuple[float, float]:
     """Return estimates of the smallest and largest eigenvalue of ``root.T @ root``."""
     if float(xp.min(xp.abs(xp.linalg.diagonal(root)))) == 0:
         return 0.0, 1.0
