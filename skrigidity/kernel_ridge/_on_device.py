@@ -61,17 +61,17 @@ class DeviceQuery(ArrayKernelRows):
         return int(self.X.shape[0])
 
     @property
-    def train(self) -> Any:  # type: ignore[override]
+    def train(self) -> Any:
         """The kernel of all predictions with the training samples."""
         return self.kernel(self.X, self.training)
 
     @property
-    def diagonal(self) -> Any:  # type: ignore[override]
+    def diagonal(self) -> Any:
         """The kernel of all predictions with themselves."""
         return self.kernel.diagonal(self.X)
 
     @property
-    def among(self) -> Any:  # type: ignore[override]
+    def among(self) -> Any:
         """The kernel of all predictions among themselves."""
         return self.kernel(self.X)
 

@@ -31,7 +31,8 @@ def fit_on_device(
     alphas = owner.alphas_ = owner._checked_alphas(rows, "evidence" in scorers.values())
     prior = Prior(1.0, owner.regularizer)
     path = ArrayPath(rows, prior.gamma)
-    found, excluded = {}, np.zeros(len(alphas), dtype=int)
+    found: dict[str, np.ndarray] = {}
+    excluded = np.zeros(len(alphas), dtype=int)
     if set(scorers.values()) - {"evidence"}:
         found, excluded = error_scores(path, alphas, units=owner.weight_type == "frequency")
     if "evidence" in scorers.values():

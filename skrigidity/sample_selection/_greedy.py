@@ -15,7 +15,7 @@ from ._state import Posterior
 # falls, to this share of what is left of it, as far as rounding allows.
 TIE, ROUNDING = 1e-10, 64 * EPS
 # A gain that is at least this share of the objective is the difference of two objectives.
-_LARGE = 1e-3
+LARGE = 1e-3
 
 
 @dataclass
@@ -112,7 +112,7 @@ def select(
         path.picks.append(p)
         path.objective.append(scores.value())
         difference = scores.sign * (path.objective[-1] - before)
-        path.gains.append(difference if abs(difference) > _LARGE * abs(before) else gain)
+        path.gains.append(difference if abs(difference) > LARGE * abs(before) else gain)
         tick()
     return True
 

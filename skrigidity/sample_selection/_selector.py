@@ -14,6 +14,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from .._extras import import_extra
 from ._candidates import numbered
 from ._chosen import ChosenMixin
+from ._device_pool import DevicePool
+from ._on_device import DeviceSelection, set_chosen
 from ._pool import Pool, fingerprints
 from ._problem import Selection
 
@@ -313,6 +315,10 @@ default=None
             "candidate_weight": candidate_weight,
             "groups": numbered(groups, len(pool)),
         }
+        if isinstance(pool, DevicePool):
+            with _progress(self) as tick:
+                set_chosen(self, DeviceSelection(self, pool, data).run(tick))
+            return self
         with _progress(self) as tick:
             # One sample with the names of its features.
             sample = X[:1] if hasattr(X, "columns") else next(pool.blocks())[1][:1]
