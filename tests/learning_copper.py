@@ -1,10 +1,13 @@
 """A small loop on copper, in this process or in one that can be killed.
 
-python tests/learning_copper.py FOLDER
+python tests/learning_copper.py FOLDER [EXECUTOR]
 """
 
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from ase import units
@@ -70,11 +73,39 @@ def learner(folder, labeller=EMT, model=None, **options):
     return ActiveLearner(model, labeller, folder, **(defaults | options))
 
 
-def main(folder):
-    CountedEMT.folder = Path(folder)
-    found = learner(folder, CountedEMT).run(training(), start())
+def counted(folder):
+    made = CountedEMT()
+    made.folder = Path(folder)
+    return made
+
+
+def rattle(frame, atom, rng):
+    """Structures to label at the same time."""
+    made = [frame.copy() for _ in range(4)]
+    for one in made:
+        one.positions += 0.1 * rng.standard_normal(one.positions.shape)
+    return made
+
+
+def executor_of(kind, stack):
+    """Return two workers, which end with the stack."""
+    if kind == "processes":
+        return stack.enter_context(ProcessPoolExecutor(max_workers=2))
+    from dask.distributed import Client, LocalCluster
+
+    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    client = stack.enter_context(Client(stack.enter_context(cluster)))
+    return client.get_executor() if kind == "dask executor" else client
+
+
+def main(folder, kind="serial"):
+    options = {}
+    with ExitStack() as stack:
+        if kind != "serial":
+            options = {"embed": rattle, "n_labels": 3, "executor": executor_of(kind, stack)}
+        found = learner(folder, partial(counted, folder), **options).run(training(), start())
     print(found.reason_, found.n_events_)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -134,14 +134,15 @@ def test_another_training_set_or_start(finished):
 # -- killed ---------------------------------------------------------------------------------------
 
 
-def killed_again_and_again(folder, moments):
-    """Run in another process, kill that at some moments after its first file, let it end."""
+def killed_again_and_again(folder, moments, *arguments):
+    """Run in other processes, kill them at some moments after the first file, let them end."""
     script = Path(__file__).with_name("learning_copper.py")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command, n_killed = [sys.executable, str(script), str(folder)], 0
+    command, n_killed = [sys.executable, str(script), str(folder), *arguments], 0
     for moment in [*moments, None]:
         size = os.path.getsize(folder / "log.jsonl") if (folder / "log.jsonl").exists() else 0
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        options = {"stdout": subprocess.PIPE, "text": True, "start_new_session": True}
+        process = subprocess.Popen(command, env=environment, **options)
         if moment is None:
             out, _ = process.communicate(timeout=300)
             assert process.returncode == 0
@@ -152,7 +153,7 @@ def killed_again_and_again(folder, moments):
             time.sleep(0.005)
         time.sleep(moment)
         if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)  # with its workers, if it has any
             n_killed += 1
         process.communicate()
     return None

@@ -1,8 +1,8 @@
 """Copper with a cheap reference, of which every derived quantity is known as well.
 
-What `docs/derived_quantities.md` and the tests of it share: training frames, the quantities as
-linear combinations of energies, forces and stress, and their true values. The reference is ASE's
-effective-medium theory, which takes milliseconds. Run it to see how error bars of derived
+What `docs/guide/derived_quantities.md` and the tests of it share: training frames, the quantities
+as linear combinations of energies, forces and stress, and their true values. The reference is
+ASE's effective-medium theory, which takes milliseconds. Run it to see how error bars of derived
 quantities compare with true errors, over independent training sets:
 
     python docs/examples/copper_reference.py

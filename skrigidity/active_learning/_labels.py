@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import BrokenExecutor, CancelledError
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -17,21 +18,37 @@ from skrigidity.gradients import ENERGY, FORCES, STRESS
 
 
 class Future(Protocol):
-    """What an executor returns for a label."""
+    """What an executor returns for a label.
+
+    Examples
+    --------
+    >>> from skrigidity.active_learning import SerialExecutor
+    >>> SerialExecutor().submit(max, 1, 2).result()
+    2
+    """
 
     def result(self, timeout: float | None = None) -> Any:
-        """Wait for the label, raise `TimeoutError` where that takes longer."""
+        """Wait for the label, raise `TimeoutError` where that takes longer.
+
+        `timeout` is given only where there is one. A future that has a method ``cancel`` is asked
+        to stop after that time.
+
+        Parameters
+        ----------
+        timeout : float, default=None
+            Seconds to wait; None waits as long as it takes.
+        """
         ...
 
 
 class Executor(Protocol):
     """Where labels are computed: anything that has this one method.
 
-    Executors of ``concurrent.futures`` and clients of Dask (``dask.distributed.Client``) have it;
-    a few lines around a queue are enough. `function` and `arguments` are what pickle can take, as
-    long as the factory of calculators is. The function writes the label into the folder of the
-    run itself, all at once, so that nothing is lost where nobody waits for it any more: the folder
-    has to be one that workers see under the same name.
+    Executors of ``concurrent.futures``, clients of Dask (``dask.distributed.Client``) and their
+    ``get_executor()``, and executors of submitit have it. `function` and `arguments` are what
+    pickle can take, as long as the factory of calculators is. The function writes the label into
+    the folder of the run itself, all at once, so that nothing is lost where nobody waits for it
+    any more: the folder has to be one that workers see under the same name.
 
     Examples
     --------
@@ -45,7 +62,15 @@ class Executor(Protocol):
     """
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future:
-        """Start to call a function, and return at once."""
+        """Start to call a function, and return at once.
+
+        Parameters
+        ----------
+        function : callable
+            What to call.
+        *arguments : object
+            Its arguments.
+        """
         ...
 
 
@@ -70,14 +95,27 @@ class SerialExecutor:
     """
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future:
-        """Call a function and return its value, as a future."""
+        """Call a function and return its value, as a future.
+
+        Parameters
+        ----------
+        function : callable
+            What to call.
+        *arguments : object
+            Its arguments.
+
+        Returns
+        -------
+        Future
+            It has the value already.
+        """
         return _Done(function(*arguments))
 
 
 class Label(NamedTuple):
     """The outcome of a reference calculation.
 
-    Attributes
+    Parameters
     ----------
     frame : ase.Atoms or None
         With energy, forces and, if asked for, stress as results; None where it has failed.
@@ -85,6 +123,12 @@ class Label(NamedTuple):
         Why there is none.
     seconds : float
         How long it took.
+
+    Examples
+    --------
+    >>> from skrigidity.active_learning import Label
+    >>> Label(frame=None, failure="not converged", seconds=1.5).failure
+    'not converged'
     """
 
     frame: Atoms | None
@@ -100,6 +144,7 @@ def compute_label(
     Parameters
     ----------
     frame : ase.Atoms
+        The frame.
     labeller : callable
         Returns a calculator of ASE.
     properties : sequence of str
@@ -215,11 +260,9 @@ class LabelStore:
                 arguments = (bare(frame), self.labeller, self.properties, path)
                 waiting[path] = self.executor.submit(compute_label, *arguments)
         for path, future in waiting.items():
-            try:
-                future.result(timeout=self.timeout)
-            except TimeoutError:
-                text = f"no label within {self.timeout:g} s"
-                content = {"failure": text, "label_seconds": self.timeout}
+            failure = self._wait(future)
+            if failure and found_label(path) is None:
+                content = {"failure": failure, "label_seconds": self.timeout or 0.0}
                 write_whole(Path(f"{path}.failed"), json.dumps(content))
         found = [found_label(path) for path in paths]
         missing = [path for path, label in zip(paths, found, strict=True) if label is None]
@@ -229,6 +272,25 @@ class LabelStore:
                 "workers see the same folder?"
             )
         return [label for label in found if label is not None]
+
+    def _wait(self, future: Future) -> str:
+        """Wait for the end of a job; return why there is no label if it has come to none."""
+        try:
+            # Jobs of submitit take no timeout: the queue has one.
+            future.result() if self.timeout is None else future.result(timeout=self.timeout)
+        except TimeoutError:
+            if self.timeout is None:
+                raise
+            if hasattr(future, "cancel"):
+                future.cancel()
+            return f"no label within {self.timeout:g} s"
+        except (BrokenExecutor, CancelledError):
+            raise
+        except Exception as error:  # a job that was killed; `compute_label` raises nothing
+            if not any(self.folder.glob("*.extxyz")):
+                raise  # where no job has ended well, it is the executor that does not work
+            return f"{type(error).__name__}: {error}"
+        return ""
 
 
 def bare(frame: Atoms) -> Atoms:

@@ -18,6 +18,7 @@ from skrigidity.environments._validation import (
     as_environments,
     check_features,
     check_targets,
+    is_chunked,
     is_environments,
 )
 from skrigidity.environments._validation import namespace as namespace
@@ -32,6 +33,7 @@ __all__ = [
     "check_targets",
     "consecutive",
     "hstack",
+    "is_chunked",
     "is_environments",
     "join_components",
     "vstack",

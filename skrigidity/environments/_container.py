@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from skrigidity._html import table
 from skrigidity.environments._arithmetic import Components, EnvironmentArithmetic
 
 # Rows of this many bytes at a time stay in the cache while they are summed, checked or cast.
@@ -139,6 +140,17 @@ class Environments(EnvironmentArithmetic):
             f"{self.dtype})"
         )
 
+    def _repr_html_(self) -> str:
+        least, most = (self.sizes.min(), self.sizes.max()) if len(self) else (0, 0)
+        lines = {
+            "structures": len(self),
+            "environments": f"{self.n_environments} ({least} to {most} per structure)",
+            "features": f"{self.shape[1]}, {self.dtype}",
+        }
+        if self.components:
+            lines["components"] = ", ".join(map(str, self.components))
+        return table("Environments", lines)
+
     def __getitem__(self, key: Any) -> Any:
         """Select structures: an int gives one array, anything else an :class:`Environments`.
 
@@ -191,12 +203,14 @@ class Environments(EnvironmentArithmetic):
         Parameters
         ----------
         values : array of shape (n_environments, n_features_new)
+            The other features.
         components : dict of str to slice or array of int, default=None
             Named groups of the new columns; pass ``X.components`` where they mean the same.
 
         Returns
         -------
         Environments
+            The new container.
         """
         return Environments(values, self.offsets, components)
 
@@ -206,10 +220,12 @@ class Environments(EnvironmentArithmetic):
         Parameters
         ----------
         flat : array of shape (n_environments, ...)
+            Values of all environments.
 
         Returns
         -------
         list of n_structures arrays of shape (n_environments_i, ...)
+            Values by structure.
 
         Raises
         ------
@@ -230,6 +246,7 @@ class Environments(EnvironmentArithmetic):
         Parameters
         ----------
         max_rows : int
+            Largest number of rows of a block.
 
         Yields
         ------
@@ -244,11 +261,12 @@ class Environments(EnvironmentArithmetic):
         Parameters
         ----------
         how : {"mean", "sum"}, default="mean"
+            How environments make a structure.
 
         Returns
         -------
         ndarray of float64 of shape (n_structures, n_features)
-            float32 values are accumulated in float64, a block at a time.
+            Values of float32 are accumulated in float64, a block at a time.
 
         Raises
         ------
@@ -304,12 +322,14 @@ def consecutive(
     offsets : ndarray of int of shape (n_structures + 1,)
         Where each structure begins, and the end of the last.
     max_rows : int
+        Largest number of rows of a block.
     max_structures : int, default=None
         Most structures of a span; None for no limit.
 
     Yields
     ------
     (start, stop) : tuple of int
+        Where the next block begins and ends.
 
     Examples
     --------

@@ -121,6 +121,7 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Parameters
         ----------
         X : Environments, sequence of 2-D arrays, 3-D array, or 2-D array
+            Structures, or rows of a matrix.
         y : array of shape (n_structures, ...), default=None
             Repeated for the environments of each structure.
         **params : dict
@@ -148,6 +149,7 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Parameters
         ----------
         X : Environments, sequence of 2-D arrays, 3-D array, or 2-D array
+            Structures, or rows of a matrix.
         y : array of shape (n_structures, ...), default=None
             As in :meth:`fit`.
         **params : dict
@@ -156,6 +158,7 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Returns
         -------
         Environments, or for 2-D input whatever the transformer returns
+            The transformed environments.
 
         Raises
         ------
@@ -179,6 +182,7 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Parameters
         ----------
         X : Environments, sequence of 2-D arrays, 3-D array, or 2-D array
+            Structures, or rows of a matrix.
         y : array of shape (n_structures, ...), default=None
             As in :meth:`fit`.
         **params : dict
@@ -201,10 +205,12 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Parameters
         ----------
         X : Environments, sequence of 2-D arrays, 3-D array, or 2-D array
+            Structures, or rows of a matrix.
 
         Returns
         -------
         Environments, or for 2-D input whatever the transformer returns
+            The transformed environments.
 
         Raises
         ------
@@ -222,10 +228,12 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Parameters
         ----------
         X : Environments, sequence of 2-D arrays, 3-D array, or 2-D array
+            Structures, or rows of a matrix.
 
         Returns
         -------
         Environments, or for 2-D input whatever the transformer returns
+            The transformed environments.
         """
         check_is_fitted(self, "transformer_")
         flat, structures = self._flatten(X)
@@ -243,6 +251,7 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Returns
         -------
         ndarray of str
+            Names of the features.
         """
         check_is_fitted(self, "transformer_")
         return self.transformer_.get_feature_names_out(input_features)
@@ -254,6 +263,7 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Parameters
         ----------
         transform : {"default", "pandas", "polars"}, default=None
+            Which container; None leaves it as it is.
 
         Returns
         -------
@@ -281,6 +291,7 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Returns
         -------
         MetadataRouter
+            What is asked of whom.
         """
         mapping = MethodMapping()
         for method in ("fit", "fit_transform", "partial_fit"):

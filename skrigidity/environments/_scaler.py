@@ -36,7 +36,7 @@ class TotalVarianceScaler(OneToOneFeatureMixin, EnvironmentTransformerMixin, Bas
 
     Attributes
     ----------
-    mean_ : ndarray of shape (n_features_in_,), or None
+    mean_ : ndarray of shape (`n_features_in_`,), or None
         What is subtracted; None without it.
     scale_ : float
         Square root of the total variance; 1 where all features are constant.
@@ -93,7 +93,9 @@ class TotalVarianceScaler(OneToOneFeatureMixin, EnvironmentTransformerMixin, Bas
         Parameters
         ----------
         X : Environments, sequence of 2-D arrays, 3-D array, or 2-D array
+            Structures, or rows of a matrix.
         y : ignored
+            Not used.
         sample_weight : array of shape (n_samples,), default=None
             Weights of rows or of structures; that of a structure counts for each of its
             environments.
@@ -131,10 +133,12 @@ class TotalVarianceScaler(OneToOneFeatureMixin, EnvironmentTransformerMixin, Bas
         Parameters
         ----------
         X : Environments, sequence of 2-D arrays, 3-D array, or 2-D array
+            Structures, or rows of a matrix.
 
         Returns
         -------
         Environments, or for 2-D input an array or DataFrame of that shape
+            The scaled features.
 
         Raises
         ------
@@ -154,10 +158,12 @@ class TotalVarianceScaler(OneToOneFeatureMixin, EnvironmentTransformerMixin, Bas
         Parameters
         ----------
         X : Environments, sequence of 2-D arrays, 3-D array, or 2-D array
+            Structures, or rows of a matrix.
 
         Returns
         -------
         Environments, or for 2-D input an array of that shape
+            The features as they were.
         """
         check_is_fitted(self)
         check_features(X)

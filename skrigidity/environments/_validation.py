@@ -40,6 +40,7 @@ def is_environments(X: Any) -> bool:
     Parameters
     ----------
     X : object
+        What may be samples.
 
     Returns
     -------
@@ -66,6 +67,27 @@ def is_environments(X: Any) -> bool:
     return False
 
 
+def is_chunked(X: Any) -> bool:
+    """Tell whether ``X`` is a Dask collection; imports nothing.
+
+    Parameters
+    ----------
+    X : object
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.environments import is_chunked
+    >>> is_chunked(np.ones((3, 2)))
+    False
+    """
+    return type(X).__module__.startswith("dask")
+
+
 def check_features(X: Any, name: str = "X") -> None:
     """Raise an error if ``X`` is something else than features, and say what to do instead.
 
@@ -74,6 +96,7 @@ def check_features(X: Any, name: str = "X") -> None:
     Parameters
     ----------
     X : object
+        What may be samples.
     name : str, default="X"
         What error messages call it.
 
@@ -120,7 +143,9 @@ def check_targets(y: Any, X: Any, name: str = "y") -> None:
     Parameters
     ----------
     y : array-like, or None
+        Targets.
     X : Environments, sequence of 2-D arrays, 3-D array, or matrix
+        The samples that they belong to.
     name : str, default="y"
         What error messages call it.
 
@@ -173,6 +198,7 @@ def as_environments(
     Parameters
     ----------
     X : Environments, sequence of 2-D arrays (n_environments_i, n_features), or 3-D array
+        Structures.
     name : str, default="X"
         What error messages call it.
     dtype : "numeric" or dtype, default="numeric"

@@ -24,6 +24,17 @@ class Gradients(ABC):
         The model's own components by name; empty where there are none.
     n_outputs : int
         Rows per prediction: the number of classes of a softmax, else 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.gradients import FeatureGradients, Gradients
+    >>> gradients = FeatureGradients(2, fit_intercept=False, aggregate="mean")
+    >>> isinstance(gradients, Gradients)
+    True
+    >>> gradients.rows(np.eye(2)).dense()
+    array([[1., 0.],
+           [0., 1.]])
     """
 
     components: Mapping[str, Any] = {}
@@ -56,7 +67,20 @@ class Gradients(ABC):
         """Return samples as weighted rows to add to H, and the gradients that go with the sum."""
 
     def combined(self, X: Any, weights: np.ndarray) -> Any:
-        """Return the gradients of linear combinations of predictions, `n_outputs` per row."""
+        """Return the gradients of linear combinations of predictions, `n_outputs` per row.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+        weights : ndarray of shape (n_combinations, n_samples)
+            Weights of the predictions in every combination.
+
+        Returns
+        -------
+        Rows
+            A row per combination, or one per class and combination.
+        """
         return self.rows(X).combined(weights)
 
     def slope(self, linear: np.ndarray) -> np.ndarray | None:

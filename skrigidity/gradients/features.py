@@ -76,13 +76,37 @@ class FeatureGradients(Gradients):
         return rows_of(features, intercept=self.fit_intercept and not local)
 
     def features(self, X: Any, level: Level = "global") -> Any:
-        """Return the features of samples or environments, as they enter the model."""
+        """Return the features of samples or environments, as they enter the model.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+        level : {"global", "local"}, default="global"
+            Rows of samples, or of their environments.
+
+        Returns
+        -------
+        ndarray, sparse matrix or Environments
+            The features.
+        """
         if isinstance(X, Environments):
             X = X.values if level == "local" else X.aggregate(self.aggregate)  # type: ignore[arg-type]
         return X if self.transform is None else self.transform(X)
 
     def resolve(self, components: Any) -> dict[str, np.ndarray]:
-        """Return the columns of every component."""
+        """Return the columns of every component.
+
+        Parameters
+        ----------
+        components : object
+            Components, in any of the ways of `resolve_components`.
+
+        Returns
+        -------
+        dict of str to ndarray of int
+            Columns by the names of the components.
+        """
         own = self.components
         if components is None:
             if not own:

@@ -13,15 +13,11 @@ from ..environments import namespace
 from .arrays import deviation, expand, follow, same_kind
 from .base import Level
 from .groups import check_groups
-from .model import (
-    HessianModel,
-    check_weights,
-    inverse,
-    reshaped,
-)
+from .model import HessianModel, check_weights, chunkwise, inverse, reshaped
+from .summary import ModelSummary
 
 
-class RigidityMixin(HessianModel):
+class RigidityMixin(ModelSummary, HessianModel):
     """Rigidities and uncertainties of a model with a Hessian, the same for every family.
 
     A model sets in `fit`: ``gradients_`` (`Gradients`), its Hessians (`_set_hessians`), and
@@ -51,6 +47,7 @@ class RigidityMixin(HessianModel):
 
     # --- predictions -----------------------------------------------------------------------
 
+    @chunkwise
     def predict(self, X: Any, return_std: bool = False, return_cov: bool = False) -> Any:
         """Predict, with the standard deviation or the covariances of the error if asked for.
 
@@ -96,6 +93,7 @@ class RigidityMixin(HessianModel):
         eye = expand(same_kind(np.eye(linear.shape[0]), linear), linear.ndim + 1)
         return self.gradients_.mean(linear), scale * cov + noise * eye
 
+    @chunkwise
     def predict_local(self, X: Any, return_std: bool = False) -> Any:
         """Predict every environment's contribution to its structure.
 
@@ -122,6 +120,7 @@ class RigidityMixin(HessianModel):
         scale, _ = self._known_scale()
         return split(linear), split(deviation(scale, expand(self._quad(rows), linear.ndim), 0.0))
 
+    @chunkwise
     def predict_components(self, X: Any, components: Any = None, *, level: Level = "global") -> Any:
         """Predict with one component at a time, without the intercept.
 
@@ -188,6 +187,7 @@ class RigidityMixin(HessianModel):
 
     # --- rigidities ------------------------------------------------------------------------
 
+    @chunkwise
     def prediction_rigidity(self, X: Any) -> Any:
         """Prediction rigidity (PR) of every sample, ``R = 1 / (g.T @ inv(H) @ g)``.
 
@@ -210,6 +210,7 @@ class RigidityMixin(HessianModel):
         rows, _ = self._asked(X)
         return inverse(self._quad(rows))
 
+    @chunkwise
     def local_rigidity(self, X: Any) -> Any:
         """Local prediction rigidity (LPR) of every environment.
 
@@ -230,18 +231,24 @@ class RigidityMixin(HessianModel):
         rows, split = self._asked(X, "local")
         return split(inverse(self._quad(rows)))
 
+    @chunkwise
     def component_rigidity(self, X: Any, components: Any = None, *, level: Level = "global") -> Any:
         """Component-wise prediction rigidity (CPR), or its local version.
 
         Parameters
         ----------
-        X, components, level
-            As in `predict_components`.
+        X : array-like of shape (n_samples, n_features) or structures of environments
+            Input as in `predict`.
+        components : list of str, list of int, list of slice or dict of columns, default=None
+            Names of the model's own components; block sizes, column specifications, or columns
+            by name. None is all components of the model.
+        level : {"global", "local"}, default="global"
+            Per sample, or per environment.
 
         Returns
         -------
         ndarray of shape (n_samples, n_components)
-            inf where a component vanishes. A list of such arrays, one per structure, for
+            Infinite where a component vanishes. A list of such arrays, one per structure, for
             structures and ``level="local"``.
 
         References
@@ -280,7 +287,7 @@ class RigidityMixin(HessianModel):
     def rigidity_with(
         self, X: Any, X_added: Any, sample_weight: Any = None, *, level: Level = "global"
     ) -> Any:
-        """Rigidities after adding samples to the training set; no labels needed.
+        """Return rigidities after adding samples to the training set; no labels needed.
 
         Parameters
         ----------
@@ -333,7 +340,7 @@ class RigidityMixin(HessianModel):
 
         Returns
         -------
-        self : object
+        object
             The same estimator, `scale_` and `noise_variance_` set.
         """
         check_is_fitted(self)
@@ -357,8 +364,12 @@ class RigidityMixin(HessianModel):
 
         Parameters
         ----------
-        X, y, sample_weight
+        X : array-like of shape (n_samples, n_features) or structures of environments
             The training set, as in `fit`. A sample is left out as a whole, whatever its weight.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Its targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Its weights.
         groups : array-like of shape (n_samples,), default=None
             Samples of one group are left out together (frames of one trajectory).
 

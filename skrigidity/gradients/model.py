@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,18 @@ from sklearn.utils.validation import (
 )
 
 from ..calibration import scale_from_quad
+from ..distributed import by_chunks
 from ..environments import (
     Environments,
     array_namespace,
     as_environments,
     check_features,
+    is_chunked,
     is_environments,
     namespace,
 )
 from ..environments import check_targets as check_per_structure
-from ..hessian import leave_out
+from ..hessian import RemoteRows, leave_out
 from ..hessian.array_api import ArrayRows
 from .arrays import (
     check_same_namespace,
@@ -263,6 +266,8 @@ class HessianModel:
 
     def _leave_out(self, rows: Any, groups: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return residuals (n_rows, n_targets) and ``1 / R`` without each row or its group."""
+        if isinstance(rows, RemoteRows):
+            raise ValueError("X must be in memory where samples are left out, not with Dask")
         left = {id(f): self._leave_out_of(rows, groups, f) for f in self._hessians}
         if self._one_hessian:
             (only,) = left.values()
@@ -312,6 +317,18 @@ class HessianModel:
                 f"calibration={self.calibration!r}"
             )
         return None if groups is None else check_groups(groups, n)
+
+
+def chunkwise(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a method that answers row by row take Dask collections: it returns lazy arrays."""
+
+    @wraps(method)
+    def answer(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
+        if is_chunked(X):
+            return by_chunks(self, method.__name__, X, *args, **kwargs)
+        return method(self, X, *args, **kwargs)
+
+    return answer
 
 
 def check_targets(estimator: Any, X: Any, y: Any) -> np.ndarray:

@@ -95,9 +95,8 @@ def _with_rss(factor: Factor, rows: Rows) -> Factor:
     if solution is None or not isinstance(stream, GramAccumulator) or isinstance(rows, LazyRows):
         return factor
     if (solution.rss < _FIRM_ENOUGH * stream.square).any():
-        error = rows.rhs - rows.times(solution.coef, solution.intercept)
-        weight = np.ones(len(rows)) if rows.weight is None else rows.weight
-        factor.solution = solution._replace(rss=np.einsum("i,ij,ij->j", weight, error, error))
+        rss = rows.rss(solution.coef, solution.intercept)
+        factor.solution = solution._replace(rss=rss)
     return factor
 
 
@@ -107,7 +106,8 @@ def _automatic(rows: Rows, prior: Prior) -> Factor:
         plain = _from_gram(rows, prior)
     else:
         thin = TSQRAccumulator(d, rows.n_rhs)
-        thin._add_rows(thin._counted(rows))  # whole: they are kept as they are
+        thin.block_entries = 2**62  # whole: they are kept as they are
+        thin.add(rows)
         plain = thin.spectral(prior, "fewer rows than features")
     if plain is not None:
         info, work = plain.info, n * d**2
@@ -189,8 +189,23 @@ class AutoAccumulator(Accumulator):
         self.pending = [Rows(np.zeros((0, d)), rhs=np.zeros((0, t)))]
         self.stream: Any = None if auto else ROUTES[self.method](d, t)
 
+    def empty(self) -> AutoAccumulator:
+        """Return an accumulator with the same options that has seen nothing."""
+        return AutoAccumulator(self.n_features, self.n_rhs, self.method, self.prior)
+
     def continued(self, stream: Any) -> AutoAccumulator:
-        """Return this accumulator, empty before, after all that another one has seen."""
+        """Return this accumulator, empty before, after all that another one has seen.
+
+        Parameters
+        ----------
+        stream : Accumulator
+            One that has seen rows.
+
+        Returns
+        -------
+        AutoAccumulator
+            This accumulator.
+        """
         self.stream = stream
         return self.counting(stream)
 
@@ -253,7 +268,18 @@ class AutoAccumulator(Accumulator):
         self.stream = own.merge(others)
 
     def factor(self, prior: Prior) -> Factor:
-        """Return the factor without a warning; singular normal equations fall back on a root."""
+        """Return the factor without a warning; singular normal equations fall back on a root.
+
+        Parameters
+        ----------
+        prior : Prior
+            The regularizer.
+
+        Returns
+        -------
+        Factor
+            The factor.
+        """
         stream = self.stream
         if stream is None:
             rows = Rows.joined(self.pending)

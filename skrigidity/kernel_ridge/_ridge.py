@@ -80,7 +80,7 @@ class RigidKernelRidge(RigidKernelRidgeBase):
         Effective number of parameters.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where the model was fitted on a DataFrame.
 
     See Also
@@ -200,7 +200,7 @@ class RigidKernelRidge(RigidKernelRidgeBase):
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises
@@ -235,5 +235,6 @@ class RigidKernelRidge(RigidKernelRidgeBase):
         self._solve(y - mean, weight, alphas, shape)
         rows = TrainingKernel(kernel, weight, y)
         self._remember(rows)
+        self._n_samples = len(y)
         self._set_left_out_scale(rows, None if labels is None else labels[kept], shape)
         return self

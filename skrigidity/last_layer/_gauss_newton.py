@@ -206,7 +206,7 @@ class GaussNewtonRigidity(RigidityMixin, BaseEstimator):
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises
@@ -224,6 +224,7 @@ class GaussNewtonRigidity(RigidityMixin, BaseEstimator):
                 "GaussNewtonRigidity needs a TorchAdapter, whose `call` does"
             )
         X = self._validated(X, reset=True)
+        self._n_samples = len(X)
         weight = check_weights(sample_weight, len(X))
         jacobian = Jacobian(self.adapter_)
         output = jacobian.output(next(self.adapter_.batches(X, 1)))

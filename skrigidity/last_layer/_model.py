@@ -197,7 +197,7 @@ class LastLayerRigidity(HeldOut, BaseEstimator):
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises

@@ -165,37 +165,80 @@ def error_scores(
         Number of rows without which some direction is not determined.
     """
     found = [
-        _error_scores(path, alphas[piece], groups, units)
+        _error_sums(path, alphas[piece], groups, units).scores()
         for piece in _pieces(_entries(groups), len(alphas))
     ]
     scores = {name: np.concatenate([each[name] for each, _ in found]) for name in found[0][0]}
     return scores, np.concatenate([excluded for _, excluded in found])
 
 
-def _error_scores(
-    path: AlphaPath, alphas: np.ndarray, groups: np.ndarray | None, units: bool
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    rows, n_alphas = path.rows, len(alphas)
-    squares, scaled = np.zeros((2, n_alphas, rows.n_rhs))
-    logs, total = np.zeros((2, n_alphas))
-    excluded = np.zeros(n_alphas, dtype=int)
-    for batch in path.left_out(alphas, groups, units=units):
-        members, quad = batch.members.ravel(), batch.quad.reshape(-1, n_alphas)
-        weight = np.ones((len(quad), 1)) if rows.weight is None else rows.weight[members, None]
+class ErrorSums(NamedTuple):
+    """Sums over left-out rows, at every alpha.
+
+    Attributes
+    ----------
+    squares, scaled : ndarray of shape (n_alphas, n_rhs)
+        Weighted squares of residuals, as they are and over their variances.
+    logs, total : ndarray of shape (n_alphas,)
+        Weighted logarithms of variances, and weights.
+    excluded : ndarray of int of shape (n_alphas,)
+        Number of rows without which some direction is not determined.
+    """
+
+    squares: np.ndarray
+    scaled: np.ndarray
+    logs: np.ndarray
+    total: np.ndarray
+    excluded: np.ndarray
+
+    @classmethod
+    def nothing(cls, shape: tuple[int, int]) -> ErrorSums:
+        """Return sums over no rows, for so many alphas and right-hand sides."""
+        n = shape[0]
+        return cls(np.zeros(shape), np.zeros(shape), np.zeros(n), np.zeros(n), np.zeros(n, int))
+
+    @classmethod
+    def of(cls, residual: np.ndarray, quad: np.ndarray, weight: Any, units: bool) -> ErrorSums:
+        """Return sums over rows with residuals (n, n_alphas, n_rhs) and forms (n, n_alphas)."""
+        weight = weight[:, None]
         lost = ~np.isfinite(quad)
         counted = np.where(lost, 0.0, weight)
         variance = (1.0 if units else 1 / weight) + np.where(lost, 1.0, quad)
-        square = batch.residual.reshape(len(quad), *squares.shape) ** 2
-        squares += np.einsum("ia,iat->at", counted, square)
-        scaled += np.einsum("ia,iat->at", counted / variance, square)
-        logs += (counted * np.log(variance)).sum(axis=0)
-        total += counted.sum(axis=0)
-        excluded += lost.sum(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        each = total[:, None]
-        likelihood = -0.5 * (np.log(2 * np.pi * scaled / each) + 1 + logs[:, None] / each)
-        scores = {"neg_mean_squared_error": -squares / each, "log_likelihood": likelihood}
-    return {n: np.where(np.isnan(v), -np.inf, v) for n, v in scores.items()}, excluded
+        return cls(
+            np.einsum("ia,iat->at", counted, residual**2),
+            np.einsum("ia,iat->at", counted / variance, residual**2),
+            (counted * np.log(variance)).sum(axis=0),
+            counted.sum(axis=0),
+            lost.sum(axis=0),
+        )
+
+    def plus(self, other: ErrorSums) -> ErrorSums:
+        """Return the sums over the rows of both."""
+        return ErrorSums(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def scores(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Return the scores, and the number of rows that are excluded."""
+        each = self.total[:, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            likelihood = np.log(2 * np.pi * self.scaled / each) + 1 + self.logs[:, None] / each
+            scores = {
+                "neg_mean_squared_error": -self.squares / each,
+                "log_likelihood": -0.5 * likelihood,
+            }
+        return {n: np.where(np.isnan(v), -np.inf, v) for n, v in scores.items()}, self.excluded
+
+
+def _error_sums(
+    path: AlphaPath, alphas: np.ndarray, groups: np.ndarray | None, units: bool
+) -> ErrorSums:
+    rows, n_alphas = path.rows, len(alphas)
+    sums = ErrorSums.nothing((n_alphas, rows.n_rhs))
+    for batch in path.left_out(alphas, groups, units=units):
+        members, quad = batch.members.ravel(), batch.quad.reshape(-1, n_alphas)
+        weight = np.ones(len(quad)) if rows.weight is None else rows.weight[members]
+        residual = batch.residual.reshape(len(quad), n_alphas, -1)
+        sums = sums.plus(ErrorSums.of(residual, quad, weight, units))
+    return sums
 
 
 def results(scores: dict[str, np.ndarray], alphas: np.ndarray) -> dict[str, Any]:

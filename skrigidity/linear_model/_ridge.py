@@ -10,7 +10,8 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, _fit_c
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from ..environments import array_namespace, namespace
+from ..distributed import chunked_rows
+from ..environments import array_namespace, is_chunked, namespace
 from ..gradients import (
     FeatureGradients,
     RigidityMixin,
@@ -18,8 +19,8 @@ from ..gradients import (
     check_weights,
     rows_of,
 )
-from ..hessian import METHODS, AutoAccumulator, Prior, Rows, choose, residuals
-from ..hessian.array_api import factorize
+from ..hessian import METHODS, AutoAccumulator, Prior, Rows, choose
+from ..hessian.array_api import ArrayRows, factorize
 
 
 def _takes_batches(estimator: Any) -> bool:
@@ -48,6 +49,8 @@ class RigidRidgeBase(RigidityMixin, MultiOutputMixin, RegressorMixin, BaseEstima
     def _training_rows(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool
     ) -> tuple[Any, tuple[int, ...]]:
+        if is_chunked(X):
+            return chunked_rows(self, X, y, sample_weight, reset=reset)
         X = self._validated(X, reset=reset)
         y = check_targets(self, X, y)
         weight = check_weights(sample_weight, X.shape[0], X=X)
@@ -83,8 +86,8 @@ class RigidRidgeBase(RigidityMixin, MultiOutputMixin, RegressorMixin, BaseEstima
         """Take over a factorization of all training rows, and what follows from it."""
         self._set_hessians(factor, alphas)
         self._set_solution(shape, rows)
-        self._count(rows)
         self._remember(rows)
+        self._set_counted_scale()
         self._set_left_out_scale(rows, groups, shape)
 
     def _set_solution(self, shape: tuple[int, ...], rows: Rows | None = None) -> None:
@@ -102,17 +105,11 @@ class RigidRidgeBase(RigidityMixin, MultiOutputMixin, RegressorMixin, BaseEstima
         self.intercept_ = intercept if shape else intercept[0]
         self._rss = rss
 
-    def _count(self, rows: Rows, before: float = 0.0) -> None:
+    def _set_counted_scale(self) -> None:
         """Set what depends on the number of samples, in the sense of `weight_type`."""
-        xp = namespace(rows.weight)
-        if rows.weight is None:
-            n = float(len(rows))
-        elif self.weight_type == "frequency":
-            n = float(xp.sum(rows.weight))
-        else:
-            n = float(xp.count_nonzero(rows.weight))
-        self._n_total = before + n
-        left = self._set_dof(self._n_total)
+        n_rows, weight = float(self._fitted_to[0]), float(self._fitted_to[1])
+        self._n_samples = int(n_rows)
+        left = self._set_dof(weight if self.weight_type == "frequency" else n_rows)
         self._set_initial_scale(self._rss, left, self.coef_.shape[:-1])
 
     def __sklearn_tags__(self) -> Any:
@@ -171,7 +168,7 @@ class RigidRidge(RigidRidgeBase):
         Effective number of parameters, intercept included.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where the model was fitted on a DataFrame.
 
     See Also
@@ -243,7 +240,7 @@ class RigidRidge(RigidRidgeBase):
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises
@@ -256,7 +253,7 @@ class RigidRidge(RigidRidgeBase):
         labels = self._check_groups(groups, len(rows))
         alphas = self._alphas(rows.n_rhs)
         prior = Prior(alphas.min(), self.regularizer)
-        function = choose if isinstance(rows, Rows) else factorize
+        function = factorize if isinstance(rows, ArrayRows) else choose
         self._adopt(function(rows, prior, method=self.solver), rows, alphas, shape, labels)
         return self
 
@@ -279,7 +276,7 @@ class RigidRidge(RigidRidgeBase):
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises
@@ -293,7 +290,7 @@ class RigidRidge(RigidRidgeBase):
         rows, shape = self._training_rows(X, y, sample_weight, reset=first)
         if first:
             stream = AutoAccumulator(rows.n_features, rows.n_rhs, method=self.solver)
-            self._n_total, self._fitted_to = 0.0, 0.0
+            self._fitted_to = 0.0
         elif self.coef_.shape[:-1] != shape:
             raise ValueError(
                 f"y must have targets of the same shape as in earlier batches, got {rows.n_rhs} "
@@ -305,8 +302,8 @@ class RigidRidge(RigidRidgeBase):
         alphas = self._alphas(rows.n_rhs)
         self._set_hessians(stream.finish(Prior(alphas.min(), self.regularizer)), alphas)
         self._set_solution(shape)
-        self._count(rows, before=self._n_total)
         self._remember(rows, before=self._fitted_to)
+        self._set_counted_scale()
         return self
 
     def _check_batches(self) -> None:
@@ -327,7 +324,4 @@ def weighted_rss(rows: Rows | None, solution: Any) -> np.ndarray:
     if solution.rss is not None:
         return solution.rss
     assert rows is not None
-    error = residuals(rows, solution)
-    if rows.weight is None:
-        return np.einsum("ij,ij->j", error, error)
-    return np.einsum("i,ij,ij->j", rows.weight, error, error)
+    return rows.rss(solution.coef, solution.intercept)

@@ -9,8 +9,10 @@ import numpy as np
 from sklearn.base import _fit_context
 
 from ..gradients import check_groups
-from ..hessian import AlphaPath, Prior, Rows, choose
-from ..hessian.array_api import ArrayRows, mean_square
+from ..hessian import AlphaPath, Prior, RemoteRows, Rows, choose
+from ..hessian.array_api import ArrayRows
+from ..hessian.array_api import mean_square as square_on_device
+from ._cv_chunks import ChunkedPath, check_scoring, mean_square
 from ._cv_scoring import BUILT_IN, error_scores, left_out_scores, resolve, results
 from ._left_out_model import Samples
 from ._on_device import fit_on_device
@@ -161,7 +163,7 @@ class RigidRidgeCV(RigidRidgeBase):
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises
@@ -174,6 +176,11 @@ class RigidRidgeCV(RigidRidgeBase):
         if isinstance(rows, ArrayRows):
             fit_on_device(self, rows.seen(), shape, (scorers, chosen), groups)
             return self
+        if isinstance(rows, RemoteRows):
+            check_scoring(scorers, groups)
+            if len(rows) > 2 * rows.n_features + 2:
+                return self._fit_chunks(rows, scorers, chosen, shape)
+            rows = rows.collected()  # no larger than two Hessians
         labels = check_groups(groups, len(rows))
         if labels is not None and "evidence" in scorers.values():
             raise ValueError("groups cannot be left out with scoring='evidence'")
@@ -196,13 +203,34 @@ class RigidRidgeCV(RigidRidgeBase):
         self._adopt(factor, rows, alphas, shape, labels)
         return self
 
+    def _fit_chunks(self, rows: Any, scorers: dict[str, Any], chosen: str, shape: Any) -> Self:
+        """Choose alpha and fit where rows stay in their chunks."""
+        names = set(scorers.values())
+        self.alphas_ = self._checked_alphas(rows, "evidence" in names)
+        path = ChunkedPath(rows, Prior(1.0, self.regularizer).gamma, self.alphas_)
+        found: dict[str, np.ndarray] = {}
+        units, counts = self.weight_type == "frequency", rows.sums()
+        self.n_excluded_per_alpha_ = np.zeros(len(self.alphas_), dtype=int)
+        if names - {"evidence"}:
+            found, self.n_excluded_per_alpha_ = path.error_sums(units=units).scores()
+        if "evidence" in names:
+            n, logs = (counts[1], 0.0) if units else (counts[0], path.log_weights())
+            found["evidence"] = path.evidence(self.alphas_, float(n), logs)
+        scores = {name: found[scorer] for name, scorer in scorers.items()}
+        self.cv_results_ = results(scores, self.alphas_)
+        self._pick(scores[chosen], one_target=not shape)
+        alphas = self._alphas(rows.n_rhs)
+        prior = Prior(alphas.min(), self.regularizer)
+        self._adopt(choose(rows, prior, method=self.solver), rows, alphas, shape)
+        return self
+
     @property
     def _alpha(self) -> Any:
         return self.alpha_
 
     def _checked_alphas(self, rows: Any, positive: bool) -> np.ndarray:
         if self.alphas is None:
-            square = mean_square if isinstance(rows, ArrayRows) else _variance
+            square = square_on_device if isinstance(rows, ArrayRows) else _variance
             return np.logspace(-10, 10, 21) * square(rows)
         alphas = np.asarray(self.alphas, dtype=np.float64).ravel()
         lowest = alphas.min(initial=np.inf)
@@ -284,6 +312,8 @@ def _largest_of_best(scores: np.ndarray, alphas: np.ndarray) -> np.ndarray:
 
 def _variance(rows: Rows) -> float:
     """Return the mean square of a feature, about its mean where rows have an intercept."""
+    if isinstance(rows, RemoteRows):
+        return mean_square(rows) or 1.0
     weight = np.ones(len(rows)) if rows.weight is None else rows.weight
     centre, total = np.zeros(rows.n_features), 0.0
     for piece, block in rows.numbered():

@@ -14,12 +14,15 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from .._html import SummaryMixin
+from ..distributed import example
 from ..environments import (
     Environments,
     OutputMixin,
     array_namespace,
     as_environments,
     check_features,
+    is_chunked,
     is_environments,
 )
 from ..gradients import check_same_namespace
@@ -27,6 +30,7 @@ from ._device_pool import DevicePool, device_pool, device_support
 from ._pool import (
     ArrayPool,
     BlockPool,
+    ChunkPool,
     ObjectPool,
     Pool,
     collected,
@@ -36,7 +40,7 @@ from ._pool import (
 )
 
 
-class ChosenMixin(OutputMixin):
+class ChosenMixin(SummaryMixin, OutputMixin):
     """Pools in, chosen members out, in the container they came in.
 
     Expects `fit`, which sets `sample_indices_`, `n_samples_` and `_fingerprints`.
@@ -62,7 +66,8 @@ class ChosenMixin(OutputMixin):
 
         Returns
         -------
-        The chosen candidates in the container of `X`, in the order of their choice.
+        object
+            The chosen candidates in the container of `X`, in the order of their choice.
         """
         rows = self._fit_transform(X, y, fit_params)
         n_chosen = int(self.sample_indices_.shape[0])
@@ -156,7 +161,7 @@ class ChosenMixin(OutputMixin):
             return rows
         if isinstance(rows, Environments):
             return rows if isinstance(X, Environments) or callable(X) else list(rows)
-        rows = _safe_indexing(X, chosen) if hasattr(X, "columns") else rows
+        rows = _safe_indexing(X, chosen) if hasattr(X, "iloc") and not is_chunked(X) else rows
         # A frame knows its columns, also where scikit-learn does not read their names.
         names = list(rows.columns) if hasattr(rows, "columns") else self.get_feature_names_out()
         return self._in_container(rows, names)
@@ -174,6 +179,7 @@ class ChosenMixin(OutputMixin):
         Returns
         -------
         ndarray of bool of shape (n_candidates,), or of int
+            A mask, or positions.
         """
         check_is_fitted(self)
         xp = array_namespace(self.sample_indices_)
@@ -196,6 +202,7 @@ class ChosenMixin(OutputMixin):
         Returns
         -------
         ndarray of str
+            Names of the features.
         """
         check_is_fitted(self)
         return _check_feature_names_in(self, input_features)
@@ -218,6 +225,10 @@ class ChosenMixin(OutputMixin):
             pool = BlockPool(X)
         elif hasattr(X, "__next__"):
             pool = ArrayPool(collected(X))
+        elif is_chunked(X):
+            pool = ChunkPool(X)
+            validate_data(self, example(X), reset=reset)
+            return pool
         elif is_environments(X):
             pool = ArrayPool(as_environments(X, name="X"))
         else:

@@ -122,7 +122,7 @@ class DeviceVariances:
         numbers = xp.arange(self.n_candidates, device=ranking.device)
         return int(xp.min(xp.where(ranking >= least, numbers, self.n_candidates)))
 
-    def _follow(self, p: int, noise: float, gain: float) -> None:
+    def _follow(self, p: int, noise: float) -> None:
         xp, kind = self.xp, self.selector.objective
         own = xp.arange(self.n_candidates, device=self.b.device) == p
         y = self.M @ self.z[p, :]

@@ -22,7 +22,7 @@ from ..hessian.array_api import ArrayFactor, ArrayRows, SingularError, factorize
 from ..linear_model import RigidRidge
 from ._device_pool import DevicePool
 from ._device_variances import ENTRIES, DeviceVariances
-from ._greedy import LARGE, ROUNDING, TIE, SelectionPath
+from ._greedy import ROUNDING, TIE, SelectionPath
 from ._pool import unfrozen
 from ._problem import Selection
 from ._state import USED_UP
@@ -159,7 +159,7 @@ class DeviceSelection(DeviceVariances, Selection):
             if self.model.base is None and self.model.intercept:
                 before = self._first_pick()
                 tick()
-            self._refresh(self._added())
+            self._refresh(self._added(self.path.picks))
         except SingularError:
             raise ValueError(
                 "alpha must be positive, or X_train large enough to pin the predictions: with "
@@ -197,7 +197,6 @@ class DeviceSelection(DeviceVariances, Selection):
         return self.eligible & (self.cost <= self.budget)
 
     def _spend(self, p: int) -> None:
-        self.path.picks.append(p)
         self.budget -= float(self.cost[p])
         if not self.selector.replace:
             numbers = self.xp.arange(self.n_candidates, device=self.cost.device)
@@ -218,10 +217,10 @@ class DeviceSelection(DeviceVariances, Selection):
 
     # --- pick by pick ------------------------------------------------------------------------
 
-    def _added(self) -> ArrayRows | None:
-        if not self.path.picks:
+    def _added(self, picks: list[int]) -> ArrayRows | None:
+        if not picks:
             return None
-        some = self.xp.asarray(self.path.picks, device=self.cost.device)
+        some = self.xp.asarray(picks, device=self.cost.device)
         weight = self.xp.take(self.candidate_weight, some)
         return self.model.rows(self.pool.take(some), weight)
 
@@ -238,20 +237,18 @@ class DeviceSelection(DeviceVariances, Selection):
             stale = USED_UP * float(self.b_start[p]) > float(self.noise[p] + self.b[p])
             if self.fresh or not stale:
                 return p, float(gains[p])
-            self._refresh(self._added())
+            self._refresh(self._added(self.path.picks))
 
     def _pick(self) -> None:
         """Add the best candidate, and take off all variances what that does."""
-        before = self.path.objective[-1]
+        kind, before = self.selector.objective, self.path.objective[-1]
         p, gain = self._best()
-        noise, kind = float(self.noise[p]), self.selector.objective
-        self._follow(p, noise, gain)
-        self._spend(p)
+        self._follow(p, float(self.noise[p]))
         if bool(self.xp.any(USED_UP * self.v_start > 2 * self.v)):
-            self._refresh(self._added())
-        self.path.objective.append(before + gain if kind == "information" else self._value(self.v))
-        difference = (-1 if kind == "variance" else 1) * (self.path.objective[-1] - before)
-        self.path.gains.append(difference if abs(difference) > LARGE * abs(before) else gain)
+            self._refresh(self._added([*self.path.picks, p]))
+        value = before + gain if kind == "information" else self._value(self.v)
+        self.path.add(p, value, gain, -1 if kind == "variance" else 1)
+        self._spend(p)
 
     # --- an intercept that nothing has determined ----------------------------------------------
 
@@ -296,7 +293,7 @@ class DeviceSelection(DeviceVariances, Selection):
         least = largest - (TIE + ROUNDING) * abs(largest)
         best = int(xp.argmax(xp.astype(rank >= least, xp.int64)))
         self.path.objective.append(start)
-        self.path.gains.append(sign * (values[best] - start))
+        self.path.add(int(near[best]), values[best], sign * (values[best] - start), sign)
         self._spend(int(near[best]))
         return before
 

@@ -41,7 +41,7 @@ class SubsetSampler(MetaEstimatorMixin, BaseEstimator):
         Chosen samples, in the order of their choice.
     n_features_in_ : int
         Number of features, where the selector knows it.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
         Names of the features, where it was fitted on a DataFrame.
 
     See Also
@@ -91,7 +91,7 @@ class SubsetSampler(MetaEstimatorMixin, BaseEstimator):
 
         Returns
         -------
-        self : object
+        object
             Fitted sampler.
 
         Raises

@@ -18,6 +18,7 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_method_params, check_is_fitted
 
+from .._html import SummaryMixin
 from ..kernel_ridge import RigidKernelRidge
 from ..linear_model import RigidRidge
 from ..with_rigidity import DelegatingMixin, estimator_has
@@ -37,7 +38,7 @@ def _of_estimator(name: str) -> Any:
     return available_if(estimator_has(name))(method)
 
 
-class SubsetRegressor(DelegatingMixin, MetaEstimatorMixin, BaseEstimator):
+class SubsetRegressor(SummaryMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstimator):
     """Fit an estimator to the samples that a selector selects.
 
     A step of a scikit-learn pipeline cannot remove samples; this can, as the last one. Selection
@@ -69,7 +70,7 @@ class SubsetRegressor(DelegatingMixin, MetaEstimatorMixin, BaseEstimator):
         Classes; only for classifiers.
     n_features_in_ : int
         Number of features, where the estimator knows it.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
         Names of the features, where the estimator was fitted on a DataFrame.
 
     See Also
@@ -159,7 +160,7 @@ class SubsetRegressor(DelegatingMixin, MetaEstimatorMixin, BaseEstimator):
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises
@@ -188,6 +189,13 @@ class SubsetRegressor(DelegatingMixin, MetaEstimatorMixin, BaseEstimator):
             **_check_method_params(X, for_estimator, self.selected_idx_),
         )
         return self
+
+    def _summary(self) -> dict[str, Any]:
+        lines: dict[str, Any] = {"fitted to": f"{len(self.selected_idx_)} chosen samples"}
+        for inner in (self.selector_, self.estimator_):
+            if isinstance(inner, SummaryMixin):
+                lines.update(inner._summary())
+        return lines
 
     def _selector(self) -> Any:
         """Return the selector, with the estimator to select under where it has none."""
@@ -245,7 +253,7 @@ class SubsetRegressor(DelegatingMixin, MetaEstimatorMixin, BaseEstimator):
 
         Returns
         -------
-        self : object
+        object
             The same estimator, the scale of `estimator_` set.
         """
         check_is_fitted(self)

@@ -100,7 +100,7 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
         Classes; only for classifiers.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where the model was fitted on a DataFrame.
 
     See Also
@@ -119,8 +119,8 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
     ================================  =============================================  ===  =======
     LinearRegression                  Σ s r²                                         2    y
     Ridge, RidgeCV                    Σ s r² + α‖w‖²                                 2    y
-    BayesianRidge                     Σ s r² + (lambda_/alpha_)‖w‖²                  2    y
-    ARDRegression                     Σ s r² + Σ_j (lambda_j/alpha_) w_j²            2    y
+    BayesianRidge                     Σ s r² + (λ/α)‖w‖², with fitted λ and α        2    y
+    ARDRegression                     Σ s r² + Σ_j (λ_j/α) w_j², with fitted λ and α 2    y
     ElasticNet(l1_ratio=0)            Σ s r²/2 + α Σs ‖w‖²/2                         1    y
     HuberRegressor                    Σ s (σ + σ h(r/σ)) + α‖w‖²                     2    y
     SGDRegressor                      Σ s ℓ + α n ‖w‖²/2 (squared_error, huber)      1    y
@@ -222,7 +222,7 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises
@@ -255,6 +255,7 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
         self._set_hessians(factor, alphas)
         left = self._set_dof(float(weight.sum()))
         self._remember(rows)
+        self._n_samples = len(y)
         scale, noise, self._of_mean = 1.0, 0.0, False
         if not is_classifier(inner):
             scale, noise = gradients.dispersion(X, y, weight, left)

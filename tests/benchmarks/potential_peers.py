@@ -15,13 +15,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 
+from _environments import FOLDER, interpreter
 from _options import Options
 
 HERE = Path(__file__).resolve().parent
-FOLDER = HERE.parents[1] / ".venv-peers"
 # What is installed for each; none for ours, the package beside this script.
 PACKAGES = {
     "skrigidity": [],
@@ -78,7 +77,7 @@ def measured(peer, folder, scratch, quick, install, held_out):
     """Return what `_peers.py` measured in the peer's environment, or why it did not run."""
     options = ["--quick"] * quick + ["--held-out"] * held_out
     try:
-        python = interpreter(peer, folder, install)
+        python = interpreter(peer, PACKAGES[peer], folder, install)
         environment = os.environ | ENVIRONMENT
         if PACKAGES[peer]:
             # Nothing of this environment; wheels of MPI lie in the folder of the other's.
@@ -94,22 +93,6 @@ def measured(peer, folder, scratch, quick, install, held_out):
         last = done.stderr.strip().splitlines()[-1:]
         return {"failed": ": ".join([f"exit status {done.returncode}", *last])}
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def interpreter(peer, folder, install):
-    """Return the Python of a peer's environment, made if `install`; raise where it is not there."""
-    if not PACKAGES[peer]:
-        return Path(sys.executable)
-    python = folder / peer / "bin" / "python"
-    if not python.exists():
-        if not install:
-            raise RuntimeError("no environment (--install makes one)")
-        venv.create(folder / peer, with_pip=True)
-        command = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-        done = subprocess.run([*command, *PACKAGES[peer]], capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"pip: {done.stderr.strip().splitlines()[-1]}")
-    return python
 
 
 def prepare(folder) -> bool:

@@ -96,7 +96,7 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
 
         Returns
         -------
-        self : object
+        object
             Itself.
 
         Raises
@@ -236,6 +236,7 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         Returns
         -------
         skrigidity.calculators.RigidityCalculator
+            The calculator.
         """
         from skrigidity.calculators import RigidityCalculator
 
@@ -307,6 +308,7 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         Parameters
         ----------
         path : str or Path
+            The file.
 
         Returns
         -------

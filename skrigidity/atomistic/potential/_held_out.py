@@ -25,6 +25,7 @@ from skrigidity.frames import (
     named_groups,
     present,
     read_targets,
+    symbol,
 )
 from skrigidity.gradients import ENERGY, FORCES, PROPERTIES, STRESS, check_weights, inverse
 
@@ -36,7 +37,18 @@ class HeldOutFrames(FrameCombinations):
 
     keys_: dict[str, str]
     alpha_: float
+    n_training_: dict[str, int]
     _fingerprint: bytes
+
+    def _training_set(self) -> dict[str, Any]:
+        named = {"energy": "energies", FORCES: "frames with forces", STRESS: "frames with stress"}
+        given = {named.get(name, name): n for name, n in self.n_training_.items() if n}
+        return {
+            "trained on": ", ".join(f"{n} {name}" for name, n in given.items()),
+            "species": ", ".join(symbol(z) for z in self.species_),
+            "errors granted": {k: v for k, v in self.errors_.items() if self.n_training_[k]},
+            "features": len(self.coef_),
+        }
 
     def _labels(self, frames: list[Atoms], groups: Any) -> NDArray[np.intp]:
         raise NotImplementedError
@@ -80,6 +92,7 @@ class HeldOutFrames(FrameCombinations):
         Returns
         -------
         float
+            The score.
         """
         true, predicted, sizes = self.compared(X, y)
         weight = check_weights(sample_weight, len(sizes))
@@ -91,14 +104,17 @@ class HeldOutFrames(FrameCombinations):
 
         Parameters
         ----------
-        X, y
-            As of `score`.
+        X : list of ase.Atoms
+            Frames.
+        y : array-like of shape (n_frames,), default=None
+            Total energies in place of those in the frames.
         name : {"energy", "forces"}, default=None
             None is forces where any frame has them.
 
         Returns
         -------
         true, predicted : ndarray of shape (n_rows,)
+            References and predictions.
         sizes : ndarray of int of shape (n_frames,)
             Rows of each frame.
         """
@@ -182,7 +198,7 @@ class HeldOutFrames(FrameCombinations):
 
         Returns
         -------
-        self : object
+        object
             Itself.
         """
         frames, _ = self._checked(X)
@@ -208,8 +224,15 @@ class HeldOutFrames(FrameCombinations):
 
         Parameters
         ----------
-        X, y, sample_weight, groups
-            The training set, as in `fit`.
+        X : list of ase.Atoms
+            The training set.
+        y : array-like of shape (n_frames,), default=None
+            Total energies in eV (NaN where there is none), in place of those in the frames.
+        sample_weight : array-like of shape (n_frames,) or dict, default=None
+            Weights of frames; a dict has those of `groups`, 1 where it has none.
+        groups : array-like of shape (n_frames,) or str, default=None
+            What is left out together; a str is a key of ``frame.info``. None: every frame for
+            itself.
 
         Returns
         -------

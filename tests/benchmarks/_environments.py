@@ -1,0 +1,28 @@
+"""Virtual environments of other packages, one each, made when asked for."""
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+FOLDER = CHECKOUT / ".venv-peers"
+
+
+def interpreter(peer, packages, folder, install):
+    """Return the Python of a peer's environment, made if `install`; raise where it is not there.
+
+    Without packages it is this one.
+    """
+    if not packages:
+        return Path(sys.executable)
+    python = folder / peer / "bin" / "python"
+    if not python.exists():
+        if not install:
+            raise RuntimeError("no environment (--install makes one)")
+        venv.create(folder / peer, with_pip=True)
+        command = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+        done = subprocess.run([*command, *packages], capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"pip: {done.stderr.strip().splitlines()[-1]}")
+    return python
