@@ -10,6 +10,7 @@ import potential
 import potential_peers
 import ridge_cv
 import rigidity
+import scale
 import selection
 import selection_memory
 import selection_scaling
@@ -31,6 +32,7 @@ BENCHMARKS = (
     potential,
     potential_peers,
     networks,
+    scale,
 )
 
 
