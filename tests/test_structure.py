@@ -42,7 +42,7 @@ def test_size():
     # Potentials, the command line, networks and learning came after the rebuilding to 14 000.
     assert sum(numbers.values()) <= 27_000
     # Docstrings aside: those of methods that everybody can call describe every argument.
-    assert [p.name for p in SOURCES if lines_without_docstrings(p) > 350] == []
+    assert [p.name for p in SOURCES if lines_without_docstrings(p) > 400] == []
     direct = PACKAGE / "hessian" / "direct.py"
     assert direct.read_text("utf-8").count("\n") <= 120
 
