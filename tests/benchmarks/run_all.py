@@ -3,6 +3,7 @@
 import importlib.util
 
 import fit
+import gpu
 import kernel_rigidity
 import lpr
 import networks
@@ -31,6 +32,7 @@ BENCHMARKS = (
     potential,
     potential_peers,
     networks,
+    gpu,
 )
 
 
