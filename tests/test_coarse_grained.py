@@ -86,6 +86,18 @@ def test_distances_of_structures():
     assert found == pytest.approx({"g_distance": 0.25, "q4_distance": 1.0})
 
 
+def test_noise_falls_with_the_number_of_frames(frames, tmp_path):
+    """And frames of a file are those that it was made of."""
+    positions = np.rint(1000 * np.array([frame.positions for frame in frames[:40]]))
+    np.savez(tmp_path / "fine.npz", positions=positions, positions_per_angstrom=1000, side=15.66)
+    fine = water.read_frames(tmp_path / "fine.npz")
+    np.testing.assert_array_equal(fine[7].positions, frames[7].positions)
+    reference = water.structure(frames[:40])
+    noise = {n: water.noise_of(fine, n, reference)["g_distance"] for n in (1, 10, 40)}
+    assert [len(each) for each in noise.values()] == [40, 4, 1]
+    assert noise[1].min() > noise[10].max() > noise[40].max() == 0.0
+
+
 def test_contacts_cross_the_border_of_the_cell():
     frame = Atoms("O3", [[0.5, 5, 5], [14.0, 5, 5], [7, 5, 5]], cell=[15.66] * 3, pbc=True)
     assert water.contacts(frame).tolist() == [True, True, False]
@@ -186,7 +198,8 @@ def test_potential_of_forces_alone(parts):
 
 def test_ten_frames_do_not_suffice(parts):
     """Figs. 8 and 9: the run blows up, PR of forces falls, and close contacts are the culprits."""
-    trajectory, beads, usual = close_contacts.fail(*parts, repeat=1, duration=2.0)
+    training, test = parts
+    trajectory, beads, usual = close_contacts.fail(training, test[::20], repeat=1, duration=2.0)
     assert not trajectory.stable
     assert trajectory.duration < 1.0
     shares = close_contacts.low_shares(beads, usual)
@@ -229,5 +242,5 @@ def test_runs_are_not_made_again(tmp_path, monkeypatch, capsys, frames):
     assert made == [(10, 0), (100, 0)]
     out = capsys.readouterr().out
     assert "10 to 100 frames: median g_distance falls, beyond the spread" in out
-    assert "1 reference frames in a row: g_distance 0." in out
+    assert "1 frame of the reference itself, mean: g_distance 0." in out
     assert len(pd.read_csv(tmp_path / "table.csv")) == 2

@@ -285,11 +285,18 @@ def study(setting, folder):
 # ------------------------------------------------------------------------------- the tables
 
 
-def noise_of(frames, n):
-    """Mean distances of n frames in a row from all of them: those of a run without any error."""
-    reference = structure(frames)
+def noise_of(frames, n, reference):
+    """Distances of n frames in a row from the reference: those of runs without any error."""
     parts = [structure(frames[i : i + n]) for i in range(0, len(frames) - n + 1, n)]
-    return pd.DataFrame([structural_distances(part, reference) for part in parts]).mean()
+    return pd.DataFrame([structural_distances(part, reference) for part in parts])
+
+
+def read_frames(path):
+    """Frames of a file that make_coarse_water.py has written."""
+    with np.load(path) as file:
+        positions = file["positions"] / file["positions_per_angstrom"]
+        cell = [float(file["side"])] * 3
+    return [Atoms(f"O{len(beads)}", beads, cell=cell, pbc=True) for beads in positions]
 
 
 def summary(table):
@@ -333,12 +340,18 @@ def verdicts(table):
     return lines
 
 
-def report(table, frames):
-    """Tables and verdicts, as text."""
+def report(table, frames, fine=()):
+    """Tables and verdicts, as text; `fine` are frames of the reference, 0.1 ps apart."""
+    reference = structure(frames)
     lines = [summary(table).to_string(), "", *verdicts(table)]
-    for n in (1, 20):
-        noise = ", ".join(f"{k} {v:.3f}" for k, v in noise_of(frames, n).items())
-        lines.append(f"{n} reference frames in a row: {noise}")
+    noise = {"1 frame": noise_of(frames, 1, reference)}
+    if fine:
+        noise["20 ps"] = noise_of(fine, 200, reference)
+    for title, parts in noise.items():
+        lines.append(
+            f"{title} of the reference itself, mean: "
+            + ", ".join(f"{name} {value:.3f}" for name, value in parts.mean().items())
+        )
     return "\n".join(lines)
 
 
@@ -350,13 +363,17 @@ def main(argv=None):
     parser.add_argument("--full", action="store_true", help="sizes and repeats of the figure")
     parser.add_argument("--duration", type=float, help="length of runs in ps")
     parser.add_argument("--folder", type=Path, help="where runs are kept; forgotten without it")
+    parser.add_argument(
+        "--fine", type=Path, help="what make_coarse_water.py --spacing 0.1 made, for the noise"
+    )
     arguments = parser.parse_args(argv)
     setting = Setting() if arguments.full else SMALL
     if arguments.duration is not None:
         setting = replace(setting, duration=arguments.duration)
     with tempfile.TemporaryDirectory() as scratch:
         table, frames = study(setting, arguments.folder or Path(scratch))
-        print(report(table, frames))
+        fine = read_frames(arguments.fine) if arguments.fine else ()
+        print(report(table, frames, fine))
 
 
 if __name__ == "__main__":

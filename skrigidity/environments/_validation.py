@@ -73,10 +73,12 @@ def is_chunked(X: Any) -> bool:
     Parameters
     ----------
     X : object
+        What may be such a collection.
 
     Returns
     -------
     bool
+        True for Dask collections.
 
     Examples
     --------

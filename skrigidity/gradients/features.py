@@ -68,7 +68,22 @@ class FeatureGradients(Gradients):
         self.transform = transform
 
     def rows(self, X: Any, level: Level = "global", component: Any = None) -> Any:
-        """Return the gradients of all predictions."""
+        """Return the gradients of all predictions.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+        level : {"global", "local"}, default="global"
+            Rows of samples, or of their environments.
+        component : object, default=None
+            What `resolve` gives for one component; None is the whole model.
+
+        Returns
+        -------
+        Rows or ArrayRows
+            A row per prediction.
+        """
         features = self.features(X, level)
         if component is not None:
             return rows_of(features, columns=component)
@@ -119,7 +134,20 @@ class FeatureGradients(Gradients):
         return resolve_components(components, self.n_features, self.feature_names)
 
     def joined(self, X: Any, sample_weight: Any) -> tuple[Any, Gradients]:
-        """Return samples as weighted rows."""
+        """Return samples as weighted rows.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+        sample_weight : ndarray of shape (n_samples,) or None
+            Weights of the samples; None is 1 for each.
+
+        Returns
+        -------
+        tuple of Rows (or ArrayRows) and Gradients
+            The rows, and the gradients of a model that knows them.
+        """
         rows = rows_of(self.features(X), weight=sample_weight, intercept=self.fit_intercept)
         return rows, self
 

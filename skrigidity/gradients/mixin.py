@@ -73,6 +73,15 @@ class RigidityMixin(ModelSummary, HessianModel):
         ------
         ValueError
             If both are asked for, or the scale of the errors is unknown (see `calibration`).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import RigidRidge
+        >>> model = RigidRidge().fit(np.eye(3), np.arange(3.0))
+        >>> mean, std = model.predict(np.eye(3), return_std=True)
+        >>> mean.shape, std.shape
+        ((3,), (3,))
         """
         if return_std and return_cov:
             raise ValueError("return_std and return_cov: at most one of them can be asked for")
@@ -112,6 +121,15 @@ class RigidityMixin(ModelSummary, HessianModel):
         list of ndarray of shape (n_environments,) or (n_environments, n_targets)
             One array per structure; a single array for a plain matrix. With `return_std` a
             second one of the same shape.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import RigidRidge
+        >>> structures = [np.eye(3), np.ones((2, 3)), np.eye(3)[:2]]
+        >>> model = RigidRidge().fit(structures, np.arange(3.0))
+        >>> [len(share) for share in model.predict_local(structures)]
+        [3, 2, 2]
         """
         rows, split = self._asked(X, "local")
         linear = self._times(rows)
@@ -138,6 +156,15 @@ class RigidityMixin(ModelSummary, HessianModel):
         -------
         ndarray of shape (n_samples, n_components) or (n_samples, n_components, n_targets)
             A list of such arrays, one per structure, for structures and ``level="local"``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import ComponentRidge
+        >>> X = np.random.default_rng(0).standard_normal((20, 3))
+        >>> model = ComponentRidge({"a": [0, 1], "b": [2]}).fit(X, X.sum(axis=1))
+        >>> model.predict_components(X).shape
+        (20, 2)
         """
         return self._by_component(X, components, level, self._times)
 
@@ -166,6 +193,14 @@ class RigidityMixin(ModelSummary, HessianModel):
         ------
         ValueError
             If a prediction is not pinned by the data (R = 0): it has no finite spread.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import RigidRidge
+        >>> model = RigidRidge().fit(np.eye(3), np.arange(3.0))
+        >>> model.sample_y(np.eye(3), n_samples=5, random_state=0).shape
+        (3, 5)
         """
         rows, _ = self._asked(X)
         self._check_has("draws")
@@ -271,6 +306,15 @@ class RigidityMixin(ModelSummary, HessianModel):
         -------
         float or ndarray of shape (n_combinations,)
             Rigidities; one more axis where `prediction_rigidity` has one.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import RigidRidge
+        >>> model = RigidRidge().fit(np.eye(3), np.arange(3.0))
+        >>> difference = model.combination_rigidity(np.eye(3)[:2], [1.0, -1.0])
+        >>> bool(difference < min(model.prediction_rigidity(np.eye(3)[:2])))
+        True
         """
         X, _ = self._checked(X)
         n = _num_samples(X)
@@ -342,6 +386,16 @@ class RigidityMixin(ModelSummary, HessianModel):
         -------
         object
             The same estimator, `scale_` and `noise_variance_` set.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import RigidRidge
+        >>> X = np.random.default_rng(0).standard_normal((60, 3))
+        >>> y = X[:, 0] + 0.1 * np.random.default_rng(1).standard_normal(60)
+        >>> model = RigidRidge().fit(X[:30], y[:30]).calibrate(X[30:], y[30:])
+        >>> bool(model.scale_ > 0)
+        True
         """
         check_is_fitted(self)
         self._check_has("a scale of errors")
@@ -386,6 +440,15 @@ class RigidityMixin(ModelSummary, HessianModel):
             If these are other data than the model was fitted to.
         TypeError
             If no closed form is known for the model.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import RigidRidge
+        >>> model = RigidRidge().fit(np.eye(3), np.arange(3.0))
+        >>> left = model.leave_one_out(np.eye(3), np.arange(3.0))
+        >>> left.prediction.shape, left.rigidity.shape
+        ((3,), (3,))
         """
         check_is_fitted(self)
         self.gradients_.check_leave_out()

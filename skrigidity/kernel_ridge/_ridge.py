@@ -208,6 +208,14 @@ class RigidKernelRidge(RigidKernelRidgeBase):
         ValueError
             If input is not finite, lengths differ, `alpha` is not positive, the kernel is not
             positive semi-definite, or there are groups without ``calibration="loo"``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import RigidKernelRidge
+        >>> model = RigidKernelRidge(kernel="rbf").fit(np.eye(3), np.arange(3.0))
+        >>> model.prediction_rigidity(np.eye(3)).shape
+        (3,)
         """
         if array_namespace(X) is not None:
             fit_on_device(self, X, y, sample_weight, groups)

@@ -248,6 +248,14 @@ class RigidRidge(RigidRidgeBase):
         ValueError
             If input is not finite, lengths differ, `alpha` or `regularizer` do not fit it, or
             there are groups without ``calibration="loo"``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import ComponentRidge
+        >>> X = np.random.default_rng(0).standard_normal((20, 3))
+        >>> ComponentRidge({"a": [0, 1], "b": [2]}).fit(X, X[:, 0]).prediction_rigidity(X).shape
+        (20,)
         """
         rows, shape = self._training_rows(X, y, sample_weight, reset=True)
         labels = self._check_groups(groups, len(rows))

@@ -170,6 +170,14 @@ class RigidRidgeCV(RigidRidgeBase):
         ------
         ValueError
             If `alphas`, `scoring`, `refit` or other input is invalid.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import RigidRidgeCV
+        >>> X = np.random.default_rng(0).standard_normal((20, 3))
+        >>> float(RigidRidgeCV([0.1, 10.0]).fit(X, X[:, 0]).alpha_)
+        0.1
         """
         rows, shape = self._training_rows(X, y, sample_weight, reset=True)
         scorers, chosen = resolve(self.scoring, self.refit)

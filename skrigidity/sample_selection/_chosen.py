@@ -68,6 +68,14 @@ class ChosenMixin(SummaryMixin, OutputMixin):
         -------
         object
             The chosen candidates in the container of `X`, in the order of their choice.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import PRSelector
+        >>> pool = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
+        >>> PRSelector(2).fit_transform(pool).shape
+        (2, 2)
         """
         rows = self._fit_transform(X, y, fit_params)
         n_chosen = int(self.sample_indices_.shape[0])
@@ -114,6 +122,15 @@ class ChosenMixin(SummaryMixin, OutputMixin):
         ------
         ValueError
             If there is not one label per candidate.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import PRSelector
+        >>> pool = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
+        >>> X, y = PRSelector(1).fit_resample(pool, np.arange(3))
+        >>> y
+        array([1])
         """
         rows = self._fit_transform(X, y, fit_params)
         if y is None:
@@ -141,6 +158,14 @@ class ChosenMixin(SummaryMixin, OutputMixin):
         ------
         ValueError
             If this is not that pool. Its shape and its chosen members are compared.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import PRSelector
+        >>> pool = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
+        >>> PRSelector(1).fit(pool).transform(pool)
+        array([[0., 1.]])
         """
         check_is_fitted(self)
         check_same_namespace(self, X, self.sample_indices_, "transform")
@@ -180,6 +205,14 @@ class ChosenMixin(SummaryMixin, OutputMixin):
         -------
         ndarray of bool of shape (n_candidates,), or of int
             A mask, or positions.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import PRSelector
+        >>> pool = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
+        >>> PRSelector(1).fit(pool).get_support()
+        array([False,  True, False])
         """
         check_is_fitted(self)
         xp = array_namespace(self.sample_indices_)
@@ -203,6 +236,14 @@ class ChosenMixin(SummaryMixin, OutputMixin):
         -------
         ndarray of str
             Names of the features.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import PRSelector
+        >>> pool = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
+        >>> PRSelector(1).fit(pool).get_feature_names_out()
+        array(['x0', 'x1'], dtype=object)
         """
         check_is_fitted(self)
         return _check_feature_names_in(self, input_features)

@@ -231,6 +231,15 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
             If the curvature of the estimator's loss is not known or there is none.
         ValueError
             If its parameters leave no curvature, or that is negative.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.linear_model import Ridge
+        >>> from skrigidity import WithRigidity
+        >>> X = np.random.default_rng(0).standard_normal((20, 3))
+        >>> WithRigidity(Ridge()).fit(X, X[:, 0]).prediction_rigidity(X).shape
+        (20,)
         """
         check_known(self.estimator)
         routed = self._routed("fit", fit_params)

@@ -11,6 +11,7 @@ import potential
 import potential_peers
 import ridge_cv
 import rigidity
+import scale
 import selection
 import selection_memory
 import selection_scaling
@@ -32,6 +33,7 @@ BENCHMARKS = (
     potential,
     potential_peers,
     networks,
+    scale,
     gpu,
 )
 

@@ -27,6 +27,13 @@ class ArrayKernelRows(InNamespace):
         Namespace of all of them.
     weight : array of shape (n_rows,), default=None
         Weights, for rows that are added to a Hessian.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian.array_api import ArrayKernelRows
+    >>> len(ArrayKernelRows(np.eye(3), np.ones(3), xp=np))
+    3
     """
 
     intercept = 1.0
@@ -41,11 +48,30 @@ class ArrayKernelRows(InNamespace):
         return int(self.train.shape[0])
 
     def blocks(self) -> Iterator[ArrayKernelRows]:
-        """Iterate over the predictions in blocks, in order."""
+        """Iterate over the predictions in blocks, in order.
+
+        Yields
+        ------
+        ArrayKernelRows
+            The next predictions.
+        """
         yield self
 
     def times(self, coef: Any, intercept: Any = 0.0) -> Any:
-        """Return predictions of shape (n_rows, n_rhs)."""
+        """Return predictions of shape (n_rows, n_rhs).
+
+        Parameters
+        ----------
+        coef : array of shape (n_features, n_rhs)
+            Coefficients.
+        intercept : array of shape (n_rhs,), default=0
+            Intercepts.
+
+        Returns
+        -------
+        array of shape (n_rows, n_rhs)
+            Predictions.
+        """
         return self.train @ coef + self.intercept * intercept
 
 
@@ -67,6 +93,14 @@ class ArrayDualFactor(InNamespace):
     ------
     ValueError
         If ``K + alpha S^-1`` is not positive definite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian.array_api import ArrayDualFactor, ArrayKernelRows
+    >>> factor = ArrayDualFactor(np.eye(3), 1.0, np.ones(3), np)
+    >>> factor.quad(ArrayKernelRows(np.eye(3), np.ones(3), xp=np))
+    array([0.5, 0.5, 0.5])
     """
 
     def __init__(self, kernel: Any, alpha: float, weight: Any, xp: Any) -> None:
@@ -105,7 +139,18 @@ class ArrayDualFactor(InNamespace):
         return xp.where(h > 0, h, 0.0)
 
     def quad(self, rows: Any) -> Any:
-        """Return q per row, never negative."""
+        """Return q per row, never negative.
+
+        Parameters
+        ----------
+        rows : ArrayKernelRows
+            Predictions.
+
+        Returns
+        -------
+        array of shape (n_rows,)
+            Reciprocals of the rigidities.
+        """
         return self.xp.concat([self._quad(block) for block in rows.blocks()], axis=0)
 
     def _quad(self, rows: Any) -> Any:
@@ -127,35 +172,114 @@ class ArrayDualFactor(InNamespace):
         return variance / self.alpha
 
     def cross(self, a: Any, b: Any) -> Any:
-        """Return the covariances of rows (twice the same ones)."""
+        """Return the covariances of rows (twice the same ones).
+
+        Parameters
+        ----------
+        a : ArrayKernelRows
+            Some predictions.
+        b : ArrayKernelRows
+            The same predictions.
+
+        Returns
+        -------
+        array of shape (n_a, n_b)
+            Covariances.
+        """
         if a is not b:
             raise ValueError("covariances are those of the same predictions, given twice")
         half = self.half(a.train.T)
         return (a.among - half.T @ half) / self.alpha
 
     def whiten(self, rows: Any) -> Any:
-        """Return Z with ``Z @ Z.T`` the covariance of the rows."""
+        """Return Z with ``Z @ Z.T`` the covariance of the rows.
+
+        Parameters
+        ----------
+        rows : ArrayKernelRows
+            Predictions.
+
+        Returns
+        -------
+        array of shape (n_rows, k)
+            Z.
+        """
         values, vectors = self.xp.linalg.eigh(self.cross(rows, rows))
         return (vectors * self.xp.sqrt(self.xp.where(values > 0, values, 0.0))) @ vectors.T
 
     def solve(self, b: Any) -> Any:
-        """Return ``(K + alpha S^-1)^-1 @ b``: the dual coefficients for targets b."""
+        """Return ``(K + alpha S^-1)^-1 @ b``: the dual coefficients for targets b.
+
+        Parameters
+        ----------
+        b : array of shape (n, n_rhs)
+            Right-hand sides.
+
+        Returns
+        -------
+        array of shape (n, n_rhs)
+            Dual coefficients.
+        """
         return solved(self.root, self.half(b), self.xp)
 
     def half(self, b: Any) -> Any:
-        """Return ``inv(R).T @ b``, R being the triangular factor of A."""
+        """Return ``inv(R).T @ b``, R being the triangular factor of A.
+
+        Parameters
+        ----------
+        b : array of shape (n, n_rhs)
+            Right-hand sides.
+
+        Returns
+        -------
+        array of shape (n, n_rhs)
+            The whitened right-hand sides.
+        """
         return solved_transposed(self.root, b, self.xp)
 
     def at(self, alpha: float) -> ArrayDualFactor:
-        """Return the factor of the same rows at another regularization strength."""
+        """Return the factor of the same rows at another regularization strength.
+
+        Parameters
+        ----------
+        alpha : float
+            The new strength.
+
+        Returns
+        -------
+        ArrayDualFactor
+            The factor at this strength.
+        """
         return ArrayDualFactor(self.kernel, alpha, self.weight, self.xp)
 
     def residual_dof(self, n: float) -> float:
-        """Return n minus the effective degrees of freedom: ``trace(inv(A) @ noise)``, a sum."""
+        """Return n minus the effective degrees of freedom: ``trace(inv(A) @ noise)``, a sum.
+
+        Parameters
+        ----------
+        n : float
+            Number of samples, or the sum of their weights.
+
+        Returns
+        -------
+        float
+            What is left of n.
+        """
         return float(n - self.root.shape[0] + float(self.xp.sum(self.remainder)))
 
     def update(self, rows: Any) -> ArrayDualFactor:
-        """Return the factor after adding weighted rows."""
+        """Return the factor after adding weighted rows.
+
+        Parameters
+        ----------
+        rows : ArrayKernelRows
+            Rows to add, with their weights.
+
+        Returns
+        -------
+        ArrayDualFactor
+            The new factor.
+        """
         concat, train = self.xp.concat, rows.train
         upper = concat([self.kernel, train.T], axis=1)
         kernel = concat([upper, concat([train, rows.among], axis=1)], axis=0)
@@ -163,7 +287,18 @@ class ArrayDualFactor(InNamespace):
         return ArrayDualFactor(kernel, self.alpha, concat([self.weight, added]), self.xp)
 
     def leave_out(self, rhs: Any) -> ArrayLeftOut:
-        """Leave out every training row in turn; return residuals and quadratic forms."""
+        """Leave out every training row in turn; return residuals and quadratic forms.
+
+        Parameters
+        ----------
+        rhs : array of shape (n, n_rhs)
+            Targets.
+
+        Returns
+        -------
+        ArrayLeftOut
+            Residuals and quadratic forms.
+        """
         left = self.remainder / self.noise
         quad = self._leverage() / (self.remainder * self.weight)
         return ArrayLeftOut(self.solve(rhs) / left[:, None], quad)

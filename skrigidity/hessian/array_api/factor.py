@@ -30,7 +30,19 @@ _NEGLIGIBLE = 1e-30
 
 
 class SingularError(ValueError):
-    """The Hessian is singular to working precision, which needs the routes of the host."""
+    """The Hessian is singular to working precision, which needs the routes of the host.
+
+    Parameters
+    ----------
+    condition : float
+        Its condition number.
+
+    Examples
+    --------
+    >>> from skrigidity.hessian.array_api import SingularError
+    >>> issubclass(SingularError, ValueError)
+    True
+    """
 
     def __init__(self, condition: float) -> None:
         super().__init__(
@@ -64,14 +76,25 @@ class ArrayFactor(InNamespace):
 
     It answers `quad`, `whiten`, `cross`, `update`, `at` and `residual_dof` as every `Factor`.
 
-    Attributes
+    Parameters
     ----------
     root : array of shape (n_features, n_features)
         R, upper triangular.
-    inverse : array or None
-        Its inverse, where conditioning allows it.
     centre : Centre
         Weighted mean of the training rows, and their weight.
+    prior : Prior
+        The regularizer.
+    info : FactorInfo
+        What is known of the factorization.
+    n_rows : int
+        Number of training rows.
+    xp : module
+        The array namespace.
+
+    Attributes
+    ----------
+    inverse : array or None
+        The inverse of R, where conditioning allows it.
     solution : Solution or None
         Coefficients for the right-hand sides.
 
@@ -104,7 +127,18 @@ class ArrayFactor(InNamespace):
         return divided(block, self.root, self.xp) if self.inverse is None else block @ self.inverse
 
     def quad(self, rows: ArrayRows) -> Any:
-        """Return ``g.T @ inv(H) @ g`` per row."""
+        """Return ``g.T @ inv(H) @ g`` per row.
+
+        Parameters
+        ----------
+        rows : ArrayRows
+            Rows of predictions.
+
+        Returns
+        -------
+        array of shape (n_rows,)
+            Reciprocals of the rigidities.
+        """
         parts = []
         for block in rows.pieces():
             q = self.xp.sum(self._white(block.matrix, block.flags) ** 2, axis=1)
@@ -112,7 +146,18 @@ class ArrayFactor(InNamespace):
         return self.xp.concat(parts, axis=0)
 
     def whiten(self, rows: ArrayRows) -> Any:
-        """Return Z with ``Z @ Z.T = G @ inv(H) @ G.T``."""
+        """Return Z with ``Z @ Z.T = G @ inv(H) @ G.T``.
+
+        Parameters
+        ----------
+        rows : ArrayRows
+            Rows of predictions.
+
+        Returns
+        -------
+        array of shape (n_rows, k)
+            Z.
+        """
         parts = []
         for block in rows.pieces():
             z = self._white(block.matrix, block.flags)
@@ -123,11 +168,35 @@ class ArrayFactor(InNamespace):
         return self.xp.concat(parts, axis=0)
 
     def cross(self, a: ArrayRows, b: ArrayRows) -> Any:
-        """Return ``A @ inv(H) @ B.T`` for the rows of `a` and `b`."""
+        """Return ``A @ inv(H) @ B.T`` for the rows of `a` and `b`.
+
+        Parameters
+        ----------
+        a : ArrayRows
+            Rows of some predictions.
+        b : ArrayRows
+            Rows of others.
+
+        Returns
+        -------
+        array of shape (n_a, n_b)
+            Covariances.
+        """
         return self.whiten(a) @ self.whiten(b).T
 
     def update(self, rows: ArrayRows) -> ArrayFactor:
-        """Return the factor after adding weighted rows, without a solution."""
+        """Return the factor after adding weighted rows, without a solution.
+
+        Parameters
+        ----------
+        rows : ArrayRows
+            Rows to add, with their weights.
+
+        Returns
+        -------
+        ArrayFactor
+            The new factor.
+        """
         xp, before = self.xp, self.centre
         block = rows.whole()
         matrix, centre = block.matrix, before
@@ -147,7 +216,18 @@ class ArrayFactor(InNamespace):
         return self._grown(matrix, centre, self.prior, self.n_rows + len(rows))
 
     def at(self, alpha: float) -> ArrayFactor:
-        """Return the factor at a larger regularization strength, with its solution."""
+        """Return the factor at a larger regularization strength, with its solution.
+
+        Parameters
+        ----------
+        alpha : float
+            The new strength.
+
+        Returns
+        -------
+        ArrayFactor
+            The factor at this strength.
+        """
         more = Prior(alpha - self.prior.alpha if alpha >= self.prior.alpha else 0.0)
         if alpha < self.prior.alpha:
             raise ValueError(
@@ -179,6 +259,16 @@ class ArrayFactor(InNamespace):
 
         For fewer rows than features, where most of that trace counts unseen directions, it is
         summed over the singular values of the rows.
+
+        Parameters
+        ----------
+        n : float
+            Number of samples, or the sum of their weights.
+
+        Returns
+        -------
+        float
+            What is left of n.
         """
         if self.thin is not None:
             return n - self.n_rows + float(self.xp.sum(self._shrink()))
@@ -193,6 +283,11 @@ class ArrayFactor(InNamespace):
         """Take singular values of fewer rows than features, and the right-hand sides along them.
 
         What a fit leaves of these is summed, where residuals would have lost their digits.
+
+        Parameters
+        ----------
+        thin : tuple of two arrays
+            The singular values and the right-hand sides.
         """
         self.thin, own = thin, self.solution
         if own is not None:
@@ -217,12 +312,35 @@ def factorize(rows: ArrayRows, prior: Prior, *, method: str = "auto") -> ArrayFa
     a Cholesky QR decomposition; "cholesky" allows the first alone; "qr" is one QR decomposition
     of all rows by the array library, `skrigidity.hessian.direct.DirectFactor`.
 
+    Parameters
+    ----------
+    rows : ArrayRows
+        Training rows.
+    prior : Prior
+        The regularizer.
+    method : {"auto", "cholesky", "qr"}, default="auto"
+        How to factorize.
+
+    Returns
+    -------
+    ArrayFactor
+        The factor, with a solution where there are right-hand sides.
+
     Raises
     ------
     SingularError
         If the Hessian is singular to working precision.
     ValueError
         If `method` is one of those that the host alone has.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import Prior
+    >>> from skrigidity.hessian.array_api import ArrayRows, factorize
+    >>> rows = ArrayRows(np.eye(3), xp=np, rhs=np.ones((3, 1)))
+    >>> factorize(rows, Prior(1.0)).quad(rows)
+    array([0.5, 0.5, 0.5])
     """
     if method not in ("auto", "cholesky", "qr"):
         raise ValueError(

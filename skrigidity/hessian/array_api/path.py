@@ -45,6 +45,14 @@ class ArrayPath:
     ------
     ValueError
         If the regularizer leaves directions free.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian.array_api import ArrayPath, ArrayRows
+    >>> path = ArrayPath(ArrayRows(np.eye(3), xp=np, rhs=np.ones((3, 1))), None)
+    >>> path.leave_out([1.0], units=True).residual.shape
+    (3, 1, 1)
     """
 
     def __init__(self, rows: ArrayRows, gamma: Any) -> None:
@@ -91,7 +99,20 @@ class ArrayPath:
             self.rest = xp.where(mine[:, None], back @ rest, self.rest)
 
     def leave_out(self, alphas: Any, *, units: bool) -> ArrayLeftOut:
-        """Leave out every row, or one unit of its weight, at every alpha (numbers of the host)."""
+        """Leave out every row, or one unit of its weight, at every alpha (numbers of the host).
+
+        Parameters
+        ----------
+        alphas : array-like of shape (n_alphas,)
+            Strengths of the regularizer.
+        units : bool
+            Whether one unit of a row's weight is left out, not all of it.
+
+        Returns
+        -------
+        ArrayLeftOut
+            Residuals and quadratic forms.
+        """
         parts = [self._at(float(alpha), units) for alpha in alphas]
         stack = self.xp.stack
         return ArrayLeftOut(*(stack(list(part), axis=1) for part in zip(*parts, strict=True)))
@@ -115,7 +136,22 @@ class ArrayPath:
         return alpha / self.xp.where(both > 0, both, self.xp.ones_like(both))
 
     def evidence(self, alphas: Any, n: float, log_weights: float) -> np.ndarray:
-        """Return the log marginal likelihood, as `AlphaPath.evidence`: numbers of the host."""
+        """Return the log marginal likelihood, as `AlphaPath.evidence`: numbers of the host.
+
+        Parameters
+        ----------
+        alphas : array-like of shape (n_alphas,)
+            Positive strengths.
+        n : float
+            Number of samples.
+        log_weights : float
+            Sum of the logarithms of the weights, where these are inverse variances.
+
+        Returns
+        -------
+        ndarray of shape (n_alphas,)
+            Logarithms of the likelihood.
+        """
         xp, n_fixed, out = self.xp, int(self.total > 0), []
         for alpha in alphas:
             shrink = self._shrink(float(alpha))
@@ -130,7 +166,25 @@ class ArrayPath:
 
 
 def mean_square(rows: ArrayRows) -> float:
-    """Return the mean square of a feature, about its mean where rows have an intercept."""
+    """Return the mean square of a feature, about its mean where rows have an intercept.
+
+    Parameters
+    ----------
+    rows : ArrayRows
+        The rows.
+
+    Returns
+    -------
+    float
+        The mean, 1 where it is 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian.array_api import ArrayRows, mean_square
+    >>> round(mean_square(ArrayRows(2.0 * np.ones((3, 2)), xp=np, rhs=np.ones((3, 1)))), 6)
+    4.0
+    """
     xp, centre = rows.xp, centre_of(rows)
     blocks = (weighted(block, centre, xp)[0] for block in rows.pieces())
     total = sum(float(xp.sum(block**2)) for block in blocks)
@@ -139,5 +193,23 @@ def mean_square(rows: ArrayRows) -> float:
 
 
 def numbers(values: Any) -> list[float]:
-    """Return a few numbers, read one by one."""
+    """Return a few numbers, read one by one.
+
+    Parameters
+    ----------
+    values : array of shape (n,)
+        A few numbers on a device.
+
+    Returns
+    -------
+    list of float
+        The numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian.array_api import numbers
+    >>> numbers(np.array([1.0, 2.0]))
+    [1.0, 2.0]
+    """
     return [float(values[i]) for i in range(int(values.shape[0]))]

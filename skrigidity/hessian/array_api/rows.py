@@ -82,6 +82,7 @@ class ArrayRows(InNamespace):
             self.columns = like(mask, matrix, xp)
         rhs = xp.zeros((len(self), 0), **float64(matrix, xp)) if rhs is None else rhs
         self.rhs = rhs[:, None] if rhs.ndim == 1 else rhs
+        self._sums: Any = None
 
     def __len__(self) -> int:
         return int(self.matrix.shape[0])
@@ -103,13 +104,30 @@ class ArrayRows(InNamespace):
         return flags != 0 if isinstance(flags, float) else bool(self.xp.any(flags != 0))
 
     def total(self, *, count: bool = False) -> float:
-        """Return the sum of the weights, or the number of those that are not zero."""
+        """Return the sum of the weights, or the number of those that are not zero.
+
+        Parameters
+        ----------
+        count : bool, default=False
+            Whether to count rows instead.
+
+        Returns
+        -------
+        float
+            The sum.
+        """
         if self.weight is None:
             return float(len(self))
         return float(self.xp.sum(self.xp.sign(self.weight) if count else self.weight))
 
     def seen(self) -> ArrayRows:
-        """Return the rows without those of weight zero."""
+        """Return the rows without those of weight zero.
+
+        Returns
+        -------
+        ArrayRows
+            The rows that are left.
+        """
         if self.weight is None or bool(self.xp.all(self.weight > 0)):
             return self
         kept, take = self.xp.nonzero(self.weight > 0)[0], self.xp.take
@@ -118,7 +136,18 @@ class ArrayRows(InNamespace):
         return out
 
     def pieces(self, step: int = 0) -> Iterator[Block]:
-        """Iterate over blocks of rows in float64, in order."""
+        """Iterate over blocks of rows in float64, in order.
+
+        Parameters
+        ----------
+        step : int, default=0
+            Rows of a block; 0 is as many as fit its usual size.
+
+        Yields
+        ------
+        Block
+            The next rows.
+        """
         step = step or block_rows(self.n_features, _BLOCK_ENTRIES)
         for start in range(0, max(len(self), 1), step):
             piece = slice(start, min(start + step, len(self)))
@@ -134,16 +163,39 @@ class ArrayRows(InNamespace):
             )
 
     def whole(self) -> Block:
-        """Return all rows as one block."""
+        """Return all rows as one block.
+
+        Returns
+        -------
+        Block
+            All rows.
+        """
         (block,) = self.pieces(len(self))
         return block
 
     def blocks(self) -> Iterator[ArrayRows]:
-        """Iterate over the rows as a whole: who asks for values per row gets them at once."""
+        """Iterate over the rows as a whole: who asks for values per row gets them at once.
+
+        Yields
+        ------
+        ArrayRows
+            All rows at once.
+        """
         yield self
 
     def combined(self, weights: Any) -> ArrayRows:
-        """Return linear combinations ``weights @ rows``, `weights` of shape (k, n_rows)."""
+        """Return linear combinations ``weights @ rows``, `weights` of shape (k, n_rows).
+
+        Parameters
+        ----------
+        weights : array-like of shape (k, n_rows)
+            Weights of the rows in every combination.
+
+        Returns
+        -------
+        ArrayRows
+            The combinations.
+        """
         matrix, start = 0.0, 0
         for block in self.pieces():
             stop = start + block.matrix.shape[0]
@@ -153,19 +205,48 @@ class ArrayRows(InNamespace):
         return ArrayRows(matrix, xp=self.xp, intercept=flags)
 
     def times(self, coef: Any, intercept: Any = 0.0) -> Any:
-        """Return predictions of shape (n_rows, n_rhs)."""
+        """Return predictions of shape (n_rows, n_rhs).
+
+        Parameters
+        ----------
+        coef : array of shape (n_features, n_rhs)
+            Coefficients.
+        intercept : array of shape (n_rhs,), default=0
+            Intercepts.
+
+        Returns
+        -------
+        array of shape (n_rows, n_rhs)
+            Predictions.
+        """
         parts = [b.matrix @ coef + column(b.flags) * intercept for b in self.pieces()]
         return self.xp.concat(parts, axis=0)
 
     def sums(self, *, size: bool = False) -> Any:
-        """Return weighted sums over rows and right-hand sides, or of their absolute values."""
+        """Return weighted sums over rows and right-hand sides, or of their absolute values.
+
+        Parameters
+        ----------
+        size : bool, default=False
+            Whether to add up absolute values.
+
+        Returns
+        -------
+        array
+            The sums.
+        """
+        if self._sums is not None and not size:
+            return self._sums  # a pass over the rows that several ask for
         xp, total, rhs = self.xp, 0.0, 0.0
         for block in self.pieces():
             matrix, y = (xp.abs(part) if size else part for part in (block.matrix, block.rhs))
             share = xp.ones_like(matrix[:, 0]) if block.weight is None else block.weight
             total, rhs = total + share @ matrix, rhs + share @ y
         counts = like(np.array([self.total(count=True), self.total()]), self.matrix, xp)
-        return xp.concat([counts, rhs, total])
+        found = xp.concat([counts, rhs, total])
+        if not size:
+            self._sums = found
+        return found
 
 
 def column(flags: Any) -> Any:
@@ -180,5 +261,27 @@ def float64(array: Any, xp: Any) -> dict[str, Any]:
 
 
 def like(values: Any, array: Any, xp: Any) -> Any:
-    """Return numbers of the host as a float64 array on the device of another one."""
+    """Return numbers of the host as a float64 array on the device of another one.
+
+    Parameters
+    ----------
+    values : array-like
+        Numbers of the host.
+    array : array
+        One on the device that is meant.
+    xp : module
+        The array namespace.
+
+    Returns
+    -------
+    array
+        The numbers, in float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian.array_api import like
+    >>> like([1, 2], np.zeros(3), np)
+    array([1., 2.])
+    """
     return xp.asarray(np.asarray(values, dtype=np.float64), **float64(array, xp))
