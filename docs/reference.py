@@ -2,11 +2,17 @@
 
 import importlib
 import inspect
-import pkgutil
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
 import skrigidity
+
+if find_spec("mapie") is None:  # it may hold scikit-learn back; a base class is all that is needed
+    sys.modules["mapie"] = ModuleType("mapie")
+    sys.modules["mapie.conformity_scores"] = ModuleType("mapie.conformity_scores")
+    sys.modules["mapie.conformity_scores"].BaseRegressionScore = object
 
 # The packages in the order of the reference, under a heading each. A name that two of them export
 # has its page in the first.
@@ -15,7 +21,7 @@ PACKAGES = {
     "Choosing data": ["sample_selection", "active_learning"],
     "Judging error bars": ["metrics", "metrics.conformal", "calibration", "plotting"],
     "Atoms": ["environments", "atomistic", "atomistic.ace", "calculators", "frames", "datasets"],
-    "Underneath": ["gradients", "hessian"],
+    "Underneath": ["gradients", "hessian", "hessian.array_api", "distributed"],
 }
 TEMPLATE = """{title}
 {underline}
@@ -34,15 +40,8 @@ Every public name. The most used classes can be imported from ``skrigidity`` its
 """
 
 
-def public_packages() -> list[str]:
-    """The modules with an ``__all__`` whose names hold no underscore."""
-    found = pkgutil.walk_packages(skrigidity.__path__, "skrigidity.", onerror=lambda name: None)
-    names = [m.name for m in found if not any(part.startswith("_") for part in m.name.split("."))]
-    return [name for name in names if hasattr(importlib.import_module(name), "__all__")]
-
-
 def ordered_packages() -> list[str]:
-    """The packages of the reference, those first in which most names have their page."""
+    """The packages in the order of the reference."""
     return [f"skrigidity.{name}" for names in PACKAGES.values() for name in names]
 
 
@@ -109,3 +108,7 @@ def write(folder: Path) -> None:
         path = folder / f"{name}.rst"
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+_LEFT = 'style="text-align: left"'
 _SHOWN = 4  # values of an array; of a longer one, the least and the largest
 
 
@@ -44,14 +45,17 @@ def table(title: str, lines: Mapping[str, Any]) -> str:
     Examples
     --------
     >>> from skrigidity._html import table
-    >>> table("Model", {"alpha": 0.1})
-    '<table><caption>Model</caption><tr><th scope="row">alpha</th><td>0.1</td></tr></table>'
+    >>> table("Model", {})
+    '<table><caption style="text-align: left">Model</caption></table>'
+    >>> "<td" in table("Model", {"alpha": 0.1})
+    True
     """
     rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(number(value))}</td></tr>'
+        f'<tr><th scope="row" {_LEFT}>{escape(name)}</th>'
+        f"<td {_LEFT}>{escape(number(value))}</td></tr>"
         for name, value in lines.items()
     )
-    return f"<table><caption>{escape(title)}</caption>{rows}</table>"
+    return f"<table><caption {_LEFT}>{escape(title)}</caption>{rows}</table>"
 
 
 class SummaryMixin:

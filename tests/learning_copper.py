@@ -99,10 +99,10 @@ def executor_of(kind, stack):
 
 
 def main(folder, kind="serial"):
-    options = {} if kind == "serial" else {"embed": rattle, "n_labels": 3}
+    options = {}
     with ExitStack() as stack:
-        if kind not in ("serial", "one by one"):
-            options["executor"] = executor_of(kind, stack)
+        if kind != "serial":
+            options = {"embed": rattle, "n_labels": 3, "executor": executor_of(kind, stack)}
         found = learner(folder, partial(counted, folder), **options).run(training(), start())
     print(found.reason_, found.n_events_)
 

@@ -1,8 +1,5 @@
 """The augmentation study: its paths against closed forms, its strategies, and its outcome."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +14,6 @@ from sklearn.preprocessing import StandardScaler
 from skrigidity import Environments, PRSelector, RigidKernelRidge, RigidRidge, RigidRidgeCV
 from skrigidity.sample_selection import augmentation_study
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "augmentation.ipynb"
 ALPHA, N_TRAIN, N_POOL = 0.03, 7, 25
 
 
@@ -311,25 +307,19 @@ def test_bad_input(data, case):
 
 
 @pytest.fixture(scope="module")
-def notebook():
-    """What the notebook computes, from ten replicates."""
-    if not NOTEBOOK.exists():
-        pytest.skip("no notebooks here")
-    for module, extra in (("featomic", "atomistic"), ("ase", "atomistic"), ("matplotlib", "plot")):
-        pytest.importorskip(module, reason=f'needs pip install "skrigidity[{extra}]"')
-    names = {"N_REPLICATES": 10, "N_RANDOM": 20, "N_PICKS": 10}
-    for cell in json.loads(NOTEBOOK.read_text("utf-8"))["cells"]:
-        if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", []):
-            exec(compile("".join(cell["source"]), str(NOTEBOOK), "exec"), names)
-    names["plt"].close("all")
-    return names
+def surfaces():
+    """The example, and what it finds in ten replicates."""
+    pytest.importorskip("featomic", reason='needs pip install "skrigidity[atomistic]"')
+    example = pytest.importorskip("surfaces_study")
+    return example, *example.study(example.carbon(), 10, objectives=example.OBJECTIVES)
 
 
 @pytest.mark.slow
-def test_carbon(notebook):
+def test_carbon(surfaces):
     """Figure 4 of the paper, on the bundled carbon data."""
-    smooth, sharp = notebook["features"]
-    rigidity = notebook["means"]["target_rigidity"].unstack("strategy").drop(index=0, level=-1)
+    example, _, means = surfaces
+    smooth, sharp = example.SMOOTH, example.SHARP
+    rigidity = means["target_rigidity"].unstack("strategy").drop(index=0, level=-1)
     for name in (smooth, sharp):
         R = rigidity.loc[name]
         assert (R["PR-guided"] > R[["low density", "random", "farthest point"]].max(axis=1)).all()
@@ -338,7 +328,7 @@ def test_carbon(notebook):
     # In every single replicate, whatever the number of picks.
     assert (rigidity.loc[smooth, "low density"] > rigidity.loc[smooth, "random"]).all()
 
-    errors = notebook["means"]["target_rmse"].unstack("strategy")
+    errors = means["target_rmse"].unstack("strategy")
     median = errors.groupby(["features", "n_picks"]).median()
     others = median[["low density", "random"]].min(axis=1)
     for k in (1, 3, 5, 10):
@@ -348,9 +338,10 @@ def test_carbon(notebook):
 
 
 @pytest.mark.slow
-def test_what_the_notebook_says(notebook):
-    smooth, sharp = notebook["features"]
-    errors = notebook["means"]["target_rmse"].unstack("strategy")
+def test_what_the_page_says(surfaces):
+    example, paths, means = surfaces
+    smooth, sharp = example.SMOOTH, example.SHARP
+    errors = means["target_rmse"].unstack("strategy")
     median = errors.groupby(["features", "n_picks"]).median()
     left, right = median.loc[smooth], median.loc[sharp]
     # One guided pick does more than ten random ones.
@@ -361,20 +352,29 @@ def test_what_the_notebook_says(notebook):
     # Features that extrapolate well: nothing to gain, but rigidity rises.
     assert right.loc[0, "PR-guided"] < 0.5 * left.loc[0, "PR-guided"]
     assert right.loc[10, "PR-guided"] > 0.8 * right.loc[0, "PR-guided"]
-    gain = notebook["means"]["rigidity_gain"].xs(10, level="n_picks")
+    gain = means["rigidity_gain"].xs(10, level="n_picks")
     assert gain[sharp, "PR-guided"].median() > 10
     # Not in every replicate.
-    share = notebook["shares"].loc[(smooth, "below random and low density"), 3]
-    assert share > 0.8
-    assert 0 < notebook["shares"].loc[(sharp, "below random and low density"), 3] < 0.7
+    share = example.shares(means).xs("random and low density", level="guided error below")[3]
+    assert share[smooth] > 0.8
+    assert 0 < share[sharp] < 0.7
     # What is picked, and by which objective.
-    assert notebook["firsts"].loc["PR-guided"].tolist() == [1, 0]
-    assert notebook["firsts"].loc["farthest point", "at 8000 K"] > 0.8
-    assert notebook["overall"].loc["PR-guided", "at 8000 K"] < 0.15
-    objectives = ["PR-guided", *(f"PR-guided: {o}" for o in notebook["OBJECTIVES"])]
+    picked = example.picked(paths[paths["features"] == smooth])
+    assert picked.loc["PR-guided", "first pick"].tolist() == [1, 0]
+    assert picked.loc["farthest point", ("first pick", "at 8000 K")] > 0.8
+    assert picked.loc["PR-guided", ("all picks", "at 8000 K")] < 0.15
+    objectives = ["PR-guided", *(f"PR-guided: {o}" for o in example.OBJECTIVES)]
     quartiles = errors.loc[smooth, "PR-guided"].groupby("n_picks").quantile([0.25, 0.75]).unstack()
     spread = (quartiles[0.75] - quartiles[0.25])[1:]
     assert (np.ptp(left.loc[1:, objectives], axis=1) < spread).mean() > 0.6
+
+
+def test_example_of_surfaces(capsys):
+    pytest.importorskip("featomic", reason='needs pip install "skrigidity[atomistic]"')
+    pytest.importorskip("surfaces_study").main(["--replicates", "1", "--random", "1"])
+    out = capsys.readouterr().out
+    assert "Error of the slabs by objective" in out
+    assert out.count("PR-guided") > 10
 
 
 @pytest.mark.peers("skmatter")

@@ -53,7 +53,7 @@ def test_file_is_the_published_one(name):
 
 
 def test_files_are_small():
-    assert sum(path.stat().st_size for path in (FOLDER / "data").iterdir()) <= 1.5e6
+    assert sum(path.stat().st_size for path in (FOLDER / "data").iterdir()) <= 1.75e6
 
 
 def test_no_structure_occurs_twice(data):

@@ -257,7 +257,7 @@ def test_summary_says_what_its_numbers_are(result):
     assert max(map(len, text.splitlines())) <= 85
     assert "nan" not in text.lower()
     for words in (
-        "high is firm",
+        "High is firm",
         "as firmly as one reference calculation would",
         "meV/atom",
         "eV/Å",

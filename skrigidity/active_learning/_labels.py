@@ -18,13 +18,25 @@ from skrigidity.gradients import ENERGY, FORCES, STRESS
 
 
 class Future(Protocol):
-    """What an executor returns for a label."""
+    """What an executor returns for a label.
+
+    Examples
+    --------
+    >>> from skrigidity.active_learning import SerialExecutor
+    >>> SerialExecutor().submit(max, 1, 2).result()
+    2
+    """
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the label, raise `TimeoutError` where that takes longer.
 
         `timeout` is given only where there is one. A future that has a method ``cancel`` is asked
         to stop after that time.
+
+        Parameters
+        ----------
+        timeout : float, default=None
+            Seconds to wait; None waits as long as it takes.
         """
         ...
 
@@ -50,7 +62,15 @@ class Executor(Protocol):
     """
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future:
-        """Start to call a function, and return at once."""
+        """Start to call a function, and return at once.
+
+        Parameters
+        ----------
+        function : callable
+            What to call.
+        *arguments : object
+            Its arguments.
+        """
         ...
 
 
@@ -75,14 +95,27 @@ class SerialExecutor:
     """
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future:
-        """Call a function and return its value, as a future."""
+        """Call a function and return its value, as a future.
+
+        Parameters
+        ----------
+        function : callable
+            What to call.
+        *arguments : object
+            Its arguments.
+
+        Returns
+        -------
+        Future
+            It has the value already.
+        """
         return _Done(function(*arguments))
 
 
 class Label(NamedTuple):
     """The outcome of a reference calculation.
 
-    Attributes
+    Parameters
     ----------
     frame : ase.Atoms or None
         With energy, forces and, if asked for, stress as results; None where it has failed.
@@ -90,6 +123,12 @@ class Label(NamedTuple):
         Why there is none.
     seconds : float
         How long it took.
+
+    Examples
+    --------
+    >>> from skrigidity.active_learning import Label
+    >>> Label(frame=None, failure="not converged", seconds=1.5).failure
+    'not converged'
     """
 
     frame: Atoms | None
@@ -105,6 +144,7 @@ def compute_label(
     Parameters
     ----------
     frame : ase.Atoms
+        The frame.
     labeller : callable
         Returns a calculator of ASE.
     properties : sequence of str

@@ -206,7 +206,7 @@ class ActiveLearner:
 
         Returns
         -------
-        self : object
+        object
             Itself.
 
         Raises

@@ -18,15 +18,25 @@ from skrigidity.frames import Atoms, check_frames, parse_species, reject_unknown
 class FrameDerivatives(NamedTuple):
     """Features of a frame's atoms, and the derivatives of their sum.
 
-    Attributes
+    Parameters
     ----------
     features : ndarray of shape (n_atoms, n_features)
+        Features of every atom.
     positions : ndarray of shape (n_atoms, 3, n_features)
         By the position of each atom, per Å.
     strain : ndarray of shape (6, n_features)
         By a symmetric strain of all vectors between atoms, in Voigt order: xx, yy, zz, yz, xz, xy.
         Those by yz, xz and xy are the means of both derivatives, by yz and by zy. Not divided by a
         volume or the number of atoms.
+
+    Examples
+    --------
+    >>> from ase import Atoms
+    >>> from skrigidity.atomistic import CompositionDescriptor, FrameDerivatives
+    >>> pair = Atoms("H2", [[0, 0, 0], [0, 0, 1]])
+    >>> found = CompositionDescriptor().fit([pair]).derivatives(pair)
+    >>> isinstance(found, FrameDerivatives), found.positions.shape
+    (True, (2, 3, 1))
     """
 
     features: NDArray[np.float64]
@@ -37,12 +47,23 @@ class FrameDerivatives(NamedTuple):
 class FrameBackward(NamedTuple):
     """Linear functions of the features of a frame's atoms, and the derivatives of their sums.
 
-    Attributes
+    Parameters
     ----------
     local : ndarray of shape (n_atoms,) or (n_atoms, n_outputs)
+        Values of the functions of every atom.
     positions : ndarray of shape (n_atoms, 3) or (n_atoms, 3, n_outputs)
+        Derivatives of their sums by the positions of the atoms.
     strain : ndarray of shape (6,) or (6, n_outputs)
         In the order of :class:`FrameDerivatives`.
+
+    Examples
+    --------
+    >>> from ase import Atoms
+    >>> from skrigidity.atomistic import CompositionDescriptor, FrameBackward
+    >>> pair = Atoms("H2", [[0, 0, 0], [0, 0, 1]])
+    >>> found = CompositionDescriptor().fit([pair]).backward(pair, [2.0])
+    >>> isinstance(found, FrameBackward), found.local.tolist()
+    (True, [2.0, 2.0])
     """
 
     local: NDArray[np.float64]
@@ -65,10 +86,12 @@ class FrameTransformer(EnvironmentTransformerMixin, BaseEstimator):
         Parameters
         ----------
         input_features : ignored
+            Not used.
 
         Returns
         -------
-        ndarray of str of shape (n_features_out_,)
+        ndarray of str of shape (n_features_out,)
+            Names of the columns.
         """
         check_is_fitted(self, "components_")
         return np.array(list(self._names()), dtype=object)
@@ -81,6 +104,7 @@ class FrameTransformer(EnvironmentTransformerMixin, BaseEstimator):
         Parameters
         ----------
         frame : ase.Atoms
+            The frame.
 
         Returns
         -------
@@ -120,11 +144,14 @@ class FrameTransformer(EnvironmentTransformerMixin, BaseEstimator):
         Parameters
         ----------
         frame : ase.Atoms
-        weights : array-like of shape (n_features_out_,) or (n_features_out_, n_outputs)
+            The frame.
+        weights : array-like of shape (n_features_out,) or (n_features_out, n_outputs)
+            Weights of the features, a column per function.
 
         Returns
         -------
         FrameBackward
+            Values of the functions and their derivatives.
 
         Raises
         ------
@@ -232,11 +259,13 @@ class FrameDescriptor(FrameTransformer):
         Parameters
         ----------
         X : list of ase.Atoms
+            The frames.
         y : ignored
+            Not used.
 
         Returns
         -------
-        self : object
+        object
             Itself.
 
         Raises
@@ -266,12 +295,13 @@ class FrameDescriptor(FrameTransformer):
         Parameters
         ----------
         X : list of ase.Atoms
+            The frames.
 
         Returns
         -------
-        Environments of shape (n_frames, n_features_out_), or with ``output="mean"`` or ``"sum"``
-        an array of that shape. Environments and DataFrames know the ``components_``, for
-        ``ComponentRidge(components="auto")``.
+        Environments or ndarray of shape (n_frames, n_features_out)
+            An array with ``output="mean"`` or ``"sum"``. Environments and DataFrames know the
+            ``components_``, for ``ComponentRidge(components="auto")``.
 
         Raises
         ------

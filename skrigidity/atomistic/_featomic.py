@@ -69,7 +69,7 @@ class FeatomicDescriptor(ComputedDescriptor):
         on. The number of columns is about the power ``n_correlations + 1`` of that of the radial
         functions times the species.
     hypers : dict, default=None
-        featomic hyperparameters merged over those that the parameters above make, level by level:
+        Hyperparameters merged over those that the parameters above make, level by level:
         ``{"density": {"scaling": {...}}}`` adds a scaling. A nested dictionary with another
         ``"type"`` replaces what was there. Values may be featomic's own hyperparameter objects.
     species : list of str or int, default=None

@@ -22,6 +22,7 @@ def as_system(frame: Atoms, cutoff: float | None, where: str) -> Atoms:
     Parameters
     ----------
     frame : ase.Atoms
+        The frame.
     cutoff : float, or None
         How far atoms see; None where the frame has to be periodic in all directions or in none.
     where : str
@@ -30,6 +31,7 @@ def as_system(frame: Atoms, cutoff: float | None, where: str) -> Atoms:
     Returns
     -------
     ase.Atoms
+        A copy with a cell that featomic takes.
 
     Raises
     ------

@@ -96,10 +96,12 @@ class DescriptorUnion(FrameTransformer, _BaseComposition):
         Parameters
         ----------
         deep : bool, default=True
+            Whether to add those of the descriptors.
 
         Returns
         -------
         dict of str to object
+            Parameters by their names.
         """
         return self._get_params("descriptors", deep=deep)
 
@@ -109,10 +111,11 @@ class DescriptorUnion(FrameTransformer, _BaseComposition):
         Parameters
         ----------
         **params : dict
+            Parameters by their names.
 
         Returns
         -------
-        self : object
+        object
             Itself.
         """
         return self._set_params("descriptors", **params)
@@ -124,12 +127,13 @@ class DescriptorUnion(FrameTransformer, _BaseComposition):
         Parameters
         ----------
         X : list of ase.Atoms
+            The frames.
         y : array-like, default=None
             For transformers in pipelines that need it.
 
         Returns
         -------
-        self : object
+        object
             Itself.
 
         Raises
@@ -158,11 +162,13 @@ class DescriptorUnion(FrameTransformer, _BaseComposition):
         Parameters
         ----------
         X : list of ase.Atoms
+            The frames.
 
         Returns
         -------
-        Environments of shape (n_frames, n_features_out_), or an array of that shape. Environments
-        and DataFrames know the ``components_``, for ``ComponentRidge(components="auto")``.
+        Environments or ndarray of shape (n_frames, n_features_out)
+            Environments and DataFrames know the ``components_``, for
+            ``ComponentRidge(components="auto")``.
 
         Raises
         ------
@@ -237,12 +243,14 @@ def make_descriptor_union(*descriptors: Any, **parameters: Any) -> DescriptorUni
     Parameters
     ----------
     *descriptors : descriptors
+        The descriptors, not fitted.
     **parameters : dict
         The other parameters of :class:`DescriptorUnion`.
 
     Returns
     -------
     DescriptorUnion
+        The union.
 
     Examples
     --------

@@ -169,7 +169,7 @@ class RigidityCalculator(_ase.Calculator):
     def uncertainty(
         self, atoms: Atoms | None = None, properties: str | Iterable[str] | None = None
     ) -> dict[str, Any]:
-        """Uncertainties of a structure, whether or not calculations bring them along.
+        """Return uncertainties of a structure, whether or not calculations bring them along.
 
         What is known of these atoms already is not calculated again.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from numbers import Integral
 from typing import Any, NamedTuple, Self
@@ -42,9 +43,9 @@ class RigidityCalibrator(BaseEstimator):
 
     Parameters
     ----------
-    method : {"squared_residuals", "absolute_residuals", "crps", "nll"}, \
-            default="squared_residuals"
-        How C is determined, see `fit_scale`. Squared residuals are the Gaussian maximum
+    method : str, default="squared_residuals"
+        How C is determined, as in `fit_scale`: "squared_residuals", "absolute_residuals", "crps"
+        or "nll". Squared residuals are the Gaussian maximum
         likelihood; absolute residuals and the CRPS heed large errors less.
     noise : bool, default=False
         Fit sigma as well: what of the error is there however firmly a prediction is pinned.
@@ -55,7 +56,10 @@ class RigidityCalibrator(BaseEstimator):
     min_samples : int, default=50
         Fewest rows that a group needs for a C of its own, and every step of the isotonic map. C²
         from n rows of Gaussian errors has a relative standard error of ``sqrt(2 / n)``: 0.2 for
-        50 rows, 0.1 for 200. Rows count as one each, whatever their weight.
+        50 rows, 0.1 for 200. Rows count as one each, whatever their weight. `fit` warns of groups
+        that have fewer. Eight to sixteen labelled structures of a new kind were enough for bars that
+        hold what they should, where C of the training set was too small by up to four times: see
+        the page on predictions out of distribution in the documentation.
     handle_unknown : {"error", "pooled"}, default="error"
         What a group that `fit` has not seen gets: a ValueError, or the C of all rows together.
 
@@ -65,7 +69,7 @@ class RigidityCalibrator(BaseEstimator):
         C**2, in squared units of the target times units of the rigidity (with `isotonic`, a
         factor of the map). One per target where residuals have several, of shape (n_targets,);
         with groups one row per group, of shape (n_groups,) or (n_groups, n_targets).
-    noise_variance_ : float or ndarray of the shape of scale_
+    noise_variance_ : float or ndarray of the shape of `scale_`
         sigma**2.
     pooled_scale_, pooled_noise_variance_ : float or ndarray of shape (n_targets,)
         The same of all rows together: what groups below `min_samples` get.
@@ -163,7 +167,7 @@ class RigidityCalibrator(BaseEstimator):
 
         Returns
         -------
-        self : object
+        object
             Fitted calibrator.
 
         Raises
@@ -172,6 +176,12 @@ class RigidityCalibrator(BaseEstimator):
             If lengths differ, a rigidity is negative or nan, no row has a positive, finite one,
             or a residual of such a row is not finite; if `isotonic` goes with `noise`, or finds
             too few rows.
+
+        Examples
+        --------
+        >>> from skrigidity.calibration import RigidityCalibrator
+        >>> float(RigidityCalibrator().fit([1.0, -1.0], [4.0, 4.0]).scale_)
+        4.0
         """
         if self.noise and self.isotonic:
             raise ValueError("isotonic=True has a floor of its own: noise must be False")
@@ -207,6 +217,15 @@ class RigidityCalibrator(BaseEstimator):
             both = np.array([fit[:2] for fit in own]).reshape(-1, 2, *shape)
             self.scale_, self.noise_variance_ = both[:, 0], both[:, 1]
             self.n_samples_ = np.array([pairs.count(code == g) for g in range(len(own))])
+            few = self.groups_[self.n_samples_ < self.min_samples]
+            if len(few):
+                warnings.warn(
+                    f"groups with fewer than min_samples={self.min_samples} usable rows get the C "
+                    f"of all rows together: {_listed(few)}. C of 10 rows of their own is off by a "
+                    "fifth, that of another kind by any factor: consider a smaller min_samples",
+                    UserWarning,
+                    stacklevel=2,
+                )
         return self
 
     def predict_variance(self, rigidity: Any, groups: Any = None) -> np.ndarray:
@@ -229,6 +248,12 @@ class RigidityCalibrator(BaseEstimator):
         ValueError
             If a rigidity is negative or nan, labels are missing or not asked for, or a label is
             new and ``handle_unknown="error"``.
+
+        Examples
+        --------
+        >>> from skrigidity.calibration import RigidityCalibrator
+        >>> RigidityCalibrator().fit([1.0, -1.0], [4.0, 4.0]).predict_variance([2.0])
+        array([2.])
         """
         check_is_fitted(self)
         quad = quad_of(_checked(rigidity, "rigidity"))
@@ -254,6 +279,12 @@ class RigidityCalibrator(BaseEstimator):
         -------
         ndarray of shape (n_rows,) or (n_rows, n_targets)
             Standard deviations, in units of the target: the root of `predict_variance`.
+
+        Examples
+        --------
+        >>> from skrigidity.calibration import RigidityCalibrator
+        >>> RigidityCalibrator().fit([1.0, -1.0], [4.0, 4.0]).predict_std([1.0])
+        array([2.])
         """
         return np.sqrt(self.predict_variance(rigidity, groups))
 

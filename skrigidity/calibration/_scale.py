@@ -15,14 +15,20 @@ METHODS = ("squared_residuals", "absolute_residuals", "crps", "nll")
 class Scale(NamedTuple):
     """Scale of an uncertainty model.
 
-    Attributes
+    Parameters
     ----------
     variance : float or ndarray of shape (n_targets,)
-        C**2, in squared units of the target times units of the rigidity.
+        The square of C, in squared units of the target times units of the rigidity.
     noise : float or ndarray of shape (n_targets,)
-        sigma**2, in squared units of the target.
+        The square of sigma, in squared units of the target.
     n_excluded : int
         Number of rows left out because their rigidity is 0 or infinite.
+
+    Examples
+    --------
+    >>> from skrigidity.calibration import fit_scale
+    >>> fit_scale([1.0, -1.0], [4.0, 4.0])
+    Scale(variance=4.0, noise=0.0, n_excluded=0)
     """
 
     variance: Any
@@ -65,6 +71,7 @@ def fit_scale(
     Returns
     -------
     Scale
+        Squares of C and sigma, and how many rows were left out.
 
     Raises
     ------
@@ -115,6 +122,7 @@ def scale_from_quad(
     Returns
     -------
     Scale
+        Squares of C and sigma, and how many rows were left out.
 
     Raises
     ------

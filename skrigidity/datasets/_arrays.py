@@ -56,6 +56,12 @@ def read_bundled(name: str) -> dict[str, np.ndarray]:
     return read_arrays(path, "install skrigidity again")
 
 
+def read_description(name: str) -> str:
+    """Text that says what a data set is."""
+    path = files("skrigidity.datasets").joinpath("descr", f"{name}.rst")
+    return path.read_text(encoding="utf-8")
+
+
 @contextmanager
 def complete_or_absent(path: Path) -> Iterator[Path]:
     """Name to write a file under, which becomes ``path`` only if the block ends without error.
@@ -108,8 +114,7 @@ def finish(
     """
     data.target = data.energies / data.n_atoms
     data.target_names = ["energy_per_atom"]
-    path = files("skrigidity.datasets").joinpath("descr", f"{name}.rst")
-    data.DESCR = path.read_text(encoding="utf-8")
+    data.DESCR = read_description(name)
     if return_frames or return_X_y:
         option = "return_X_y" if return_X_y else "return_frames"
         verb = "load" if extra == "atomistic" else "fetch"

@@ -40,7 +40,7 @@ def load_carbon(
 
     Returns
     -------
-    data : :class:`~sklearn.utils.Bunch`, or (list of ase.Atoms, ndarray) with ``return_X_y=True``
+    :class:`~sklearn.utils.Bunch`, or (list of ase.Atoms, ndarray) with ``return_X_y=True``
         Dictionary-like object. Structures of one trajectory follow one another, in the order in
         which they were taken: first the bulk from hot to cold, then the slab.
 

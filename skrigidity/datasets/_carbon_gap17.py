@@ -91,7 +91,7 @@ def fetch_carbon_gap17(
 
     Returns
     -------
-    data : :class:`~sklearn.utils.Bunch`, or (list of ase.Atoms, ndarray) with ``return_X_y=True``
+    :class:`~sklearn.utils.Bunch`, or (list of ase.Atoms, ndarray) with ``return_X_y=True``
         Dictionary-like object, in the order of the file.
 
         positions, forces : lists of n_structures ndarrays of shape (n_atoms, 3)

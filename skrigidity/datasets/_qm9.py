@@ -155,7 +155,7 @@ def fetch_qm9(
 
     Returns
     -------
-    data : :class:`~sklearn.utils.Bunch`, or (list of ase.Atoms, ndarray) with ``return_X_y=True``
+    :class:`~sklearn.utils.Bunch`, or (list of ase.Atoms, ndarray) with ``return_X_y=True``
         Dictionary-like object, sorted by ``index``.
 
         positions : list of n_structures ndarrays of shape (n_atoms, 3)

@@ -54,7 +54,7 @@ def load_silicon(
 
     Returns
     -------
-    data : :class:`~sklearn.utils.Bunch`, or (list of ase.Atoms, ndarray) with ``return_X_y=True``
+    :class:`~sklearn.utils.Bunch`, or (list of ase.Atoms, ndarray) with ``return_X_y=True``
         Dictionary-like object. Structures are ordered by kind, as listed above; those of one kind
         are in random order, except the dimer curve, which is sorted by distance.
 

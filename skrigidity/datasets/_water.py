@@ -40,7 +40,7 @@ def load_water(
 
     Returns
     -------
-    data : :class:`~sklearn.utils.Bunch`, or (list of ase.Atoms, ndarray) with ``return_X_y=True``
+    :class:`~sklearn.utils.Bunch`, or (list of ase.Atoms, ndarray) with ``return_X_y=True``
         Dictionary-like object. Dimers are sorted by ``distance``, evenly spaced.
 
         positions : list of n_structures ndarrays of shape (n_atoms, 3)

@@ -104,6 +104,14 @@ class Environments(EnvironmentArithmetic):
         ------
         ValueError
             Naming the first structure that is not 2-D, is empty or has another width.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import Environments
+        >>> X = Environments.from_arrays([np.eye(2), np.ones((1, 2))])
+        >>> X.shape
+        (2, 2)
         """
         return stack(arrays, "arrays")
 
@@ -203,12 +211,22 @@ class Environments(EnvironmentArithmetic):
         Parameters
         ----------
         values : array of shape (n_environments, n_features_new)
+            The other features.
         components : dict of str to slice or array of int, default=None
             Named groups of the new columns; pass ``X.components`` where they mean the same.
 
         Returns
         -------
         Environments
+            The new container.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import Environments
+        >>> X = Environments.from_arrays([np.eye(2), np.ones((1, 2))])
+        >>> X.with_values(np.zeros((3, 5))).shape
+        (2, 5)
         """
         return Environments(values, self.offsets, components)
 
@@ -218,15 +236,25 @@ class Environments(EnvironmentArithmetic):
         Parameters
         ----------
         flat : array of shape (n_environments, ...)
+            Values of all environments.
 
         Returns
         -------
         list of n_structures arrays of shape (n_environments_i, ...)
+            Values by structure.
 
         Raises
         ------
         ValueError
             If the first axis is not ``n_environments`` long.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import Environments
+        >>> X = Environments.from_arrays([np.eye(2), np.ones((1, 2))])
+        >>> X.split(np.arange(3))
+        [array([0, 1]), array([2])]
         """
         if len(flat) != self.n_environments:
             raise ValueError(f"flat: expected {self.n_environments} entries, got {len(flat)}")
@@ -242,10 +270,19 @@ class Environments(EnvironmentArithmetic):
         Parameters
         ----------
         max_rows : int
+            Largest number of rows of a block.
 
         Yields
         ------
         Environments
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import Environments
+        >>> X = Environments.from_arrays([np.eye(2), np.ones((1, 2))])
+        >>> [len(block) for block in X.blocks(2)]
+        [1, 1]
         """
         for start, stop in consecutive(self.offsets, max_rows):
             yield self._span(start, stop)
@@ -256,16 +293,26 @@ class Environments(EnvironmentArithmetic):
         Parameters
         ----------
         how : {"mean", "sum"}, default="mean"
+            How environments make a structure.
 
         Returns
         -------
         ndarray of float64 of shape (n_structures, n_features)
-            float32 values are accumulated in float64, a block at a time.
+            Values of float32 are accumulated in float64, a block at a time.
 
         Raises
         ------
         ValueError
             If ``how`` is neither.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import Environments
+        >>> X = Environments.from_arrays([np.eye(2), np.ones((1, 2))])
+        >>> X.aggregate("sum")
+        array([[1., 1.],
+               [1., 1.]])
         """
         if how not in ("mean", "sum"):
             raise ValueError(f'how: expected "mean" or "sum", got {how!r}')
@@ -316,12 +363,14 @@ def consecutive(
     offsets : ndarray of int of shape (n_structures + 1,)
         Where each structure begins, and the end of the last.
     max_rows : int
+        Largest number of rows of a block.
     max_structures : int, default=None
         Most structures of a span; None for no limit.
 
     Yields
     ------
     (start, stop) : tuple of int
+        Where the next block begins and ends.
 
     Examples
     --------

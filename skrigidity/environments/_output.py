@@ -23,7 +23,7 @@ class OutputMixin:
 
         Returns
         -------
-        self : object
+        object
             Itself.
         """
         if transform not in (None, "default", "pandas", "polars"):

@@ -121,6 +121,7 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Parameters
         ----------
         X : Environments, sequence of 2-D arrays, 3-D array, or 2-D array
+            Structures, or rows of a matrix.
         y : array of shape (n_structures, ...), default=None
             Repeated for the environments of each structure.
         **params : dict
@@ -136,6 +137,15 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         ------
         ValueError
             For bad input, as :func:`as_environments`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skrigidity import PerEnvironment
+        >>> structures = [np.eye(2), np.ones((1, 2))]
+        >>> PerEnvironment(StandardScaler()).fit(structures).n_features_in_
+        2
         """
         flat, y, params, _ = self._fit_args("fit", X, y, params)
         self.transformer_ = clone(self.transformer).fit(flat, y, **params)
@@ -148,6 +158,7 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Parameters
         ----------
         X : Environments, sequence of 2-D arrays, 3-D array, or 2-D array
+            Structures, or rows of a matrix.
         y : array of shape (n_structures, ...), default=None
             As in :meth:`fit`.
         **params : dict
@@ -156,11 +167,21 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Returns
         -------
         Environments, or for 2-D input whatever the transformer returns
+            The transformed environments.
 
         Raises
         ------
         ValueError
             For bad input, and if the transformer changes the number of rows.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skrigidity import PerEnvironment
+        >>> structures = [np.eye(2), np.ones((1, 2))]
+        >>> PerEnvironment(StandardScaler()).fit_transform(structures).shape
+        (2, 2)
         """
         flat, y, params, structures = self._fit_args("fit_transform", X, y, params)
         transformer = clone(self.transformer)
@@ -179,6 +200,7 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Parameters
         ----------
         X : Environments, sequence of 2-D arrays, 3-D array, or 2-D array
+            Structures, or rows of a matrix.
         y : array of shape (n_structures, ...), default=None
             As in :meth:`fit`.
         **params : dict
@@ -201,15 +223,26 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Parameters
         ----------
         X : Environments, sequence of 2-D arrays, 3-D array, or 2-D array
+            Structures, or rows of a matrix.
 
         Returns
         -------
         Environments, or for 2-D input whatever the transformer returns
+            The transformed environments.
 
         Raises
         ------
         ValueError
             For bad input, and if the transformer changes the number of rows.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skrigidity import PerEnvironment
+        >>> structures = [np.eye(2), np.ones((1, 2))]
+        >>> PerEnvironment(StandardScaler()).fit(structures).transform(structures).shape
+        (2, 2)
         """
         check_is_fitted(self, "transformer_")
         flat, structures = self._flatten(X)
@@ -222,10 +255,12 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Parameters
         ----------
         X : Environments, sequence of 2-D arrays, 3-D array, or 2-D array
+            Structures, or rows of a matrix.
 
         Returns
         -------
         Environments, or for 2-D input whatever the transformer returns
+            The transformed environments.
         """
         check_is_fitted(self, "transformer_")
         flat, structures = self._flatten(X)
@@ -243,6 +278,7 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Returns
         -------
         ndarray of str
+            Names of the features.
         """
         check_is_fitted(self, "transformer_")
         return self.transformer_.get_feature_names_out(input_features)
@@ -254,6 +290,7 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Parameters
         ----------
         transform : {"default", "pandas", "polars"}, default=None
+            Which container; None leaves it as it is.
 
         Returns
         -------
@@ -281,6 +318,7 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Returns
         -------
         MetadataRouter
+            What is asked of whom.
         """
         mapping = MethodMapping()
         for method in ("fit", "fit_transform", "partial_fit"):

@@ -28,12 +28,14 @@ def check_frames(X: Any, name: str = "X") -> list[Atoms]:
     Parameters
     ----------
     X : sequence of ase.Atoms
+        What may be frames.
     name : str, default="X"
         What error messages call it.
 
     Returns
     -------
     list of ase.Atoms
+        The frames.
 
     Raises
     ------

@@ -30,7 +30,7 @@ _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 class Targets(NamedTuple):
     """Reference values of one frame; None where it has none.
 
-    Attributes
+    Parameters
     ----------
     energy : float or None
         Total energy in eV.
@@ -38,6 +38,12 @@ class Targets(NamedTuple):
         In eV/Å.
     stress : ndarray of shape (6,) or None
         In eV/Å³, ASE's sign and Voigt order.
+
+    Examples
+    --------
+    >>> from skrigidity.frames import Targets
+    >>> Targets(energy=-3.5, forces=None, stress=None).energy
+    -3.5
     """
 
     energy: float | None
@@ -51,6 +57,7 @@ def find_keys(frames: list[Atoms], asked: Mapping[str, str | None]) -> dict[str,
     Parameters
     ----------
     frames : list of ase.Atoms
+        The frames.
     asked : dict of str to str or None
         For some of "energy", "forces", "stress" and "virial" a name, "auto", or None: not read.
 
@@ -112,6 +119,7 @@ def read_targets(
     Parameters
     ----------
     frames : list of ase.Atoms
+        The frames.
     keys : dict of str to str
         As `find_keys` returns them.
     energies : array-like of shape (n_frames,), default=None
@@ -122,6 +130,7 @@ def read_targets(
     Returns
     -------
     list of Targets
+        Labels of every frame.
 
     Examples
     --------

@@ -25,6 +25,7 @@ def carried_components(X: Any) -> dict[str, Any]:
     Returns
     -------
     dict of str to slice, ndarray of int or list of column names
+        Columns by the names of the components.
 
     Raises
     ------
@@ -95,6 +96,7 @@ def resolve_components(
     Returns
     -------
     dict of str to ndarray of int
+        Columns by the names of the components.
 
     Raises
     ------

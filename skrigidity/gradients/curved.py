@@ -62,11 +62,39 @@ class CurvedGradients(FeatureGradients, FittedGradients):
         self.noise_variance = noise_variance
 
     def lifted(self, features: Any, flag: float) -> Any:
-        """Return derivatives by the parameters of H; `flag` is that by the intercept."""
+        """Return derivatives by the parameters of H; `flag` is that by the intercept.
+
+        Parameters
+        ----------
+        features : ndarray or sparse matrix of shape (n_rows, n_features)
+            Feature rows.
+        flag : float
+            Derivative by the intercept.
+
+        Returns
+        -------
+        ndarray or sparse matrix
+            Rows by the parameters of H.
+        """
         return features
 
     def rows(self, X: Any, level: Level = "global", component: Any = None) -> Rows:
-        """Return the gradients of all linear predictors."""
+        """Return the gradients of all linear predictors.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+        level : {"global", "local"}, default="global"
+            Rows of samples, or of their environments.
+        component : object, default=None
+            What `resolve` gives for one component; None is the whole model.
+
+        Returns
+        -------
+        Rows
+            A row per prediction.
+        """
         features = self.features(X, level)
         if component is not None:
             return Rows(self.lifted(features, 0.0), columns=component)
@@ -74,7 +102,22 @@ class CurvedGradients(FeatureGradients, FittedGradients):
         return Rows(self.lifted(features, flag), intercept=flag if self.fit_intercept else 0.0)
 
     def training_rows(self, X: Any, y: np.ndarray, sample_weight: np.ndarray) -> Rows:
-        """Return the rows whose weighted sum is the data's part of H."""
+        """Return the rows whose weighted sum is the data's part of H.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Targets.
+        sample_weight : ndarray of shape (n_samples,)
+            Weights of the samples.
+
+        Returns
+        -------
+        Rows
+            The rows, with their weights.
+        """
         eta, target = self._linear(X), self.targets(y)
         curvature = self.loss.curvature(eta, target)
         check_convex(curvature, self.loss)
@@ -87,18 +130,53 @@ class CurvedGradients(FeatureGradients, FittedGradients):
         return self._weighted(X, weight, self.loss.response(eta, target))
 
     def joined(self, X: Any, sample_weight: np.ndarray | None) -> tuple[Rows, Gradients]:
-        """Return samples as rows, at the curvature to expect of them: no targets are needed."""
+        """Return samples as rows, at the curvature to expect of them: no targets are needed.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+        sample_weight : ndarray of shape (n_samples,) or None
+            Weights of the samples; None is 1 for each.
+
+        Returns
+        -------
+        tuple of Rows and Gradients
+            The rows, and the gradients of a model that knows them.
+        """
         weight = self.unit * self.loss.expected_curvature(self._linear(X))
         if sample_weight is not None:
             weight = weight * sample_weight
         return self._weighted(X, weight), self
 
     def mean(self, linear: np.ndarray) -> np.ndarray:
-        """Return the predictions: the inverse link."""
+        """Return the predictions: the inverse link.
+
+        Parameters
+        ----------
+        linear : ndarray
+            Linear predictors.
+
+        Returns
+        -------
+        ndarray
+            Predictions, an entry per linear predictor.
+        """
         return self.loss.mean(linear)
 
     def slope(self, linear: np.ndarray) -> np.ndarray | None:
-        """Return the derivative of the inverse link."""
+        """Return the derivative of the inverse link.
+
+        Parameters
+        ----------
+        linear : ndarray
+            Linear predictors.
+
+        Returns
+        -------
+        ndarray or None
+            Derivatives, None where they are all 1.
+        """
         return self.loss.slope(linear)
 
     def check_leave_out(self) -> None:
@@ -117,6 +195,22 @@ class CurvedGradients(FeatureGradients, FittedGradients):
 
         By the information equality C**2 is 1 for a likelihood that fits; for least squares it is
         the residual variance, for a gamma loss Pearson's estimate of the dispersion.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Targets.
+        sample_weight : ndarray of shape (n_samples,)
+            Weights of the samples.
+        residual_dof : float or ndarray of shape (n_targets,)
+            Samples minus the effective degrees of freedom.
+
+        Returns
+        -------
+        tuple of two floats, or two ndarrays of shape (n_targets,)
+            C**2 and sigma**2.
         """
         if self.noise_variance is not None:
             return (np.full(self.shape, self.noise_variance),) * 2

@@ -104,7 +104,22 @@ class DerivativeGradients(Gradients):
         return self.source.n_features
 
     def rows(self, X: Any, level: Level = "global", component: Any = None) -> Rows:
-        """Return the rows of energies per atom, or of the energies of atoms."""
+        """Return the rows of energies per atom, or of the energies of atoms.
+
+        Parameters
+        ----------
+        X : list of ase.Atoms
+            Frames.
+        level : {"global", "local"}, default="global"
+            Rows of samples, or of their environments.
+        component : object, default=None
+            What `resolve` gives for one component; None is the whole model.
+
+        Returns
+        -------
+        Rows
+            A row per prediction.
+        """
         if level == "local":
             values = self.source.local(self.source.features(X).values)
         else:  # the features of all atoms need not be in memory at once
@@ -113,7 +128,18 @@ class DerivativeGradients(Gradients):
         return Rows(values / self.errors[ENERGY], columns=component)
 
     def resolve(self, components: Any) -> dict[str, np.ndarray]:
-        """Return the columns of every component."""
+        """Return the columns of every component.
+
+        Parameters
+        ----------
+        components : object
+            Components, in any of the ways of `resolve_components`.
+
+        Returns
+        -------
+        dict of str to ndarray of int
+            Columns by the names of the components.
+        """
         if components is None:
             return dict(self.components)
         if are_names(components, self.components):
@@ -121,7 +147,20 @@ class DerivativeGradients(Gradients):
         return resolve_components(components, self.n_features, None)
 
     def joined(self, X: Any, sample_weight: np.ndarray | None) -> tuple[Rows, Gradients]:
-        """Return frames as weighted rows of all properties that the model is fitted to."""
+        """Return frames as weighted rows of all properties that the model is fitted to.
+
+        Parameters
+        ----------
+        X : list of ase.Atoms
+            Frames.
+        sample_weight : ndarray of shape (n_samples,) or None
+            Weights of the samples; None is 1 for each.
+
+        Returns
+        -------
+        tuple of Rows and Gradients
+            The rows, and the gradients of a model that knows them.
+        """
         if self.fitted == (ENERGY,):
             rows = self.rows(X)
             return rows if sample_weight is None else rows.replaced(weight=sample_weight), self
@@ -150,6 +189,7 @@ class DerivativeGradients(Gradients):
         Returns
         -------
         DerivativeGradients
+            The restricted gradients.
         """
         names = (properties,) if isinstance(properties, str) else tuple(properties)
         if not names or set(names) - set(self.fitted):
@@ -163,7 +203,20 @@ class DerivativeGradients(Gradients):
         )
 
     def of_frame(self, frame: Any, properties: Any) -> FrameRows:
-        """Return the rows of some properties of one frame, in units of the properties."""
+        """Return the rows of some properties of one frame, in units of the properties.
+
+        Parameters
+        ----------
+        frame : ase.Atoms
+            The frame.
+        properties : sequence of {"energy", "forces", "stress"}
+            Which rows to make.
+
+        Returns
+        -------
+        FrameRows
+            The rows.
+        """
         out = FrameRows()
         if not {FORCES, STRESS} & set(properties):
             features = self.source.features([frame]).values

@@ -174,7 +174,22 @@ class KernelGradients(Gradients):
         self.components = {name: kernel.only(name) for name in kernel.parts if name}
 
     def rows(self, X: Any, level: Level = "global", component: Any = None) -> PointQuery:
-        """Return the kernels of all predictions."""
+        """Return the kernels of all predictions.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+        level : {"global", "local"}, default="global"
+            Rows of samples, or of their environments.
+        component : object, default=None
+            What `resolve` gives for one component; None is the whole model.
+
+        Returns
+        -------
+        PointQuery
+            A row per prediction.
+        """
         local = level == "local"
         points = X.values if local and isinstance(X, Environments) else X
         whole = component is None and not (local and self.aggregate == "sum")
@@ -183,11 +198,33 @@ class KernelGradients(Gradients):
         return PointQuery(kernel, self.points(points), training, float(whole))
 
     def points(self, X: Any) -> Points:
-        """Return arguments of the kernel."""
+        """Return arguments of the kernel.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+
+        Returns
+        -------
+        Points
+            The arguments.
+        """
         return Points(X, self.aggregate)
 
     def resolve(self, components: Any) -> dict[str, KernelSum]:
-        """Return the kernel of every component."""
+        """Return the kernel of every component.
+
+        Parameters
+        ----------
+        components : object
+            Components, in any of the ways of `resolve_components`.
+
+        Returns
+        -------
+        dict of str to KernelSum
+            Kernels by the names of the components.
+        """
         own = self.components
         if components is None or are_names(components, own):
             if not own:
@@ -208,7 +245,20 @@ class KernelGradients(Gradients):
         return {name: self.kernel.on_columns(name, own) for name, own in columns.items()}
 
     def joined(self, X: Any, sample_weight: np.ndarray | None) -> tuple[KernelRows, Gradients]:
-        """Return samples to add to the training set."""
+        """Return samples to add to the training set.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+        sample_weight : ndarray of shape (n_samples,) or None
+            Weights of the samples; None is 1 for each.
+
+        Returns
+        -------
+        tuple of KernelRows and Gradients
+            The rows, and the gradients of a model that knows them.
+        """
         if sample_weight is not None and not sample_weight.all():
             kept = np.flatnonzero(sample_weight)
             X, sample_weight = X[kept], sample_weight[kept]

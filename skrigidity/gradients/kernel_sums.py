@@ -23,7 +23,7 @@ _ONE_ON_THE_DIAGONAL = ("rbf", "laplacian", "chi2")
 class Part:
     """The kernel of one component: a scikit-learn kernel on some of the columns.
 
-    Attributes
+    Parameters
     ----------
     kernel : str or callable
         As `sklearn.metrics.pairwise.pairwise_kernels` takes it.
@@ -31,6 +31,14 @@ class Part:
         Its parameters.
     columns : ndarray of int or None
         Columns that it sees; None for all.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.gradients import Part, Points
+    >>> part = Part("rbf", {"gamma": 0.5}, columns=[0])
+    >>> part.diagonal(Points(np.array([[2.0, 7.0]]), "mean"))
+    array([1.])
     """
 
     kernel: Any
@@ -46,7 +54,17 @@ class Part:
         return pairwise_kernels(a, b, metric=self.kernel, filter_params=True, **self.params)
 
     def add_cross(self, a: Points, b: Points, out: np.ndarray) -> None:
-        """Add the kernel of two sets of points to `out`."""
+        """Add the kernel of two sets of points to `out`.
+
+        Parameters
+        ----------
+        a : Points
+            Arguments of the kernel.
+        b : Points
+            Its other arguments.
+        out : ndarray of shape (n_a, n_b)
+            Where to add it, in place.
+        """
         if self._is("linear"):
             a, b = a.aggregated, b.aggregated
         if a.structured or b.structured:
@@ -59,7 +77,15 @@ class Part:
             out += self(as_float64(a.values), as_float64(b.values))
 
     def add_gram(self, a: Points, out: np.ndarray) -> None:
-        """Add the kernel of points among themselves to `out`, every pair of rows once."""
+        """Add the kernel of points among themselves to `out`, every pair of rows once.
+
+        Parameters
+        ----------
+        a : Points
+            Arguments of the kernel.
+        out : ndarray of shape (n_points, n_points)
+            Where to add it, in place.
+        """
         if self._is("linear"):
             a = a.aggregated
         if not a.structured:
@@ -76,7 +102,18 @@ class Part:
                     out[right.points, left.points] += block.T
 
     def diagonal(self, a: Points) -> np.ndarray:
-        """Return the kernel of every point with itself."""
+        """Return the kernel of every point with itself.
+
+        Parameters
+        ----------
+        a : Points
+            Arguments of the kernel.
+
+        Returns
+        -------
+        ndarray of shape (n_points,)
+            Diagonal of the kernel matrix.
+        """
         if self._is("linear"):
             a = a.aggregated
         if not a.structured and self._is(*_ONE_ON_THE_DIAGONAL):
@@ -116,11 +153,34 @@ class KernelSum:
         self.parts = dict(parts)
 
     def only(self, name: str) -> KernelSum:
-        """Return the kernel of one component."""
+        """Return the kernel of one component.
+
+        Parameters
+        ----------
+        name : str
+            Name of the component.
+
+        Returns
+        -------
+        KernelSum
+            The kernel with this part alone.
+        """
         return KernelSum({name: self.parts[name]})
 
     def on_columns(self, name: str, columns: np.ndarray) -> KernelSum:
         """Return the kernel of some columns, where the kernel is a sum over columns.
+
+        Parameters
+        ----------
+        name : str
+            Name of the component.
+        columns : ndarray of int
+            Columns that the kernel is to see.
+
+        Returns
+        -------
+        KernelSum
+            The kernel of these columns.
 
         Raises
         ------
@@ -144,21 +204,56 @@ class KernelSum:
         return KernelSum(own)
 
     def cross(self, a: Points, b: Points) -> np.ndarray:
-        """Return the kernel between two sets of points."""
+        """Return the kernel between two sets of points.
+
+        Parameters
+        ----------
+        a : Points
+            Arguments of the kernel.
+        b : Points
+            Its other arguments.
+
+        Returns
+        -------
+        ndarray of shape (n_a, n_b)
+            The kernel matrix.
+        """
         out = np.zeros((len(a), len(b)))
         for part in self.parts.values():
             part.add_cross(a, b, out)
         return out
 
     def gram(self, a: Points) -> np.ndarray:
-        """Return the kernel of points among themselves."""
+        """Return the kernel of points among themselves.
+
+        Parameters
+        ----------
+        a : Points
+            Arguments of the kernel.
+
+        Returns
+        -------
+        ndarray of shape (n_points, n_points)
+            The kernel matrix.
+        """
         out = np.zeros((len(a), len(a)))
         for part in self.parts.values():
             part.add_gram(a, out)
         return out
 
     def diagonal(self, a: Points) -> np.ndarray:
-        """Return the kernel of every point with itself."""
+        """Return the kernel of every point with itself.
+
+        Parameters
+        ----------
+        a : Points
+            Arguments of the kernel.
+
+        Returns
+        -------
+        ndarray of shape (n_points,)
+            Diagonal of the kernel matrix.
+        """
         return np.sum([part.diagonal(a) for part in self.parts.values()], axis=0)
 
 

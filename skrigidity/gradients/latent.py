@@ -18,7 +18,7 @@ from .features import are_names
 class LatentBlock:
     """Latent features of some samples, in memory.
 
-    Attributes
+    Parameters
     ----------
     features : ndarray of shape (n_units, n_features)
         Features of units: atoms, or whatever a sample's prediction is a sum over.
@@ -50,6 +50,20 @@ class LatentBlock:
         """Return the rows of samples, in float64: sums over their units, or means.
 
         `kept` is a mask of the units that count; a mean is over all of them nevertheless.
+
+        Parameters
+        ----------
+        reduce : {"sum", "mean"}
+            How units make a sample.
+        bias : bool
+            Whether a column of ones stands for the bias.
+        kept : ndarray of bool of shape (n_units,), default=None
+            Units that count; None is all of them.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features) or (n_samples, n_features + 1)
+            A row per sample.
         """
         out = np.zeros((self.n_samples, self.features.shape[1] + bias))
         sizes = np.bincount(self.sample, minlength=self.n_samples)
@@ -108,7 +122,20 @@ class LatentSamples:
 
     @staticmethod
     def of(blocks: Iterable[LatentBlock], targets: np.ndarray | None = None) -> LatentSamples:
-        """Return all samples of blocks."""
+        """Return all samples of blocks.
+
+        Parameters
+        ----------
+        blocks : iterable of LatentBlock
+            Blocks, in the order of the samples.
+        targets : ndarray, default=None
+            Labels of all samples.
+
+        Returns
+        -------
+        LatentSamples
+            The samples.
+        """
         blocks = list(blocks)
         sizes = [np.bincount(b.sample, minlength=b.n_samples) for b in blocks]
         species: list[Any] = [b.species for b in blocks]
@@ -137,7 +164,18 @@ class LatentSamples:
         )
 
     def blocks(self, size: int = 1024) -> Iterator[LatentBlock]:
-        """Iterate over blocks of at most `size` samples."""
+        """Iterate over blocks of at most `size` samples.
+
+        Parameters
+        ----------
+        size : int, default=1024
+            Largest number of samples of a block.
+
+        Yields
+        ------
+        LatentBlock
+            The next samples.
+        """
         ends = np.concatenate([[0], np.cumsum(self.sizes)])
         for start in range(0, len(self), size):
             sizes = self.sizes[start : start + size]
@@ -151,7 +189,18 @@ class LatentSamples:
             )
 
     def split(self, values: np.ndarray) -> list[np.ndarray]:
-        """Return one array per sample of values that units have."""
+        """Return one array per sample of values that units have.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_units, ...)
+            Values of all units.
+
+        Returns
+        -------
+        list of ndarray
+            Values by sample.
+        """
         return np.split(values, np.cumsum(self.sizes)[:-1])
 
 
@@ -213,17 +262,62 @@ class LatentGradients(Gradients):
         self.components = {} if components is None else components
 
     def rows(self, X: Any, level: Level = "global", component: Any = None) -> Rows:
-        """Return the gradients of all predictions; right-hand sides are their offsets."""
+        """Return the gradients of all predictions; right-hand sides are their offsets.
+
+        Parameters
+        ----------
+        X : object
+            Data, as the network's adapter takes them, or `LatentSamples`.
+        level : {"global", "local"}, default="global"
+            Rows of samples, or of their environments.
+        component : object, default=None
+            What `resolve` gives for one component; None is the whole model.
+
+        Returns
+        -------
+        Rows
+            A row per prediction.
+        """
         blocks = self.blocks(X, level, component)
         return Rows.joined(blocks, self.n_features, self.n_targets)
 
     def blocks(self, X: Any, level: Level = "global", component: Any = None) -> Iterator[Rows]:
-        """Iterate over the same rows, as the network makes them."""
+        """Iterate over the same rows, as the network makes them.
+
+        Parameters
+        ----------
+        X : object
+            Data, as the network's adapter takes them, or `LatentSamples`.
+        level : {"global", "local"}, default="global"
+            Rows of samples, or of their environments.
+        component : object, default=None
+            What `resolve` gives for one component; None is the whole model.
+
+        Yields
+        ------
+        Rows
+            The rows of one block.
+        """
         for block in X.blocks() if isinstance(X, LatentSamples) else self.source(X):
             yield self.of_block(block, level, component)
 
     def of_block(self, block: LatentBlock, level: Level = "global", component: Any = None) -> Rows:
-        """Return the rows of one block."""
+        """Return the rows of one block.
+
+        Parameters
+        ----------
+        block : LatentBlock
+            Latent features of some samples.
+        level : {"global", "local"}, default="global"
+            Rows of samples, or of their environments.
+        component : object, default=None
+            What `resolve` gives for one component; None is the whole model.
+
+        Returns
+        -------
+        Rows
+            A row per prediction.
+        """
         columns = component if isinstance(component, np.ndarray) else None
         species = component if isinstance(component, Species) else None
         kept = None if species is None else species.among(block)
@@ -244,7 +338,18 @@ class LatentGradients(Gradients):
         return Rows(matrix, columns=columns, rhs=np.zeros((len(matrix), self.n_targets)))
 
     def resolve(self, components: Any) -> dict[str, Any]:
-        """Return the species or columns of every component."""
+        """Return the species or columns of every component.
+
+        Parameters
+        ----------
+        components : object
+            Components, in any of the ways of `resolve_components`.
+
+        Returns
+        -------
+        dict of str to object
+            `Species` or columns by the names of the components.
+        """
         own = self.components
         if components is None:
             if not own:
@@ -255,7 +360,20 @@ class LatentGradients(Gradients):
         return dict(resolve_components(components, self.n_features, None))
 
     def joined(self, X: Any, sample_weight: np.ndarray | None) -> tuple[Rows, Gradients]:
-        """Return samples as weighted rows: all that they have in H."""
+        """Return samples as weighted rows: all that they have in H.
+
+        Parameters
+        ----------
+        X : object
+            Data, as the network's adapter takes them, or `LatentSamples`.
+        sample_weight : ndarray of shape (n_samples,) or None
+            Weights of the samples; None is 1 for each.
+
+        Returns
+        -------
+        tuple of Rows and Gradients
+            The rows, and the gradients of a model that knows them.
+        """
         if self.training_rows is not None:
             return Rows.joined(self.training_rows(X, sample_weight)), self
         rows = self.rows(X)
@@ -283,7 +401,18 @@ class Species:
     numbers: tuple[int, ...]
 
     def among(self, block: LatentBlock) -> np.ndarray:
-        """Return which units are of these species."""
+        """Return which units are of these species.
+
+        Parameters
+        ----------
+        block : LatentBlock
+            Latent features of some samples.
+
+        Returns
+        -------
+        ndarray of bool of shape (n_units,)
+            True for these species.
+        """
         if block.species is None:
             raise ValueError("components by species: the network does not say what its units are")
         return np.isin(block.species, self.numbers)

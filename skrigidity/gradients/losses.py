@@ -22,6 +22,13 @@ class Loss(ABC):
     curved : bool
         Whether the curvature is positive wherever there is a slope: one Newton step then tells
         what becomes of a sample that is left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.gradients import LogisticLoss, Loss
+    >>> isinstance(LogisticLoss(), Loss), LogisticLoss().mean(np.zeros(1))
+    (True, array([0.5]))
     """
 
     constant_noise: bool = False
@@ -29,29 +36,86 @@ class Loss(ABC):
 
     @abstractmethod
     def score(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the first derivative of the loss with respect to `eta`."""
+        """Return the first derivative of the loss with respect to `eta`.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+        y : ndarray of shape (n_samples,)
+            Targets.
+        """
 
     @abstractmethod
     def curvature(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the second derivative, shape (n_samples,)."""
+        """Return the second derivative, shape (n_samples,).
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+        y : ndarray of shape (n_samples,)
+            Targets.
+        """
 
     def response(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return ``eta - l' / l''``, the target of iteratively reweighted least squares."""
+        """Return ``eta - l' / l''``, the target of iteratively reweighted least squares.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+        y : ndarray of shape (n_samples,)
+            Targets.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Targets of a linear model.
+        """
         curvature = self.curvature(eta, y)
         known = curvature > _NO_CURVATURE
         step = np.divide(self.score(eta, y), curvature, out=np.zeros_like(eta), where=known)
         return eta - step
 
     def expected_curvature(self, eta: np.ndarray) -> np.ndarray:
-        """Return the curvature to expect of a sample whose target is not known."""
+        """Return the curvature to expect of a sample whose target is not known.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Expected curvatures.
+        """
         return np.ones(len(eta))
 
     def mean(self, eta: np.ndarray) -> np.ndarray:
-        """Return the prediction for a linear predictor: the inverse link."""
+        """Return the prediction for a linear predictor: the inverse link.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Predictions.
+        """
         return eta
 
     def slope(self, eta: np.ndarray) -> np.ndarray | None:
-        """Return the derivative of `mean`, None for the identity."""
+        """Return the derivative of `mean`, None for the identity.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+        """
         return None
 
 
@@ -69,15 +133,54 @@ class SquaredLoss(Loss):
     constant_noise = True
 
     def score(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the residual."""
+        """Return the residual.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+        y : ndarray of shape (n_samples,)
+            Targets.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Derivatives of the losses by the linear predictors.
+        """
         return eta - y
 
     def curvature(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return ones."""
+        """Return ones.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+        y : ndarray of shape (n_samples,)
+            Targets.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Second derivatives of the losses by the linear predictors.
+        """
         return np.ones(len(eta))
 
     def response(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the targets."""
+        """Return the targets.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+        y : ndarray of shape (n_samples,)
+            Targets.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Targets of a linear model.
+        """
         return y
 
 
@@ -104,11 +207,37 @@ class ClippedLoss(Loss):
         self.epsilon = epsilon
 
     def score(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the clipped residual."""
+        """Return the clipped residual.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+        y : ndarray of shape (n_samples,)
+            Targets.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Derivatives of the losses by the linear predictors.
+        """
         return np.clip(eta - y, -self.epsilon, self.epsilon)
 
     def curvature(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return 1 for inliers, 0 for outliers."""
+        """Return 1 for inliers, 0 for outliers.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+        y : ndarray of shape (n_samples,)
+            Targets.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Second derivatives of the losses by the linear predictors.
+        """
         return (np.abs(eta - y) <= self.epsilon).astype(float)
 
 
@@ -136,13 +265,39 @@ class TweedieLoss(Loss):
         self.constant_noise = self.power == 0
 
     def score(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return ``(mean - y) / variance * slope``."""
+        """Return ``(mean - y) / variance * slope``.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+        y : ndarray of shape (n_samples,)
+            Targets.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Derivatives of the losses by the linear predictors.
+        """
         mu = self.mean(eta)
         slope = 1.0 if self.identity_link else mu
         return (mu - y) * mu**-self.power * slope
 
     def curvature(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the observed curvature, negative where the loss is not convex."""
+        """Return the observed curvature, negative where the loss is not convex.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+        y : ndarray of shape (n_samples,)
+            Targets.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Second derivatives of the losses by the linear predictors.
+        """
         mu, p = self.mean(eta), self.power
         if self.identity_link:
             return (1 - p) * mu**-p + (p * y * mu ** (-p - 1) if p else 0.0)
@@ -150,15 +305,48 @@ class TweedieLoss(Loss):
         return mu ** (1 - p) * ((2 - p) * mu - (1 - p) * y)
 
     def expected_curvature(self, eta: np.ndarray) -> np.ndarray:
-        """Return ``slope**2 / variance``, the Fisher information."""
+        """Return ``slope**2 / variance``, the Fisher information.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Expected curvatures.
+        """
         return self.mean(eta) ** ((0 if self.identity_link else 2) - self.power)
 
     def mean(self, eta: np.ndarray) -> np.ndarray:
-        """Return the mean."""
+        """Return the mean.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Predictions.
+        """
         return eta if self.identity_link else np.exp(eta)
 
     def slope(self, eta: np.ndarray) -> np.ndarray | None:
-        """Return the derivative of the mean."""
+        """Return the derivative of the mean.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or None
+            Derivatives, None where they are all 1.
+        """
         return None if self.identity_link else np.exp(eta)
 
 
@@ -174,23 +362,82 @@ class LogisticLoss(Loss):
     """
 
     def score(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return probability minus label, without cancellation."""
+        """Return probability minus label, without cancellation.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+        y : ndarray of shape (n_samples,)
+            Targets.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Derivatives of the losses by the linear predictors.
+        """
         return np.where(y > 0.5, -expit(-eta), expit(eta))
 
     def curvature(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return ``p (1 - p)``."""
+        """Return ``p (1 - p)``.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+        y : ndarray of shape (n_samples,)
+            Targets.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Second derivatives of the losses by the linear predictors.
+        """
         return self.expected_curvature(eta)
 
     def expected_curvature(self, eta: np.ndarray) -> np.ndarray:
-        """Return ``p (1 - p)``, without the cancellation near 1."""
+        """Return ``p (1 - p)``, without the cancellation near 1.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Expected curvatures.
+        """
         return expit(eta) * expit(-eta)
 
     def mean(self, eta: np.ndarray) -> np.ndarray:
-        """Return the probability of label 1."""
+        """Return the probability of label 1.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Probabilities.
+        """
         return expit(eta)
 
     def slope(self, eta: np.ndarray) -> np.ndarray | None:
-        """Return ``p (1 - p)``."""
+        """Return ``p (1 - p)``.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Derivatives.
+        """
         return self.expected_curvature(eta)
 
 

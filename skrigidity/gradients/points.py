@@ -71,7 +71,18 @@ class Points:
         return Points(self.X.aggregate(self.aggregate), self.aggregate) if self.structured else self
 
     def pieces(self, max_rows: int) -> Iterator[Piece]:
-        """Iterate over the rows, at most `max_rows` at a time, whatever point they belong to."""
+        """Iterate over the rows, at most `max_rows` at a time, whatever point they belong to.
+
+        Parameters
+        ----------
+        max_rows : int
+            Number of rows at a time.
+
+        Yields
+        ------
+        Piece
+            The next rows.
+        """
         n = self.values.shape[0]
         if self.structured:
             owner = np.repeat(np.arange(len(self)), self.X.sizes)
@@ -89,7 +100,18 @@ class Points:
             yield Piece(rows, slice(first, end), adder)
 
     def spans(self, max_rows: int) -> Iterator[slice]:
-        """Iterate over slices of whole points, of about `max_rows` rows where points have fewer."""
+        """Iterate over slices of whole points, of about `max_rows` rows where points have fewer.
+
+        Parameters
+        ----------
+        max_rows : int
+            Number of rows at a time.
+
+        Yields
+        ------
+        slice
+            The next points.
+        """
         if not self.structured:
             for start in range(0, len(self), max_rows):
                 yield slice(start, min(start + max_rows, len(self)))

@@ -56,17 +56,51 @@ class SoftmaxGradients(FeatureGradients, FittedGradients):
         self._set_centre(np.zeros(n_features))
 
     def bind(self, X: Any, sample_weight: np.ndarray) -> None:
-        """Centre the features: the design of intercepts as columns is then best conditioned."""
+        """Centre the features: the design of intercepts as columns is then best conditioned.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+        sample_weight : ndarray of shape (n_samples,)
+            Weights of the samples.
+        """
         if self.fit_intercept:
             features = self.features(X)
             self._set_centre(np.asarray(sample_weight @ features).ravel() / sample_weight.sum())
 
     def targets(self, y: np.ndarray) -> np.ndarray:
-        """Return a column per class, 1 for the label (its index) and 0 for the others."""
+        """Return a column per class, 1 for the label (its index) and 0 for the others.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Targets.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Ones and zeros.
+        """
         return np.asarray(y[:, None] == np.arange(self.n_outputs), dtype=np.float64)
 
     def rows(self, X: Any, level: Level = "global", component: Any = None) -> Rows:
-        """Return the gradients of centred logits."""
+        """Return the gradients of centred logits.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+        level : {"global", "local"}, default="global"
+            Rows of samples, or of their environments.
+        component : object, default=None
+            What `resolve` gives for one component; None is the whole model.
+
+        Returns
+        -------
+        Rows
+            A row per prediction.
+        """
         features = self.features(X, level)
         if component is not None:
             kept = np.zeros(self.n_features)
@@ -76,35 +110,128 @@ class SoftmaxGradients(FeatureGradients, FittedGradients):
         return SoftmaxRows(self, features, np.full(features.shape[0], float(flag)))
 
     def combined(self, X: Any, weights: np.ndarray) -> Rows:
-        """Return the gradients of linear combinations of centred logits."""
+        """Return the gradients of linear combinations of centred logits.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+        weights : ndarray of shape (n_combinations, n_samples)
+            Weights of the predictions in every combination.
+
+        Returns
+        -------
+        Rows
+            A row per combination, or one per class and combination.
+        """
         return SoftmaxRows(self, weights @ self.features(X), weights.sum(axis=1))
 
     def probability_rows(self, X: Any) -> Rows:
-        """Return the gradients of the predicted probabilities, by the delta method."""
+        """Return the gradients of the predicted probabilities, by the delta method.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+
+        Returns
+        -------
+        Rows
+            A row per sample and class.
+        """
         features = self.features(X)
         return SoftmaxRows(self, features, p=self._probabilities(features), scaled=True)
 
     def training_rows(self, X: Any, y: np.ndarray, sample_weight: np.ndarray) -> SoftmaxRows:
-        """Return a row per sample and class, made when they are needed."""
+        """Return a row per sample and class, made when they are needed.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Targets.
+        sample_weight : ndarray of shape (n_samples,)
+            Weights of the samples.
+
+        Returns
+        -------
+        SoftmaxRows
+            The rows, with their weights.
+        """
         return self._data(self.features(X), sample_weight, self.targets(y))
 
     def joined(self, X: Any, sample_weight: np.ndarray | None) -> tuple[Rows, Gradients]:
-        """Return samples as weighted rows; the curvature does not depend on labels."""
+        """Return samples as weighted rows; the curvature does not depend on labels.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+        sample_weight : ndarray of shape (n_samples,) or None
+            Weights of the samples; None is 1 for each.
+
+        Returns
+        -------
+        tuple of Rows and Gradients
+            The rows, and the gradients of a model that knows them.
+        """
         weight = np.ones(X.shape[0]) if sample_weight is None else sample_weight
         return self._data(self.features(X), weight), self
 
     def factorize(self, rows: Any, alpha: float, gamma: Any) -> Any:
-        """Return the factorized Hessian of the contrasts; intercepts are not penalized."""
+        """Return the factorized Hessian of the contrasts; intercepts are not penalized.
+
+        Parameters
+        ----------
+        rows : Rows or KernelRows
+            Training rows, as `training_rows` makes them.
+        alpha : float
+            Strength of the regularizer.
+        gamma : float or ndarray
+            The regularizer without its strength, as `skrigidity.hessian.Prior` takes it.
+
+        Returns
+        -------
+        Factor
+            The factor.
+        """
         penalized = np.ones(self.n_features + int(self.fit_intercept))
         penalized[self.n_features :] = 0.0
         return choose(rows, Prior(alpha, np.tile(penalized, self.n_outputs - 1)))
 
     def mean(self, linear: np.ndarray) -> np.ndarray:
-        """Return the probabilities of all classes."""
+        """Return the probabilities of all classes.
+
+        Parameters
+        ----------
+        linear : ndarray
+            Linear predictors.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Probabilities.
+        """
         return softmax(linear, axis=1)
 
     def leave_out(self, rows: Any, groups: Any, factor: Any) -> LeftOut:
-        """Leave out samples, all rows of each: residuals of all rows, quad of centred logits."""
+        """Leave out samples, all rows of each: residuals of all rows, quad of centred logits.
+
+        Parameters
+        ----------
+        rows : SoftmaxRows
+            Training rows.
+        groups : ndarray of int of shape (n_samples,) or None
+            Samples of one group are left out together; None leaves out each alone.
+        factor : Factor
+            The factor of the training rows.
+
+        Returns
+        -------
+        LeftOut
+            What every row looks like to a model that has not seen its sample.
+        """
         n, K = len(rows) // self.n_outputs, self.n_outputs
         labels = np.arange(n) if groups is None else groups
         residual, quad = np.empty((n, K)), np.empty((n, K))

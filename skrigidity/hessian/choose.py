@@ -190,11 +190,28 @@ class AutoAccumulator(Accumulator):
         self.stream: Any = None if auto else ROUTES[self.method](d, t)
 
     def empty(self) -> AutoAccumulator:
-        """Return an accumulator with the same options that has seen nothing."""
+        """Return an accumulator with the same options that has seen nothing.
+
+        Returns
+        -------
+        AutoAccumulator
+            An empty accumulator.
+        """
         return AutoAccumulator(self.n_features, self.n_rhs, self.method, self.prior)
 
     def continued(self, stream: Any) -> AutoAccumulator:
-        """Return this accumulator, empty before, after all that another one has seen."""
+        """Return this accumulator, empty before, after all that another one has seen.
+
+        Parameters
+        ----------
+        stream : Accumulator
+            One that has seen rows.
+
+        Returns
+        -------
+        AutoAccumulator
+            This accumulator.
+        """
         self.stream = stream
         return self.counting(stream)
 
@@ -257,7 +274,18 @@ class AutoAccumulator(Accumulator):
         self.stream = own.merge(others)
 
     def factor(self, prior: Prior) -> Factor:
-        """Return the factor without a warning; singular normal equations fall back on a root."""
+        """Return the factor without a warning; singular normal equations fall back on a root.
+
+        Parameters
+        ----------
+        prior : Prior
+            The regularizer.
+
+        Returns
+        -------
+        Factor
+            The factor.
+        """
         stream = self.stream
         if stream is None:
             rows = Rows.joined(self.pending)

@@ -59,7 +59,13 @@ class KernelRows:
         return len(self.train)
 
     def blocks(self) -> Iterator[KernelRows]:
-        """Iterate over the predictions in blocks, in order; subclasses may make them lazily."""
+        """Iterate over the predictions in blocks, in order; subclasses may make them lazily.
+
+        Yields
+        ------
+        KernelRows
+            The next predictions.
+        """
         yield self
 
 
@@ -121,6 +127,16 @@ class DualFactor:
     def quad(self, rows: KernelRows) -> Array:
         """Return q per row, never negative.
 
+        Parameters
+        ----------
+        rows : KernelRows
+            Predictions as combinations of kernels with the training rows.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            Reciprocals of the rigidities.
+
         Raises
         ------
         ValueError
@@ -149,12 +165,36 @@ class DualFactor:
         return variance / self.alpha
 
     def whiten(self, rows: KernelRows) -> Array:
-        """Return Z with Z @ Z.T the covariance of the rows, which need their `among`."""
+        """Return Z with Z @ Z.T the covariance of the rows, which need their `among`.
+
+        Parameters
+        ----------
+        rows : KernelRows
+            Predictions as combinations of kernels with the training rows.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, k)
+            Z.
+        """
         values, vectors = np.linalg.eigh(self.cross(rows, rows))
         return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T)
 
     def cross(self, a: KernelRows, b: KernelRows) -> Array:
-        """Return the covariances of rows (twice the same ones), which need their `among`."""
+        """Return the covariances of rows (twice the same ones), which need their `among`.
+
+        Parameters
+        ----------
+        a : KernelRows
+            Some predictions.
+        b : KernelRows
+            The same predictions.
+
+        Returns
+        -------
+        ndarray of shape (n_a, n_b)
+            Covariances.
+        """
         among = a.among if a is b else None
         if among is None:
             raise ValueError("among, the kernel of the same predictions, is needed for covariances")
@@ -162,15 +202,48 @@ class DualFactor:
         return np.asarray(among - half.T @ half) / self.alpha
 
     def solve(self, b: Array) -> Array:
-        """Return ``(K + alpha S^-1)^-1 @ b``: the dual coefficients for targets b."""
+        """Return ``(K + alpha S^-1)^-1 @ b``: the dual coefficients for targets b.
+
+        Parameters
+        ----------
+        b : ndarray of shape (n, n_rhs)
+            Right-hand sides.
+
+        Returns
+        -------
+        ndarray of shape (n, n_rhs)
+            Dual coefficients.
+        """
         return sl.solve_triangular(self.root, self.half(b), check_finite=False)
 
     def at(self, alpha: float) -> DualFactor:
-        """Return the factor of the same rows at another regularization strength."""
+        """Return the factor of the same rows at another regularization strength.
+
+        Parameters
+        ----------
+        alpha : float
+            The new strength.
+
+        Returns
+        -------
+        Factor
+            The factor at this strength.
+        """
         return DualFactor(self.kernel, alpha, self.weight)
 
     def residual_dof(self, n: float) -> float:
-        """Return n minus the effective degrees of freedom: ``trace(inv(A) @ noise)``, a sum."""
+        """Return n minus the effective degrees of freedom: ``trace(inv(A) @ noise)``, a sum.
+
+        Parameters
+        ----------
+        n : float
+            Number of samples, or the sum of their weights.
+
+        Returns
+        -------
+        float
+            What is left of n.
+        """
         return float(n - len(self.kernel) + self._leverages[1].sum())
 
     def leave_out(self, rhs: Array, labels: Array) -> LeftOut:
@@ -186,12 +259,24 @@ class DualFactor:
         Returns
         -------
         LeftOut
+            Residuals and q = 1 / R of rows that a model has not seen.
         """
         left = _KernelHat(self, rhs).leave_out(labels)
         return LeftOut(left.residual[:, 0], left.quad[:, 0])
 
     def update(self, rows: KernelRows) -> DualFactor:
-        """Return the factor after adding m weighted rows, O(n^2 m); needs their `among`."""
+        """Return the factor after adding m weighted rows, O(n^2 m); needs their `among`.
+
+        Parameters
+        ----------
+        rows : KernelRows
+            Rows to add, with their weights.
+
+        Returns
+        -------
+        Factor
+            The new factor.
+        """
         if rows.among is None:
             raise ValueError("rows.among, the kernel of the added rows, is needed for an update")
         keep = rows.weight > 0
@@ -204,7 +289,18 @@ class DualFactor:
         return DualFactor(kernel, self.alpha, np.concatenate([self.weight, added]), root)
 
     def half(self, b: Array) -> Array:
-        """Return ``inv(R).T @ b``, R being the triangular factor of A."""
+        """Return ``inv(R).T @ b``, R being the triangular factor of A.
+
+        Parameters
+        ----------
+        b : ndarray of shape (n, n_rhs)
+            Right-hand sides.
+
+        Returns
+        -------
+        ndarray of shape (n, n_rhs)
+            The whitened right-hand sides.
+        """
         flat = dtrsm(1.0, self.root, np.reshape(b, (len(b), -1)), trans_a=1)
         return flat.reshape(b.shape)
 

@@ -29,7 +29,7 @@ UNPINNED = (
 class FactorInfo(NamedTuple):
     """What is known of a factorization.
 
-    Attributes
+    Parameters
     ----------
     method : str
         "cholesky", "qr", "spectral", "extended" (normal equations in twice the working
@@ -43,6 +43,13 @@ class FactorInfo(NamedTuple):
         Estimated largest relative error of a rigidity.
     reason : str
         Why this factorization was chosen.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import Prior, Rows, choose
+    >>> choose(Rows(np.eye(2)), Prior(1.0)).info.method
+    'cholesky'
     """
 
     method: str
@@ -55,7 +62,7 @@ class FactorInfo(NamedTuple):
 class Solution(NamedTuple):
     """Least-squares solution for the right-hand sides that came with the rows.
 
-    Attributes
+    Parameters
     ----------
     coef : ndarray of shape (n_features, n_rhs)
         Coefficients; where the Hessian is singular, the smallest ones.
@@ -63,6 +70,13 @@ class Solution(NamedTuple):
         Intercepts.
     rss : ndarray of shape (n_rhs,)
         Weighted residual sums of squares.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import Prior, Rows, choose
+    >>> choose(Rows(np.eye(2), rhs=np.array([[2.0], [4.0]])), Prior(1.0)).solution.coef.ravel()
+    array([1., 2.])
     """
 
     coef: Array
@@ -71,7 +85,19 @@ class Solution(NamedTuple):
 
 
 class UnpinnedError(ValueError):
-    """A covariance was asked for with a prediction that nothing pins (R = 0)."""
+    """A covariance was asked for with a prediction that nothing pins (R = 0).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import Prior, Rows, UnpinnedError, choose
+    >>> factor = choose(Rows(np.array([[1.0, 0.0]])), Prior(0.0))
+    >>> try:
+    ...     factor.whiten(np.eye(2))
+    ... except UnpinnedError:
+    ...     print("nothing pins the second")
+    nothing pins the second
+    """
 
 
 class Centre(NamedTuple):
@@ -192,6 +218,16 @@ class Factor:
     def quad(self, rows: Any) -> Array:
         """Return ``g.T @ inv(H) @ g`` per row: inf where nothing pins the prediction.
 
+        Parameters
+        ----------
+        rows : Rows
+            Rows of predictions.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            Reciprocals of the rigidities.
+
         Examples
         --------
         >>> import numpy as np
@@ -204,6 +240,16 @@ class Factor:
 
     def whiten(self, rows: Any) -> Array:
         """Return Z with ``Z @ Z.T = G @ inv(H) @ G.T``.
+
+        Parameters
+        ----------
+        rows : Rows
+            Rows of predictions.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, k)
+            Z.
 
         Raises
         ------
@@ -218,17 +264,52 @@ class Factor:
         return np.concatenate(parts or [empty])
 
     def cross(self, a: Any, b: Any) -> Array:
-        """Return ``A @ inv(H) @ B.T`` for the rows of `a` and `b`."""
+        """Return ``A @ inv(H) @ B.T`` for the rows of `a` and `b`.
+
+        Parameters
+        ----------
+        a : Rows
+            Rows of some predictions.
+        b : Rows
+            Rows of others.
+
+        Returns
+        -------
+        ndarray of shape (n_a, n_b)
+            Covariances.
+        """
         return self.whiten(a) @ self.whiten(b).T
 
     def at(self, alpha: float) -> Factor:
-        """Return the factor of the same rows at another regularization strength."""
+        """Return the factor of the same rows at another regularization strength.
+
+        Parameters
+        ----------
+        alpha : float
+            The new strength.
+
+        Returns
+        -------
+        Factor
+            The factor at this strength.
+        """
         if self.source is None:
             raise ValueError("this factor does not hold its rows: factorize them again")
         return self.source.finish(self.prior.with_alpha(alpha))
 
     def update(self, rows: Any) -> Factor:
-        """Return the factor after adding weighted rows, without a solution."""
+        """Return the factor after adding weighted rows, without a solution.
+
+        Parameters
+        ----------
+        rows : Rows
+            Rows to add, with their weights.
+
+        Returns
+        -------
+        Factor
+            The new factor.
+        """
         source = self.source.copy()
         for block in self._as_rows(rows).blocks():
             source.add(block.replaced(rhs=np.zeros((len(block), source.n_rhs))))
@@ -237,7 +318,20 @@ class Factor:
         return factor
 
     def whiten_block(self, block: Array, flags: Array) -> Array:
-        """Return whitened rows of features and intercept derivatives; may overwrite the rows."""
+        """Return whitened rows of features and intercept derivatives; may overwrite the rows.
+
+        Parameters
+        ----------
+        block : ndarray of shape (n_rows, n_features)
+            Feature rows.
+        flags : ndarray of shape (n_rows,)
+            Derivatives by the intercept.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, k)
+            Whitened rows.
+        """
         self.centre.subtract(block, flags)
         z, weight = self._whiten(block), self.centre.weight
         return np.column_stack([z, flags / np.sqrt(weight)]) if weight else z
@@ -293,7 +387,18 @@ class Accumulator:
     _merge: ClassVar[Callable[..., None]]
 
     def add(self, rows: Any) -> Self:
-        """Add rows (`Rows`, lazy or not, or a matrix of rows without intercept)."""
+        """Add rows (`Rows`, lazy or not, or a matrix of rows without intercept).
+
+        Parameters
+        ----------
+        rows : Rows or array-like of shape (n_rows, n_features)
+            Rows to add; a matrix has no intercept and weights of 1.
+
+        Returns
+        -------
+        Accumulator
+            This accumulator.
+        """
         rows = as_rows(rows)
         if rows.n_features != self.n_features or rows.n_rhs != self.n_rhs:
             raise ValueError(
@@ -315,7 +420,18 @@ class Accumulator:
         return rows
 
     def merge(self, other: Any) -> Self:
-        """Add everything that another accumulator of the same kind has seen."""
+        """Add everything that another accumulator of the same kind has seen.
+
+        Parameters
+        ----------
+        other : Accumulator
+            One of the same kind, which has seen other rows.
+
+        Returns
+        -------
+        Accumulator
+            This accumulator.
+        """
         widths = (self.n_features, self.n_rhs)
         if type(other) is not type(self) or (other.n_features, other.n_rhs) != widths:
             raise ValueError(f"cannot merge {other!r} into {self!r}")
@@ -323,17 +439,40 @@ class Accumulator:
         return self.counting(other)
 
     def counting(self, other: Accumulator) -> Self:
-        """Return this accumulator, counting as well what another one has seen."""
+        """Return this accumulator, counting as well what another one has seen.
+
+        Parameters
+        ----------
+        other : Accumulator
+            One that has seen other rows.
+
+        Returns
+        -------
+        Accumulator
+            This accumulator.
+        """
         self.n_rows += other.n_rows
         self.has_intercept |= other.has_intercept
         return self
 
     def copy(self) -> Self:
-        """Return an independent copy."""
+        """Return an independent copy.
+
+        Returns
+        -------
+        Accumulator
+            The copy.
+        """
         return copy.deepcopy(self)
 
     def empty(self) -> Self:
-        """Return an accumulator of the same kind that has seen nothing."""
+        """Return an accumulator of the same kind that has seen nothing.
+
+        Returns
+        -------
+        Accumulator
+            An empty accumulator.
+        """
         return type(self)(self.n_features, self.n_rhs)
 
     @property
@@ -342,12 +481,34 @@ class Accumulator:
         return max(0, self.n_rows - int(self.has_intercept))
 
     def finish(self, prior: Prior) -> Factor:
-        """Return the factor of all rows so far, with the regularizer added."""
+        """Return the factor of all rows so far, with the regularizer added.
+
+        Parameters
+        ----------
+        prior : Prior
+            The regularizer.
+
+        Returns
+        -------
+        Factor
+            The factor, with a solution where there were right-hand sides.
+        """
         prior.check(self.n_features)
         return self.sourced(self.factor(prior))
 
     def sourced(self, factor: Factor) -> Factor:
-        """Return a factor of these rows; warn where it may be inaccurate."""
+        """Return a factor of these rows; warn where it may be inaccurate.
+
+        Parameters
+        ----------
+        factor : Factor
+            A factor of the rows that this accumulator has seen.
+
+        Returns
+        -------
+        Factor
+            The factor.
+        """
         factor.source, info = self, factor.info
         cause = f"ill-conditioned Hessian (condition {info.condition:.1e}, method {info.method!r})"
         warn_of_error(cause, info.accuracy, stacklevel=4)

@@ -54,7 +54,13 @@ class GramAccumulator(CentredAccumulator):
         self.taken = np.zeros(n_features)  # squares that centring has taken from the diagonal
 
     def empty(self) -> Self:
-        """Return an accumulator with the same preconditioner that has seen nothing."""
+        """Return an accumulator with the same preconditioner that has seen nothing.
+
+        Returns
+        -------
+        GramAccumulator
+            An empty accumulator.
+        """
         return type(self)(self.n_features, self.n_rhs, precondition=self.precondition)
 
     @property
@@ -79,7 +85,13 @@ class GramAccumulator(CentredAccumulator):
         return 1.0 + float(np.max(self.taken / square, initial=0.0))
 
     def add_centred(self, block: Array) -> None:
-        """Add centred, weighted rows, right-hand sides behind the features."""
+        """Add centred, weighted rows, right-hand sides behind the features.
+
+        Parameters
+        ----------
+        block : ndarray of shape (n_rows, n_features + n_rhs)
+            The rows.
+        """
         if self.precondition is not None:
             features = block[:, : self.n_features]
             features[...] = dtrsm(1.0, self.precondition, features.T, trans_a=1).T
@@ -91,6 +103,16 @@ class GramAccumulator(CentredAccumulator):
 
         Saves several passes over the rows, and loses digits where the means are large against
         the spread (`loss`). Only for an empty accumulator.
+
+        Parameters
+        ----------
+        rows : Rows
+            All rows, in memory.
+
+        Returns
+        -------
+        GramAccumulator
+            This accumulator.
         """
         n, d, matrix = len(self._counted(rows)), self.n_features, rows.matrix
         rhs_mean = rows.rhs.mean(axis=0) if self.has_intercept else np.zeros(self.n_rhs)
@@ -115,7 +137,13 @@ class GramAccumulator(CentredAccumulator):
         self.taken += other.taken
 
     def to_tsqr(self) -> TSQRAccumulator:
-        """Return a sequential QR of the same rows, to the accuracy of their moments."""
+        """Return a sequential QR of the same rows, to the accuracy of their moments.
+
+        Returns
+        -------
+        TSQRAccumulator
+            An accumulator by sequential QR.
+        """
         out, d = TSQRAccumulator(self.n_features, self.n_rhs).counting(self), self.n_features
         scale = np.sqrt(np.maximum(self.gram.diagonal(), np.finfo(float).tiny))
         values, vectors = np.linalg.eigh(self.gram / scale / scale[:, None], UPLO="U")
@@ -135,11 +163,33 @@ class GramAccumulator(CentredAccumulator):
         return out
 
     def attempt(self, prior: Prior) -> CholeskyAttempt:
-        """Try a Cholesky factorization; say how accurate it would be."""
+        """Try a Cholesky factorization; say how accurate it would be.
+
+        Parameters
+        ----------
+        prior : Prior
+            The regularizer.
+
+        Returns
+        -------
+        CholeskyAttempt
+            The factorization, and how accurate it is.
+        """
         return CholeskyAttempt(self, prior)
 
     def factor(self, prior: Prior) -> Factor:
-        """Return the Cholesky factor; LinAlgError where the normal equations are singular."""
+        """Return the Cholesky factor; LinAlgError where the normal equations are singular.
+
+        Parameters
+        ----------
+        prior : Prior
+            The regularizer.
+
+        Returns
+        -------
+        Factor
+            The factor.
+        """
         return self.attempt(prior).factor("normal equations as asked for")
 
 

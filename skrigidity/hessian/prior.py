@@ -45,26 +45,60 @@ class Prior:
         self.gamma = None if gamma is None else _checked_gamma(gamma)
 
     def with_alpha(self, alpha: float) -> Prior:
-        """Return the same regularizer at another strength."""
+        """Return the same regularizer at another strength.
+
+        Parameters
+        ----------
+        alpha : float
+            The new strength.
+
+        Returns
+        -------
+        Prior
+            The regularizer at this strength.
+        """
         prior = Prior(alpha)
         prior.gamma = self.gamma
         return prior
 
     def check(self, n_features: int) -> None:
-        """Raise ValueError unless the regularizer fits `n_features` columns."""
+        """Raise ValueError unless the regularizer fits `n_features` columns.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of feature columns.
+        """
         if self.gamma is not None and len(self.gamma) != n_features:
             wanted = f"{n_features} entries or rows, one per feature"
             raise ValueError(f"regularizer must have {wanted}, got shape {self.gamma.shape}")
 
     def add_to(self, hessian: Array) -> None:
-        """Add ``alpha * Gamma`` to a matrix in place."""
+        """Add ``alpha * Gamma`` to a matrix in place.
+
+        Parameters
+        ----------
+        hessian : ndarray of shape (n_features, n_features)
+            The matrix.
+        """
         if self.gamma is not None and self.gamma.ndim == 2:
             hessian += self.alpha * self.gamma
         else:
             hessian[np.diag_indices_from(hessian)] += self.alpha * self._diagonal(len(hessian))
 
     def root(self, n_features: int) -> Array:
-        """Return rows L with ``L.T @ L = alpha * Gamma``; unpenalized directions have none."""
+        """Return rows L with ``L.T @ L = alpha * Gamma``; unpenalized directions have none.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of feature columns.
+
+        Returns
+        -------
+        ndarray of shape (k, n_features)
+            The rows L.
+        """
         if self.alpha == 0:
             return np.zeros((0, n_features))
         if self.gamma is not None and self.gamma.ndim == 2:

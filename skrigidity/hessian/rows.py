@@ -31,6 +31,7 @@ def block_rows(n_columns: int, entries: int = _BLOCK_ENTRIES) -> int:
     Returns
     -------
     int
+        Number of rows.
 
     Examples
     --------
@@ -113,6 +114,20 @@ class Rows:
 
         Groups are kept where every part has them. `n_features` and `n_rhs` count where there is
         no part.
+
+        Parameters
+        ----------
+        parts : iterable of Rows
+            Rows in memory.
+        n_features : int, default=0
+            Number of features where there is no part.
+        n_rhs : int, default=0
+            Number of right-hand sides where there is no part.
+
+        Returns
+        -------
+        Rows
+            All rows.
         """
         parts = list(parts) or [Rows(np.zeros((0, n_features)), rhs=np.zeros((0, n_rhs)))]
         if len(parts) == 1:
@@ -148,19 +163,47 @@ class Rows:
         return bool(self.intercept.any())
 
     def replaced(self, **parts: Any) -> Rows:
-        """Return the same rows in memory with other attributes, which are not checked."""
+        """Return the same rows in memory with other attributes, which are not checked.
+
+        Parameters
+        ----------
+        **parts : object
+            The other attributes by their names.
+
+        Returns
+        -------
+        Rows
+            The rows.
+        """
         out = object.__new__(Rows)
         out.__dict__ = self.__dict__ | parts
         return out
 
     def seen(self) -> Rows:
-        """Return the rows without those of weight zero."""
+        """Return the rows without those of weight zero.
+
+        Returns
+        -------
+        Rows
+            The rows.
+        """
         if self.weight is None or self.weight.all():
             return self
         return self.kept(self.weight)
 
     def kept(self, mask: Array) -> Rows:
-        """Return the rows of a mask, lazy ones still lazy."""
+        """Return the rows of a mask, lazy ones still lazy.
+
+        Parameters
+        ----------
+        mask : ndarray of bool of shape (n_rows,)
+            Which rows to keep.
+
+        Returns
+        -------
+        Rows
+            The rows that are kept.
+        """
         return self[np.flatnonzero(mask)]
 
     def __getitem__(self, key: Any) -> Rows:
@@ -169,7 +212,18 @@ class Rows:
         return self.replaced(**taken)
 
     def dense(self, *, copy: bool = False) -> Array:
-        """Return the rows, dense and in float64; where they are so already, a view or a copy."""
+        """Return the rows, dense and in float64; where they are so already, a view or a copy.
+
+        Parameters
+        ----------
+        copy : bool, default=False
+            Whether the result may not be a view.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_features)
+            The matrix of the rows.
+        """
         piece = self.matrix if self.columns is None else self.matrix[:, self.columns]
         made = piece.toarray() if sp.issparse(piece) else piece
         if self.columns is None:
@@ -180,7 +234,18 @@ class Rows:
         return out
 
     def blocks(self, entries: int = _BLOCK_ENTRIES) -> Iterator[Rows]:
-        """Iterate over blocks of rows in memory, in order, each of a size that BLAS likes."""
+        """Iterate over blocks of rows in memory, in order, each of a size that BLAS likes.
+
+        Parameters
+        ----------
+        entries : int, default=2**21
+            Largest number of entries of a block.
+
+        Yields
+        ------
+        Rows
+            The next rows.
+        """
         n, step = len(self), block_rows(self.n_features, entries)
         if 0 < n <= step:
             yield self
@@ -188,14 +253,31 @@ class Rows:
             yield from (self[start : start + step] for start in range(0, n, step))
 
     def numbered(self) -> Iterator[tuple[slice, Rows]]:
-        """Iterate over blocks of rows and where they are."""
+        """Iterate over blocks of rows and where they are.
+
+        Yields
+        ------
+        tuple of slice and Rows
+            Where a block is, and its rows.
+        """
         start = 0
         for block in self.blocks():
             yield slice(start, start + len(block)), block
             start += len(block)
 
     def combined(self, weights: Any) -> Rows:
-        """Return linear combinations ``weights @ rows``, `weights` of shape (k, n_rows)."""
+        """Return linear combinations ``weights @ rows``, `weights` of shape (k, n_rows).
+
+        Parameters
+        ----------
+        weights : array-like of shape (k, n_rows)
+            Weights of the rows in every combination.
+
+        Returns
+        -------
+        Rows
+            The combinations.
+        """
         matrix = np.zeros((weights.shape[0], self.n_features))
         flags = np.zeros(weights.shape[0])
         for piece, block in self.numbered():
@@ -212,6 +294,11 @@ class Rows:
             Coefficients.
         intercept : ndarray of shape (n_rhs,), default=0
             Intercepts.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_rhs)
+            Predictions.
         """
         out = np.empty((len(self), *coef.shape[1:]))
         offset = np.broadcast_to(intercept, coef.shape[1:])
@@ -220,7 +307,20 @@ class Rows:
         return out
 
     def rss(self, coef: Array, intercept: Any = 0.0) -> Array:
-        """Return weighted sums of squares, (n_rhs,), of right-hand sides minus predictions."""
+        """Return weighted sums of squares, (n_rhs,), of right-hand sides minus predictions.
+
+        Parameters
+        ----------
+        coef : ndarray of shape (n_features, n_rhs)
+            Coefficients.
+        intercept : ndarray of shape (n_rhs,)
+            Intercepts.
+
+        Returns
+        -------
+        ndarray of shape (n_rhs,)
+            Weighted sums.
+        """
         error = self.rhs - self.times(coef, intercept)
         if self.weight is None:
             return np.asarray(np.einsum("ij,ij->j", error, error))
@@ -278,7 +378,18 @@ class LazyRows(Rows):
     has_intercept = property(lambda self: self._widths[2])
 
     def blocks(self, entries: int = _BLOCK_ENTRIES) -> Iterator[Rows]:
-        """Iterate over blocks of rows in memory, in order, each of a size that BLAS likes."""
+        """Iterate over blocks of rows in memory, in order, each of a size that BLAS likes.
+
+        Parameters
+        ----------
+        entries : int, default=2**21
+            Largest number of entries of a block.
+
+        Yields
+        ------
+        Rows
+            The next rows.
+        """
         count, d, t = 0, self.n_features, self.n_rhs
         for block in self._blocks():
             found = block.n_features, block.n_rhs
@@ -290,11 +401,28 @@ class LazyRows(Rows):
             raise ValueError(f"blocks must add up to {len(self)} rows, got {count}")
 
     def seen(self) -> Rows:
-        """Return the rows; whoever takes the blocks leaves out those of weight zero."""
+        """Return the rows; whoever takes the blocks leaves out those of weight zero.
+
+        Returns
+        -------
+        Rows
+            The rows.
+        """
         return self
 
     def kept(self, mask: Array) -> Rows:
-        """Return the rows of a mask, lazy ones still lazy."""
+        """Return the rows of a mask, lazy ones still lazy.
+
+        Parameters
+        ----------
+        mask : ndarray of bool of shape (n_rows,)
+            Which rows to keep.
+
+        Returns
+        -------
+        Rows
+            The rows that are kept.
+        """
 
         def made() -> Iterator[Rows]:
             return (block.kept(mask[i]) for i, block in self.numbered())
@@ -317,6 +445,12 @@ class RemoteRows(Rows):
         What every row has.
     has_intercept : bool
         Whether any of them has an intercept.
+
+    Examples
+    --------
+    >>> from skrigidity.hessian import RemoteRows
+    >>> RemoteRows(3, 1, True).n_features
+    3
     """
 
     matrix = None
@@ -333,7 +467,13 @@ class RemoteRows(Rows):
     has_intercept = property(lambda self: self._widths[2])
 
     def seen(self) -> Rows:
-        """Return the rows; whoever takes the blocks leaves out those of weight zero."""
+        """Return the rows; whoever takes the blocks leaves out those of weight zero.
+
+        Returns
+        -------
+        Rows
+            The rows.
+        """
         return self
 
 

@@ -156,7 +156,18 @@ class SpectralFactor(Factor):
             self.solution = Solution(coef, self.centre.intercept(coef), rss)
 
     def at(self, alpha: float) -> Factor:
-        """Return the factor of the same rows at another regularization strength."""
+        """Return the factor of the same rows at another regularization strength.
+
+        Parameters
+        ----------
+        alpha : float
+            The new strength.
+
+        Returns
+        -------
+        Factor
+            The factor at this strength.
+        """
         out = replace(self, prior=self.prior.with_alpha(alpha))
         out.source = self.source
         if out.info.accuracy > max(PROMISED, self.info.accuracy) and self.source is not None:
@@ -240,7 +251,18 @@ class SpectralFactor(Factor):
         return z if self.prior.alpha > 0 else z * size[:, None]
 
     def residual_dof(self, n: float) -> float:
-        """Return n minus the effective degrees of freedom, as a sum."""
+        """Return n minus the effective degrees of freedom, as a sum.
+
+        Parameters
+        ----------
+        n : float
+            Number of samples, or the sum of their weights.
+
+        Returns
+        -------
+        float
+            What is left of n.
+        """
         rest = n - int(self.has_intercept) - self.spectrum.form.free.shape[1]
         return float(rest - len(self._shrink) + self._shrink.sum())
 

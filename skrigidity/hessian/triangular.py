@@ -88,7 +88,18 @@ class TriangularFactor(Factor):
         return dtrsm(1.0, self.root, block.T, trans_a=1, overwrite_b=1).T
 
     def residual_dof(self, n: float) -> float:
-        """Return n minus the effective degrees of freedom."""
+        """Return n minus the effective degrees of freedom.
+
+        Parameters
+        ----------
+        n : float
+            Number of samples, or the sum of their weights.
+
+        Returns
+        -------
+        float
+            What is left of n.
+        """
         # alpha * trace(inv(H) @ Gamma) is the squared norm of L @ inv(R).
         if self.invertible and self.prior.gamma is None:
             trace = self.prior.alpha * np.einsum("ij,ij->", self.inverse, self.inverse)
@@ -97,7 +108,18 @@ class TriangularFactor(Factor):
         return float(n - self.info.rank + trace)
 
     def update(self, rows: Any) -> TriangularFactor:
-        """Return the factor after adding weighted rows: a rank-k update by QR, O(k d^2)."""
+        """Return the factor after adding weighted rows: a rank-k update by QR, O(k d^2).
+
+        Parameters
+        ----------
+        rows : Rows
+            Rows to add, with their weights.
+
+        Returns
+        -------
+        Factor
+            The new factor.
+        """
         rows = self._as_rows(rows)
         running = RunningCentre(self.centre.mean, self.centre.low, self.centre.weight)
         root = self.root.copy(order="F")
@@ -139,11 +161,23 @@ class TSQRAccumulator(CentredAccumulator):
         self.inherited = 0.0  # relative error of what the rows were when they came
 
     def to_tsqr(self) -> TSQRAccumulator:
-        """Return this accumulator."""
+        """Return this accumulator.
+
+        Returns
+        -------
+        TSQRAccumulator
+            An accumulator by sequential QR.
+        """
         return self
 
     def add_centred(self, block: Array) -> None:
-        """Add centred, weighted rows, right-hand sides behind the features."""
+        """Add centred, weighted rows, right-hand sides behind the features.
+
+        Parameters
+        ----------
+        block : ndarray of shape (n_rows, n_features + n_rhs)
+            The rows.
+        """
         width = block.shape[1]
         if not self.reduced:
             block = np.vstack([self._rows, block]) if len(self._rows) else block
@@ -158,11 +192,28 @@ class TSQRAccumulator(CentredAccumulator):
         self.add_centred(other._rows)
 
     def rows(self) -> tuple[Array, Array]:
-        """Return the reduced rows: features (k, n_features) and right-hand sides (k, n_rhs)."""
+        """Return the reduced rows: features (k, n_features) and right-hand sides (k, n_rhs).
+
+        Returns
+        -------
+        tuple of two ndarrays
+            Features and right-hand sides of the reduced rows.
+        """
         return self._rows[:, : self.n_features], self._rows[:, self.n_features :]
 
     def factor(self, prior: Prior) -> Factor:
-        """Return the QR factor, or the spectral one for few rows or a singular Hessian."""
+        """Return the QR factor, or the spectral one for few rows or a singular Hessian.
+
+        Parameters
+        ----------
+        prior : Prior
+            The regularizer.
+
+        Returns
+        -------
+        Factor
+            The factor.
+        """
         d, (data, rhs) = self.n_features, self.rows()
         check_squares(row_squares(self._rows.T), d)
         triangle, condition = self._augmented(prior)
@@ -194,11 +245,35 @@ class TSQRAccumulator(CentredAccumulator):
         return self.running.finish(row_squares(self.rows()[0].T))
 
     def rounding(self, prior: Prior) -> float:
-        """Estimate what reducing the rows has cost in relative accuracy, inf if H is singular."""
+        """Estimate what reducing the rows has cost in relative accuracy, inf if H is singular.
+
+        Parameters
+        ----------
+        prior : Prior
+            The regularizer.
+
+        Returns
+        -------
+        float
+            Relative error of rigidities.
+        """
         return self.inherited + (EPS * self._augmented(prior)[1] if self.reduced else 0.0)
 
     def spectral(self, prior: Prior, reason: str) -> SpectralFactor:
-        """Return the spectral factor."""
+        """Return the spectral factor.
+
+        Parameters
+        ----------
+        prior : Prior
+            The regularizer.
+        reason : str
+            What `info.reason` is to say.
+
+        Returns
+        -------
+        SpectralFactor
+            The factor.
+        """
         max_rank = min(self.max_rank, len(self._rows))
         spectrum = spectrum_of(*self.rows(), prior, n_rows=self.n_rows, max_rank=max_rank)
         return SpectralFactor(spectrum, self._centre(), prior, reason, self.rounding)

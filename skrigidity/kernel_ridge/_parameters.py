@@ -40,6 +40,7 @@ class ComponentParametersMixin:
         Returns
         -------
         dict of str to object
+            Parameters by their names.
         """
         params = super().get_params(deep=deep)  # type: ignore[misc]
         if deep:
@@ -62,7 +63,7 @@ class ComponentParametersMixin:
 
         Returns
         -------
-        self : object
+        object
             The same estimator.
         """
         # The dict itself first, then its entries, then what is inside of them.

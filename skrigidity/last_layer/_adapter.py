@@ -21,7 +21,7 @@ else:
 class Latent:
     """What one forward pass of a network leaves, tensors on its device.
 
-    Attributes
+    Parameters
     ----------
     features : Tensor of shape (n_units, n_features)
         What the readout is given for every unit (atom): ``features @ weights``, plus the bias, are
@@ -76,6 +76,14 @@ class Adapter(ABC):
         Whether data are lists of `ase.Atoms`.
     layers : tuple of str
         The layers that are looked at.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrigidity.last_layer import Adapter, adapter_of
+    >>> adapter = adapter_of(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(2, 1)))
+    >>> isinstance(adapter, Adapter), adapter.atomistic
+    (True, False)
     """
 
     atomistic: ClassVar[bool] = False
@@ -88,15 +96,39 @@ class Adapter(ABC):
     @staticmethod
     @abstractmethod
     def takes(model: Any) -> bool:
-        """Whether this is the adapter for a model; imports nothing."""
+        """Whether this is the adapter for a model; imports nothing.
+
+        Parameters
+        ----------
+        model : object
+            What may be a model of this kind.
+        """
 
     @abstractmethod
     def batches(self, data: Any, size: int, *, derivatives: bool = False) -> Iterator[Any]:
-        """Iterate over the network's input, `size` samples at a time, on its device."""
+        """Iterate over the network's input, `size` samples at a time, on its device.
+
+        Parameters
+        ----------
+        data : object
+            Data of the kind that this adapter is for.
+        size : int
+            Number of samples of a batch.
+        derivatives : bool, default=False
+            Whether derivatives by positions and strain are asked for.
+        """
 
     @abstractmethod
     def latent(self, batch: Any, *, derivatives: bool = False) -> Latent:
-        """Run the network on one batch, with a graph to positions and strain if asked for."""
+        """Run the network on one batch, with a graph to positions and strain if asked for.
+
+        Parameters
+        ----------
+        batch : object
+            One batch of the network's input.
+        derivatives : bool, default=False
+            Whether derivatives by positions and strain are asked for.
+        """
 
     @abstractmethod
     def weights(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -114,13 +146,31 @@ class Adapter(ABC):
         return (self.readout,) if isinstance(self.readout, str) else tuple(self.readout)
 
     def check(self, data: Any, name: str = "X") -> Any:
-        """Return data that can be gone through more than once and have a length, or raise."""
+        """Return data that can be gone through more than once and have a length, or raise.
+
+        Parameters
+        ----------
+        data : object
+            Data of the kind that this adapter is for.
+        name : str, default="X"
+            What messages call the data.
+
+        Returns
+        -------
+        object
+            The data.
+        """
         return data
 
     def targets(self, data: Any) -> np.ndarray | None:
         """Return the labels that data bring along, an array (n_samples, ...), or None.
 
         Energies and forces of frames are not asked for here, but read from them.
+
+        Parameters
+        ----------
+        data : object
+            Data of the kind that this adapter is for.
         """
         return None
 
@@ -128,6 +178,11 @@ class Adapter(ABC):
         """Return energy, forces (and stress) of a batch of one frame by the network itself.
 
         None: they are derived from `latent`, which is as good and may be slower.
+
+        Parameters
+        ----------
+        batch : object
+            One batch of the network's input.
         """
         return None
 
@@ -136,19 +191,68 @@ class FramesAdapter(Adapter):
     """A network that predicts energies of structures: data are lists of `ase.Atoms`.
 
     A subclass defines `takes`, `batch`, `latent` and `weights`.
+
+    Parameters
+    ----------
+    model : object
+        The trained network.
+    readout : "auto", str or list of str, default="auto"
+        Layers whose inputs are the features; see `Adapter`.
+
+    Examples
+    --------
+    >>> from skrigidity.last_layer import FramesAdapter, MACEAdapter
+    >>> issubclass(MACEAdapter, FramesAdapter), MACEAdapter.atomistic
+    (True, True)
     """
 
     atomistic = True
 
     @abstractmethod
     def batch(self, frames: list[Any], *, derivatives: bool = False) -> Any:
-        """Return the network's input for some frames, on its device."""
+        """Return the network's input for some frames, on its device.
+
+        Parameters
+        ----------
+        frames : list of ase.Atoms
+            Frames of the batch.
+        derivatives : bool, default=False
+            Whether derivatives by positions and strain are asked for.
+        """
 
     def batches(self, data: Any, size: int, *, derivatives: bool = False) -> Iterator[Any]:
-        """Iterate over the network's input, `size` frames at a time."""
+        """Iterate over the network's input, `size` frames at a time.
+
+        Parameters
+        ----------
+        data : object
+            Data of the kind that this adapter is for.
+        size : int
+            Number of samples of a batch.
+        derivatives : bool, default=False
+            Whether derivatives by positions and strain are asked for.
+
+        Yields
+        ------
+        object
+            The next batch of the network's own input.
+        """
         for start in range(0, len(data), size):
             yield self.batch(data[start : start + size], derivatives=derivatives)
 
     def check(self, data: Any, name: str = "X") -> Any:
-        """Return the frames as a list, or raise."""
+        """Return the frames as a list, or raise.
+
+        Parameters
+        ----------
+        data : object
+            Data of the kind that this adapter is for.
+        name : str, default="X"
+            What messages call the data.
+
+        Returns
+        -------
+        object
+            The data.
+        """
         return check_frames(data, name)

@@ -206,7 +206,7 @@ class GaussNewtonRigidity(RigidityMixin, BaseEstimator):
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises

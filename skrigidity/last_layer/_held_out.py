@@ -62,7 +62,7 @@ class HeldOut(NetworkPredictions):
 
         Returns
         -------
-        self : object
+        object
             The same estimator.
 
         Raises
@@ -123,8 +123,12 @@ class HeldOut(NetworkPredictions):
 
         Parameters
         ----------
-        X, y, sample_weight
+        X : list of ase.Atoms, array-like, Dataset, DataLoader or LatentSamples
             The training set, as in `fit`.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+            Its labels; None: those that come with `X`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Its weights.
         groups : array-like of shape (n_samples,), default=None
             Samples of one group are left out together.
 

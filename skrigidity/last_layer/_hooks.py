@@ -52,6 +52,7 @@ class Inputs:
     Parameters
     ----------
     model : torch.nn.Module
+        The network.
     names : sequence of str
         Layers, by their names in ``named_modules()``.
 
@@ -102,6 +103,7 @@ class Inputs:
         Returns
         -------
         Tensor
+            The inputs, a row per unit.
 
         Raises
         ------
@@ -125,6 +127,7 @@ def evaluating(model: Any, *, derivatives: bool = False) -> Iterator[None]:
     Parameters
     ----------
     model : torch.nn.Module
+        The network.
     derivatives : bool, default=False
         Whether a graph is made.
 
@@ -169,6 +172,7 @@ def trace_readout(model: Any, call: Callable[[], Any], gives: Any = None) -> str
     Parameters
     ----------
     model : torch.nn.Module
+        The network.
     call : callable
         Runs the network once and returns its output.
     gives : callable, default=None

@@ -199,7 +199,7 @@ class LastLayerRigidity(HeldOut, BaseEstimator):
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises

@@ -160,6 +160,7 @@ class NetworkPredictions(NetworkState):
         Returns
         -------
         RigidityCalculator
+            The calculator.
         """
         from ..calculators import RigidityCalculator
 

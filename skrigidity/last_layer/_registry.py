@@ -51,6 +51,7 @@ def adapter_of(model: Any, readout: str | Sequence[str] = "auto") -> Adapter:
     Returns
     -------
     Adapter
+        The adapter.
 
     Raises
     ------

@@ -34,6 +34,7 @@ class ComponentParametersMixin(OutputMixin, BaseEstimator):
         Returns
         -------
         dict
+            Parameters by their names.
         """
         params = super().get_params(deep=deep)
         if deep and isinstance(self.alpha, Mapping):
@@ -50,7 +51,7 @@ class ComponentParametersMixin(OutputMixin, BaseEstimator):
 
         Returns
         -------
-        self : object
+        object
             The estimator.
 
         Raises

@@ -77,7 +77,7 @@ class ComponentRidge(ComponentParametersMixin, ComponentSummaryMixin, RigidRidge
         As in `RigidRidge`.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where the model was fitted on a DataFrame.
 
     See Also

@@ -48,6 +48,7 @@ class ComponentSummaryMixin(RigidityMixin):
         Returns
         -------
         pandas.DataFrame of shape (n_components, n_components)
+            Overlaps.
 
         References
         ----------

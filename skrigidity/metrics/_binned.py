@@ -28,6 +28,8 @@ def binned_calibration(y_true: Any, y_pred: Any, y_std: Any, *, bin_size: int = 
     Returns
     -------
     Bunch
+        With these entries.
+
         predicted_variance, squared_error : ndarray of shape (n_bins,)
             Means over bins.
         slope : float

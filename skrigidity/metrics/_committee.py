@@ -70,6 +70,8 @@ def committee_variance(
     Returns
     -------
     Bunch
+        With these entries.
+
         prediction, variance : ndarray of shape (n_test,) or (n_test, n_targets)
             Mean and variance (``ddof=1``) over the members.
         local_prediction, local_variance : list of ndarray of shape (n_environments,)

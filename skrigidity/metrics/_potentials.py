@@ -54,6 +54,7 @@ def neg_mae_forces(estimator: Any, X: Any, y: Any = None) -> float:
     X : list of ase.Atoms
         Frames with forces.
     y : ignored
+        Not used.
 
     Returns
     -------

@@ -47,7 +47,7 @@ class RigidityAwareScorer:
 
         Returns
         -------
-        self : object
+        object
             The same scorer.
         """
         self._requested = sample_weight

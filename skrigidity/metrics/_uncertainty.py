@@ -44,7 +44,7 @@ def neg_log_likelihood(
     Returns
     -------
     float or ndarray of shape (n_targets,)
-        inf where a standard deviation is infinite, or zero and the prediction wrong; else -inf
+        Infinite where a standard deviation is infinite, or zero and the prediction wrong; else -inf
         where one is zero and the prediction exact.
 
     Raises
@@ -103,7 +103,7 @@ def crps(
     Returns
     -------
     float or ndarray of shape (n_targets,)
-        inf where a standard deviation is.
+        Infinite where a standard deviation is.
 
     Raises
     ------
@@ -187,7 +187,7 @@ def error_uncertainty_correlation(
     sample_weight: Any = None,
     multioutput: Multioutput = "uniform_average",
 ) -> Any:
-    """Spearman's rank correlation of absolute errors and standard deviations; larger is better.
+    """Rank correlation (Spearman) of absolute errors and standard deviations; larger is better.
 
     Says whether error bars tell good predictions from bad ones; no scale enters. Not even perfect
     error bars come near 1, for an error is a random number: with the spread of those of a ridge

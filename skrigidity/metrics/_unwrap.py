@@ -209,7 +209,7 @@ def probability_std(estimator: Any, X: Any) -> np.ndarray:
 def rigidity_with(
     estimator: Any, X: Any, X_added: Any, sample_weight: Any = None, *, level: str = "global"
 ) -> Any:
-    """Rigidities after adding samples to the training set, under a possibly composite estimator.
+    """Return rigidities after adding samples to the training set of a composite estimator.
 
     Parameters
     ----------

@@ -26,6 +26,8 @@ class BinnedErrorDisplay(PredictionDisplay):
 
     Parameters
     ----------
+    name : str, default=None
+        Name of the model, for the legend.
     predicted_variance, squared_error : ndarray of shape (n_bins,)
         Means over bins, in squared units of the target.
     count : ndarray of shape (n_bins,)
@@ -38,8 +40,6 @@ class BinnedErrorDisplay(PredictionDisplay):
         How many samples are in no bin, by reason.
     unit : str, default=None
         Unit of the target, for the axes.
-    name : str, default=None
-        Name of the model, for the legend.
 
     Attributes
     ----------
@@ -123,6 +123,7 @@ class BinnedErrorDisplay(PredictionDisplay):
         Returns
         -------
         BinnedErrorDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -174,7 +175,7 @@ class BinnedErrorDisplay(PredictionDisplay):
 
         Returns
         -------
-        self : object
+        object
             The display.
         """
         ax = self._begin(ax)

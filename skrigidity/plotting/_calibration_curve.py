@@ -27,12 +27,12 @@ class UncertaintyCalibrationDisplay(PredictionDisplay):
 
     Parameters
     ----------
+    name : str, default=None
+        Name of the model, for the legend.
     expected_coverage, observed_coverage : ndarray of shape (n_samples + 2,)
         The curve, from (0, 0) to (1, 1).
     miscalibration_area : float
         Area between the curve and the diagonal.
-    name : str, default=None
-        Name of the model, for the legend.
 
     Attributes
     ----------
@@ -87,6 +87,7 @@ class UncertaintyCalibrationDisplay(PredictionDisplay):
         Returns
         -------
         UncertaintyCalibrationDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -127,7 +128,7 @@ class UncertaintyCalibrationDisplay(PredictionDisplay):
 
         Returns
         -------
-        self : object
+        object
             The display.
         """
         ax = self._begin(ax)

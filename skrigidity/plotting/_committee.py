@@ -28,14 +28,14 @@ class CommitteeDisplay(Display):
 
     Parameters
     ----------
+    name : str, default=None
+        Name of the model, for the legend.
     rigidity, variance : ndarray of shape (n_environments,)
         Local rigidity and variance over the committee.
     groups : ndarray of shape (n_environments,), default=None
         Class of each environment.
     unit : str, default=None
         Unit of the predictions, for the axes.
-    name : str, default=None
-        Name of the model, for the legend.
 
     Attributes
     ----------
@@ -104,6 +104,7 @@ class CommitteeDisplay(Display):
         Returns
         -------
         CommitteeDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -143,6 +144,7 @@ class CommitteeDisplay(Display):
         Returns
         -------
         CommitteeDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -173,7 +175,7 @@ class CommitteeDisplay(Display):
 
         Returns
         -------
-        self : object
+        object
             The display.
         """
         self._begin(ax)

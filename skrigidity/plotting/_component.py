@@ -26,6 +26,8 @@ class ComponentRigidityDisplay(CurvesDisplay):
 
     Parameters
     ----------
+    name : str, default=None
+        Name of the model, for the legend.
     train_sizes : ndarray of shape (n_steps,)
         Sizes of the training sets, or any other increasing numbers.
     rigidity : ndarray of shape (n_steps, n_samples, n_components)
@@ -36,8 +38,6 @@ class ComponentRigidityDisplay(CurvesDisplay):
         What the sizes are.
     unit : str, default=None
         Unit of the rigidities. None for unit weights: they are then pure numbers.
-    name : str, default=None
-        Name of the model, for the legend.
 
     Attributes
     ----------
@@ -122,6 +122,7 @@ class ComponentRigidityDisplay(CurvesDisplay):
         Returns
         -------
         ComponentRigidityDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -163,6 +164,7 @@ class ComponentRigidityDisplay(CurvesDisplay):
         Returns
         -------
         ComponentRigidityDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -205,7 +207,7 @@ class ComponentRigidityDisplay(CurvesDisplay):
 
         Returns
         -------
-        self : object
+        object
             The display.
 
         Raises

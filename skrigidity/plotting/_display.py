@@ -125,7 +125,7 @@ class PredictionDisplay(Display):
 
         Returns
         -------
-        display : object
+        object
             The display, drawn.
         """
         return cls.from_predictions(y, estimator.predict(X), prediction_std(estimator, X), **kwargs)

@@ -20,6 +20,8 @@ class RigidityDistributionDisplay(Display):
 
     Parameters
     ----------
+    name : str, default=None
+        Name of the model, for the legend.
     rigidity : ndarray of shape (n,)
         Rigidities.
     groups : ndarray of shape (n,), default=None
@@ -28,8 +30,6 @@ class RigidityDistributionDisplay(Display):
         What the axis is called.
     unit : str, default=None
         Unit of the rigidities. None for unit weights: they are then pure numbers.
-    name : str, default=None
-        Name of the model, for the legend.
 
     Attributes
     ----------
@@ -102,6 +102,7 @@ class RigidityDistributionDisplay(Display):
         Returns
         -------
         RigidityDistributionDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -139,6 +140,7 @@ class RigidityDistributionDisplay(Display):
         Returns
         -------
         RigidityDistributionDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -173,7 +175,7 @@ class RigidityDistributionDisplay(Display):
 
         Returns
         -------
-        self : object
+        object
             The display.
 
         Raises

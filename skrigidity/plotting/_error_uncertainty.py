@@ -37,14 +37,14 @@ class ErrorUncertaintyDisplay(PredictionDisplay):
 
     Parameters
     ----------
+    name : str, default=None
+        Name of the model, for the legend.
     y_true, y_pred, y_std : ndarray of shape (n_samples,)
         Targets, predictions and standard deviations of the errors.
     groups : ndarray of shape (n_samples,), default=None
         Labels that tell points apart.
     unit : str, default=None
         Unit of the target, for the axes.
-    name : str, default=None
-        Name of the model, for the legend.
 
     Attributes
     ----------
@@ -118,6 +118,7 @@ class ErrorUncertaintyDisplay(PredictionDisplay):
         Returns
         -------
         ErrorUncertaintyDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -155,7 +156,7 @@ class ErrorUncertaintyDisplay(PredictionDisplay):
 
         Returns
         -------
-        self : object
+        object
             The display.
 
         Raises

@@ -47,6 +47,8 @@ class SelectionPathDisplay(Display):
 
     Parameters
     ----------
+    name : str, default=None
+        Put before the strategies' names in the legend.
     paths : dict of str to Path
         Every strategy's path.
     xlabel : str, default="structures added"
@@ -55,8 +57,6 @@ class SelectionPathDisplay(Display):
         What is drawn.
     unit : str, default=None
         Its unit.
-    name : str, default=None
-        Put before the strategies' names in the legend.
 
     Attributes
     ----------
@@ -109,6 +109,7 @@ class SelectionPathDisplay(Display):
         Returns
         -------
         SelectionPathDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -161,6 +162,7 @@ class SelectionPathDisplay(Display):
         Returns
         -------
         SelectionPathDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -213,7 +215,7 @@ class SelectionPathDisplay(Display):
 
         Returns
         -------
-        self : object
+        object
             The display.
 
         Raises

@@ -26,6 +26,8 @@ class RigidityTrainingDisplay(CurvesDisplay):
 
     Parameters
     ----------
+    name : str, default=None
+        Name of the model, for the legend.
     steps : ndarray of shape (n_steps,)
         Epochs, numbers of training samples, ...
     rigidity : ndarray of shape (n_steps, n)
@@ -38,8 +40,6 @@ class RigidityTrainingDisplay(CurvesDisplay):
         What the rigidities are.
     unit : str, default=None
         Unit of the rigidities. None for unit weights: they are then pure numbers.
-    name : str, default=None
-        Name of the model, for the legend.
 
     Attributes
     ----------
@@ -133,6 +133,7 @@ class RigidityTrainingDisplay(CurvesDisplay):
         Returns
         -------
         RigidityTrainingDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -175,6 +176,7 @@ class RigidityTrainingDisplay(CurvesDisplay):
         Returns
         -------
         RigidityTrainingDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -215,7 +217,7 @@ class RigidityTrainingDisplay(CurvesDisplay):
 
         Returns
         -------
-        self : object
+        object
             The display.
 
         Raises

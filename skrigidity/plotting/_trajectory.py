@@ -27,6 +27,8 @@ class TrajectoryRigidityDisplay(Display):
 
     Parameters
     ----------
+    name : str, default=None
+        Name of the trajectory, for the legend.
     rigidity : ndarray of shape (n_frames,)
         Rigidity of every frame.
     time : ndarray of shape (n_frames,), default=None
@@ -43,8 +45,6 @@ class TrajectoryRigidityDisplay(Display):
         Unit of the time.
     unit : str, default=None
         Unit of the rigidities. None for unit weights: they are then pure numbers.
-    name : str, default=None
-        Name of the trajectory, for the legend.
 
     Attributes
     ----------
@@ -136,6 +136,7 @@ class TrajectoryRigidityDisplay(Display):
         Returns
         -------
         TrajectoryRigidityDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -190,6 +191,7 @@ class TrajectoryRigidityDisplay(Display):
         Returns
         -------
         TrajectoryRigidityDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -220,7 +222,7 @@ class TrajectoryRigidityDisplay(Display):
 
         Returns
         -------
-        self : object
+        object
             The display.
         """
         ax = self._begin(ax)

@@ -16,6 +16,8 @@ from ..distributed import example
 from ._candidates import numbered
 from ._chosen import ChosenMixin
 from ._chunked import ChunkedSelection
+from ._device_pool import DevicePool
+from ._on_device import DeviceSelection, set_chosen
 from ._pool import ChunkPool, Pool, fingerprints
 from ._problem import Selection
 
@@ -105,7 +107,7 @@ class PRSelector(  # type: ignore[call-arg]
         Samples of the pool that have been chosen: those of `selected_idx_`, in the same order.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
         Names of the features, where the pool was a DataFrame.
 
     See Also
@@ -278,7 +280,7 @@ default=None
 
         Returns
         -------
-        self : object
+        object
             Fitted selector.
 
         Raises
@@ -315,6 +317,10 @@ default=None
             "candidate_weight": candidate_weight,
             "groups": numbered(groups, len(pool)),
         }
+        if isinstance(pool, DevicePool):
+            with _progress(self) as tick:
+                set_chosen(self, DeviceSelection(self, pool, data).run(tick))
+            return self
         with _progress(self) as tick:
             # One sample with the names of its features.
             kind: Any = Selection

@@ -105,6 +105,7 @@ def last_layer(
     Returns
     -------
     Curvature
+        Gradients, strength and regularizer of the objective.
     """
     # The linear model that the layer is, of what enters it.
     layer = LinearRegression() if classes is None else LogisticRegression(class_weight=class_weight)

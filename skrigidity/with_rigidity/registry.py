@@ -95,7 +95,20 @@ class Curvature:
     loss_factor: float = 1.0
 
     def alphas(self, sample_weight: np.ndarray, rows: Any = None) -> np.ndarray:
-        """Return the strengths that go with a training set: one, or one per target."""
+        """Return the strengths that go with a training set: one, or one per target.
+
+        Parameters
+        ----------
+        sample_weight : ndarray of shape (n_samples,)
+            Weights of the samples.
+        rows : Rows, default=None
+            Training rows, where the strength depends on them.
+
+        Returns
+        -------
+        ndarray
+            Strengths of the regularizer.
+        """
         if self.times == "eigenvalue":
             factor = mean_eigenvalue(rows)
         else:
@@ -128,6 +141,7 @@ def curvature_of(estimator: Any) -> Curvature:
     Returns
     -------
     Curvature
+        Gradients, strength and regularizer of the objective.
 
     Raises
     ------

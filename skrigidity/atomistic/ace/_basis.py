@@ -65,6 +65,7 @@ class ACEBasis:
     r0 : array-like of shape (n_species, n_species)
         Nearest-neighbor distances, of center (row) and neighbor (column).
     angular_weight : float, default=1.5
+        What a degree l counts in that sum.
     agnesi : (p, q), default=(2, 4)
         Exponents of the distance transform.
     pair_basis : bool, default=True
@@ -161,6 +162,7 @@ class ACEBasis:
         Returns
         -------
         ndarray of shape (n_environments, n_functions)
+            The features.
         """
         counts, species, centers = (
             np.asarray(a, dtype=np.intp) for a in (counts, species, centers)
@@ -224,12 +226,16 @@ class ACEBasis:
         columns : ndarray of int of shape (n_species, n_functions)
             Where the functions go, by the species of the center.
         n_columns : int
+            Number of columns of the result.
 
         Returns
         -------
         features : ndarray of shape (n_atoms, n_functions)
+            Features of every atom.
         positions : ndarray of shape (n_atoms, 3, n_columns)
+            Derivatives of the sums by the positions of the atoms.
         strain : ndarray of shape (6, n_columns)
+            Derivatives of the sums by the strain.
         """
         features = np.empty((len(species), len(self.functions)))
         totals = np.zeros((n_columns, 3 * len(species) + 6))
@@ -262,8 +268,11 @@ class ACEBasis:
         Returns
         -------
         local : ndarray of shape (n_atoms, n_outputs)
+            Values of the functions of every atom.
         positions : ndarray of shape (n_atoms, 3, n_outputs)
+            Derivatives of their sums by the positions of the atoms.
         strain : ndarray of shape (6, n_outputs)
+            Derivatives of their sums by the strain.
         """
         n_outputs = weights.shape[2]
         local = np.zeros((n_outputs, len(species)))

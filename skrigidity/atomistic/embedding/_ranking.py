@@ -17,7 +17,7 @@ _SHARES = np.linspace(0, 1, 1001)
 class RankedAtom(NamedTuple):
     """An atom, and how its rigidity ranks.
 
-    Attributes
+    Parameters
     ----------
     frame, atom : int
         Which atom of which frame.
@@ -28,6 +28,12 @@ class RankedAtom(NamedTuple):
     training_share : float
         The same among the atoms of the training set; 0 where all of these are more rigid, NaN
         where the model does not know.
+
+    Examples
+    --------
+    >>> from skrigidity.atomistic import RankedAtom
+    >>> RankedAtom(frame=0, atom=7, rigidity=0.5, share=0.01, training_share=0.0).atom
+    7
     """
 
     frame: int

@@ -64,14 +64,38 @@ def carve_cluster(
 
     Parameters
     ----------
-    model, frame, atom, n_draws
-        As in `embed_periodic`.
+    model : fitted estimator or descriptor
+        Whose features are to stay the same: a potential, a pipeline that begins with a descriptor,
+        or a descriptor; strictly local.
+    frame : ase.Atoms
+        Of any size, species, cell and periodicity.
+    atom : int
+        Which of its atoms; see `least_rigid`.
+    n_draws : int, default=1
+        How many structures to make.
     vacuum : float, default=None
         In Å, on all sides of the cluster, in a periodic cell. None: no cell.
     buffer : float, default=0.0
         How much farther than the environment the cluster goes, in Å.
-    sigma, min_contact, radius, calculator, temperature, steps, time_step, random_state, info
-        As in `embed_periodic`.
+    sigma : float, default=0.2
+        Standard deviation of every component of the displacements of the buffer, in Å.
+    min_contact : float, default=None
+        Atoms of the buffer are never closer to any other, in Å, nor held ones to images. None: 0.7
+        times the sum of the covalent radii.
+    radius : float, default=None
+        Hold more than the receptive field, in Å. Forces on the atom depend on twice that.
+    calculator : ase.calculators.calculator.Calculator, default=None
+        With it the buffer is relaxed, or moves, while the rest is held.
+    temperature : float, default=None
+        Sample the buffer by Langevin dynamics at this temperature, in K; None: relax it.
+    steps : int, default=100
+        Of dynamics, or of the relaxation at most, which ends at 0.1 eV/Å.
+    time_step : float, default=0.5
+        Of dynamics, in fs.
+    random_state : int, RandomState instance or None, default=None
+        Seed of all draws. The first draws of a seed do not depend on how many there are.
+    info : dict, default=None
+        What else to note in ``info`` of the structures, such as the file of the frame.
 
     Returns
     -------
@@ -255,8 +279,13 @@ def embed_high_symmetry(
 
     Parameters
     ----------
-    model, frame, atom
-        As in `embed_periodic`.
+    model : fitted estimator or descriptor
+        Whose features are to stay the same: a potential, a pipeline that begins with a descriptor,
+        or a descriptor; strictly local.
+    frame : ase.Atoms
+        Of any size, species, cell and periodicity.
+    atom : int
+        Which of its atoms; see `least_rigid`.
     host : ase.Atoms
         The crystal, periodic in all directions, of species that the model knows. The atom takes
         the place of its first atom of the same species (its first, where there is none).
@@ -267,8 +296,25 @@ def embed_high_symmetry(
     buffer : float, default=0.0
         The crystal is repeated until no height of its cell is less than twice the sum of this and
         the radius, in Å.
-    sigma, min_contact, radius, calculator, temperature, steps, time_step, random_state, info
-        As in `embed_periodic`; the buffer are all atoms of the crystal that remain.
+    sigma : float, default=0.2
+        Standard deviation of every component of the displacements of the buffer, in Å.
+    min_contact : float, default=None
+        Atoms of the buffer are never closer to any other, in Å, nor held ones to images. None: 0.7
+        times the sum of the covalent radii.
+    radius : float, default=None
+        Hold more than the receptive field, in Å. Forces on the atom depend on twice that.
+    calculator : ase.calculators.calculator.Calculator, default=None
+        With it the buffer is relaxed, or moves, while the rest is held.
+    temperature : float, default=None
+        Sample the buffer by Langevin dynamics at this temperature, in K; None: relax it.
+    steps : int, default=100
+        Of dynamics, or of the relaxation at most, which ends at 0.1 eV/Å.
+    time_step : float, default=0.5
+        Of dynamics, in fs.
+    random_state : int, RandomState instance or None, default=None
+        Seed of all draws. The first draws of a seed do not depend on how many there are.
+    info : dict, default=None
+        What else to note in ``info`` of the structures, such as the file of the frame.
 
     Returns
     -------

@@ -41,12 +41,18 @@ def fine_tuning_choice(
         How many frames are chosen.
     n_splits : int, default=5
         Random divisions.
-    model, readout, energy_key
-        As in `foundation_study`.
+    model : network, Adapter or {"0.3.0", "0.2.0", "r2scan"}, default=None
+        The trained network: anything that `skrigidity.last_layer.LastLayerRigidity` takes. None is
+        CHGNet with the weights that its package ships ("0.3.0"); the names are those of the others.
+    readout : "auto", str or list of str, default=None
+        Layers whose inputs the readout is fitted to. None: all linear layers of CHGNet's readout;
+        the network's own last layer ("auto") for others.
     alpha : float, default=1e-8
         Regularization of the readouts, relative to the mean eigenvalue of H.
     selection_alpha : float, default=1e-6
         The same for the Hessian of the choice, relative to that of the whole pool.
+    energy_key : str, default="auto"
+        Under which name frames have their energies.
     random_state : int, default=0
         Seed of the divisions and of the random choice.
 

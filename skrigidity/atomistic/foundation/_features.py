@@ -54,7 +54,7 @@ class LabelledFrames:
 class NetworkFeatures(LabelledFrames):
     """What a network makes of labelled frames, in memory; `network_features` makes it.
 
-    Attributes
+    Parameters
     ----------
     frames : list of ase.Atoms
         All frames, set by set.
@@ -72,6 +72,13 @@ class NetworkFeatures(LabelledFrames):
         Energies per atom by the network itself.
     own_forces : list of ndarray of shape (n_atoms, 3)
         Forces by the network itself.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from skrigidity.atomistic import network_features
+    >>> network_features({"copper": [bulk("Cu")]}, labelled=False).kinds
+    ('wide', 'own')
     """
 
     wide_adapter: Adapter
@@ -92,13 +99,39 @@ class NetworkFeatures(LabelledFrames):
         return ("own",) if self.wide_adapter is self.own_adapter else ("wide", "own")
 
     def model(self, kind: str, alpha: float, **options: Any) -> LastLayerRigidity:
-        """Return an unfitted estimator: a closed-form readout of the "wide" or the "own" layers."""
+        """Return an unfitted estimator: a closed-form readout of the "wide" or the "own" layers.
+
+        Parameters
+        ----------
+        kind : {"wide", "own"}
+            Which layers.
+        alpha : float
+            Regularization, relative to the mean eigenvalue of H.
+        **options : object
+            Other parameters of `LastLayerRigidity`.
+
+        Returns
+        -------
+        LastLayerRigidity
+            The model, not fitted.
+        """
         adapter = self.wide_adapter if kind == "wide" else self.own_adapter
         options = {"calibration": None, "energy_key": None, **options}
         return LastLayerRigidity(adapter, refit=True, reduce="per_atom", alpha=alpha, **options)
 
     def latent(self, kind: str) -> LatentSamples:
-        """Return the features of the "wide" or the "own" layers."""
+        """Return the features of the "wide" or the "own" layers.
+
+        Parameters
+        ----------
+        kind : {"wide", "own"}
+            Which layers.
+
+        Returns
+        -------
+        LatentSamples
+            Features of all frames.
+        """
         return self.wide if kind == "wide" else self.own
 
 
@@ -137,6 +170,7 @@ def network_features(
     Returns
     -------
     NetworkFeatures
+        Features and what the network itself predicts.
 
     Raises
     ------

@@ -33,8 +33,12 @@ def compare_precisions(
     ----------
     frames : list of ase.Atoms
         Frames that H is made of and that are predicted.
-    model, readout
-        As in `foundation_study`.
+    model : network, Adapter or {"0.3.0", "0.2.0", "r2scan"}, default=None
+        The trained network: anything that `skrigidity.last_layer.LastLayerRigidity` takes. None is
+        CHGNet with the weights that its package ships ("0.3.0"); the names are those of the others.
+    readout : "auto", str or list of str, default=None
+        Layers whose inputs the readout is fitted to. None: all linear layers of CHGNet's readout;
+        the network's own last layer ("auto") for others.
     alphas : sequence of float, default=(1e-4, 1e-6, 1e-8, 1e-10)
         Regularizations, relative to the mean eigenvalue of H.
     batch_size : int, default=16

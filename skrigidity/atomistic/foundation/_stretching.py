@@ -37,8 +37,18 @@ def stretching_scan(
         Labelled frames; H is made of all of them.
     factors : sequence of float, default=(1.0, 1.1, 1.2, 1.3, 1.4)
         By what cells and positions are multiplied.
-    model, readout, alpha, own_alpha, energy_key
-        As in `foundation_study`.
+    model : network, Adapter or {"0.3.0", "0.2.0", "r2scan"}, default=None
+        The trained network: anything that `skrigidity.last_layer.LastLayerRigidity` takes. None is
+        CHGNet with the weights that its package ships ("0.3.0"); the names are those of the others.
+    readout : "auto", str or list of str, default=None
+        Layers whose inputs the readout is fitted to. None: all linear layers of CHGNet's readout;
+        the network's own last layer ("auto") for others.
+    alpha : float, default=1e-10
+        Regularization of the wide readout for energies, relative to the mean eigenvalue of H.
+    own_alpha : float, default=1e-6
+        The same for the network's own last layer, for energies and forces.
+    energy_key : str, default="auto"
+        Under which names frames have their labels.
 
     Returns
     -------

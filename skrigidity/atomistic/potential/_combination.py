@@ -55,8 +55,12 @@ class FrameCombinations(EnergyDeviations):
 
         Parameters
         ----------
-        X, weights
-            As in `combination_rigidity`.
+        X : list of ase.Atoms
+            Frames.
+        weights : dict, array-like of shape (n_frames,) or (n_combinations, n_frames), or list
+            For each property its coefficients: "energy" (n_frames,), of total energies; "forces",
+            a list of arrays (n_atoms, 3); "stress" (n_frames, 6). Plain arrays are coefficients
+            of energies. A list of dicts has one for each combination.
         return_std : bool, default=False
             Return standard deviations as well, each property's rows with the C of its own.
         noise : bool, default=False

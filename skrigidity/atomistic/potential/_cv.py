@@ -33,9 +33,39 @@ class RigidPotentialCV(Unlabelled):
         Errors of strain derivatives in eV/atom; None: stress is not fitted.
     alphas : sequence of float, default=(1e-10, 1e-9, 1e-8)
         Regularization strengths, relative to the mean diagonal of H.
-    baseline, core, regularizer, calibration, energy_key, forces_key, stress_key, virial_key, \
-weight_key, solver, cache_size
-        As of `RigidPotential`.
+    baseline : "composition", dict of str to float, or None, default="composition"
+        "composition" fits an energy to each species; a dict has those of isolated atoms in eV,
+        which are subtracted.
+    core : "zbl" or None, default=None
+        A fixed repulsion at distances shorter than those in reference data, so that simulations
+        do not fall into holes there.
+    regularizer : "smooth" or array-like of shape (d,) or (d, d), default=None
+        Gamma, for the descriptor's columns; "smooth" is the sum of n**4 + l**4 over the functions
+        in a product of ACE.
+    calibration : {"loo_noise", "loo"} or None, default="loo_noise"
+        C and sigma of every property by the likelihood of frames that are left out, "loo" without
+        sigma, None C = 1 and sigma = 0.
+    energy_key : str, default="auto"
+        Names in ``frame.info``, ``frame.arrays`` or the results of a `SinglePointCalculator`.
+        "auto" finds them where only one can be meant; None reads none.
+    forces_key : str, default="auto"
+        Names in ``frame.info``, ``frame.arrays`` or the results of a `SinglePointCalculator`.
+        "auto" finds them where only one can be meant; None reads none.
+    stress_key : str, default=None
+        The same for stress (eV/Å³, ASE's sign) and virial (eV, minus the volume times stress), of
+        shape (6,) in the order xx yy zz yz xz xy, (3, 3) or (9,). "auto" finds "stress" and
+        "virial" only.
+    virial_key : str, default=None
+        The same for stress (eV/Å³, ASE's sign) and virial (eV, minus the volume times stress), of
+        shape (6,) in the order xx yy zz yz xz xy, (3, 3) or (9,). "auto" finds "stress" and
+        "virial" only.
+    weight_key : str, default=None
+        Name of a frame's weight in ``frame.info``; 1 where there is none.
+    solver : {"auto", "cholesky", "qr", "spectral", "extended"}, default="auto"
+        Factorization of the Hessian; "auto" is a QR decomposition.
+    cache_size : int, default=2**30
+        Bytes of rows to keep in ``fit``. Where they do not suffice and frames are left out, rows
+        are made a second time.
 
     Attributes
     ----------

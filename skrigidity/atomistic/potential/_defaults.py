@@ -31,12 +31,14 @@ def default_descriptor(frames: list[Atoms], species: NDArray[np.int64]) -> ACEDe
     Parameters
     ----------
     frames : list of ase.Atoms
+        The frames.
     species : ndarray of int
         Atomic numbers.
 
     Returns
     -------
     ACEDescriptor
+        The descriptor, not fitted.
 
     Examples
     --------
@@ -69,6 +71,7 @@ def nearest_distances(frames: list[Atoms], species: NDArray[np.int64]) -> NDArra
     Parameters
     ----------
     frames : list of ase.Atoms
+        The frames.
     species : ndarray of int
 
     Returns

@@ -48,6 +48,7 @@ class EnergyDeviations(FramePredictions):
         Parameters
         ----------
         frame : ase.Atoms
+            The frame.
 
         Returns
         -------

@@ -99,7 +99,7 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
 
         Returns
         -------
-        self : object
+        object
             Itself.
 
         Raises
@@ -245,6 +245,7 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         Returns
         -------
         skrigidity.calculators.RigidityCalculator
+            The calculator.
         """
         from skrigidity.calculators import RigidityCalculator
 
@@ -316,6 +317,7 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         Parameters
         ----------
         path : str or Path
+            The file.
 
         Returns
         -------

@@ -92,6 +92,7 @@ class HeldOutFrames(FrameCombinations):
         Returns
         -------
         float
+            The score.
         """
         true, predicted, sizes = self.compared(X, y)
         weight = check_weights(sample_weight, len(sizes))
@@ -103,14 +104,17 @@ class HeldOutFrames(FrameCombinations):
 
         Parameters
         ----------
-        X, y
-            As of `score`.
+        X : list of ase.Atoms
+            Frames.
+        y : array-like of shape (n_frames,), default=None
+            Total energies in place of those in the frames.
         name : {"energy", "forces"}, default=None
             None is forces where any frame has them.
 
         Returns
         -------
         true, predicted : ndarray of shape (n_rows,)
+            References and predictions.
         sizes : ndarray of int of shape (n_frames,)
             Rows of each frame.
         """
@@ -194,7 +198,7 @@ class HeldOutFrames(FrameCombinations):
 
         Returns
         -------
-        self : object
+        object
             Itself.
         """
         frames, _ = self._checked(X)
@@ -220,8 +224,15 @@ class HeldOutFrames(FrameCombinations):
 
         Parameters
         ----------
-        X, y, sample_weight, groups
-            The training set, as in `fit`.
+        X : list of ase.Atoms
+            The training set.
+        y : array-like of shape (n_frames,), default=None
+            Total energies in eV (NaN where there is none), in place of those in the frames.
+        sample_weight : array-like of shape (n_frames,) or dict, default=None
+            Weights of frames; a dict has those of `groups`, 1 where it has none.
+        groups : array-like of shape (n_frames,) or str, default=None
+            What is left out together; a str is a key of ``frame.info``. None: every frame for
+            itself.
 
         Returns
         -------

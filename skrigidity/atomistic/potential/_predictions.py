@@ -142,6 +142,7 @@ or ndarray of shape (n_frames, 6)
         Parameters
         ----------
         frame : ase.Atoms
+            The frame.
         uncertainty : sequence of {"energy", "forces", "stress", "local"}, default=()
             What to give error bars to. Without any, one backward pass is all it costs.
 
@@ -250,7 +251,7 @@ or ndarray of shape (n_frames, 6)
         Returns
         -------
         list of ndarray of shape (n_atoms, 3)
-            inf where symmetry makes a force zero.
+            Infinite where symmetry makes a force zero.
         """
         frames, _ = self._checked(X)
         return [inverse(self._scaled_quad(frame, FORCES)).reshape(-1, 3) for frame in frames]
@@ -266,6 +267,7 @@ or ndarray of shape (n_frames, 6)
         Returns
         -------
         ndarray of shape (n_frames, 6)
+            Rigidities, in the order of ASE's stress.
         """
         frames, _ = self._checked(X)
         return np.array([inverse(self._scaled_quad(frame, STRESS)) for frame in frames])

@@ -36,7 +36,7 @@ class UpdatedPotential(BasePotential):
 
         Returns
         -------
-        self : object
+        object
             Itself.
 
         Raises
@@ -100,12 +100,19 @@ class UpdatedPotential(BasePotential):
 
         Parameters
         ----------
-        X, y, groups, sample_weight
-            The whole training set in the order in which it was fitted to and added, as in `fit`.
+        X : list of ase.Atoms
+            The whole training set in the order in which it was fitted to and added.
+        y : array-like of shape (n_frames,), default=None
+            Total energies in eV (NaN where there is none), in place of those in the frames.
+        groups : array-like of shape (n_frames,) or str, default=None
+            What is left out together; a str is a key of ``frame.info``. None: every frame for
+            itself.
+        sample_weight : array-like of shape (n_frames,) or dict, default=None
+            Weights of frames; a dict has those of `groups`, 1 where it has none.
 
         Returns
         -------
-        self : object
+        object
             Itself.
 
         Raises

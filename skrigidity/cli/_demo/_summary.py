@@ -60,18 +60,19 @@ def summary_text(result: DemoResult) -> str:
     kinds = result.chosen["kind"].value_counts().to_dict()
     bulk = table[table["kind"] == "bulk"]
     spread = 1000 * (bulk["energy_gfn1_eV"] / bulk["n_atoms"]).std()
+    medians = by_kind(result)
     blocks = [
         _BEGINNING,
         f"{_FIT}\n{_fit.summary_text(result.facts, result.errors)}\n"
         f"For comparison: energies of new bulk spread by {spread:.0f} meV/atom (std), its forces "
         f"are\n{bulk['rms_forces_gfn1_eV_per_A'].mean():.1f} eV/Å (rms).",
-        f"{_RIGIDITY}\n{_rigidity.summary_text(rigidities, table)}",
-        f"Medians by kind of structure\n{_text(by_kind(result).rename(columns=_WORDS).T)}",
+        f"{_EXPLANATION.format(**errors)}\n{_rigidity.summary_text(rigidities, table)}",
+        f"Medians by kind of structure\n{_text(medians.rename(columns=_WORDS).T)}",
+        _KNOWN.format(**medians["rigidity"].map("{:.2g}".format)),
         f"Median local rigidity of atoms by coordination (neighbors within {BOND} Å)\n"
         f"{_local(result)}",
-        _EXPLANATION.format(**errors),
         f"{_SELECT}\n{_select.summary_text(chosen, Path('new.extxyz'))}\n"
-        f"Of these are {', '.join(f'{n} {kind}' for kind, n in kinds.items())}.",
+        f"Of these are {', '.join(f'{n} {kind}' for kind, n in kinds.items())}.\n{_GAIN}",
         f"{_DYNAMICS}\n{_heated(result.dynamics)}",
         _NEXT,
     ]
@@ -79,35 +80,47 @@ def summary_text(result: DemoResult) -> str:
 
 
 _BEGINNING = f"""\
-A potential for carbon is fitted to amorphous bulk above {DENSE} g/cm³ alone (energies
-and forces of GFN1-xTB, train.extxyz). What does it know of other structures
-(new.extxyz): bulk from other trajectories (bulk), surfaces (slab), and your own,
-if given (target)? The commands below are what was done, in the folder of the
-results; with --force they can be repeated there."""
+Four questions to a machine-learned potential. It is fitted to amorphous carbon above
+{DENSE} g/cm³ alone (train.extxyz: energies and forces of GFN1-xTB, a quick quantum-
+chemical method), and then sees other structures (new.extxyz): bulk from other
+melt-quench runs (bulk), surfaces (slab), and your own, if given (target). Lines with
+$ are the commands that did it, in the folder of the results; --force repeats them."""
 
 _FIT = f"""\
+1. How large are its errors, and do its error bars say so?
 $ skrigidity fit train.extxyz --validation new.extxyz --group trajectory --by kind \\
     --energy-key {KEYS["energy_key"]} --forces-key {KEYS["forces_key"]} --cutoff {CUTOFF} -o ."""
 
-_RIGIDITY = "$ skrigidity rigidity potential.npz new.extxyz -o structures.extxyz"
+_EXPLANATION = """\
+2. What does it not know? That needs no reference calculation of the new structures.
+Their rigidity R says how firmly the training data, with the regularizer, pin a
+prediction. High is firm. R = 1: as firmly as one reference calculation would, with
+the error assumed of it (energies {energy:g} eV/atom, forces {forces:g} eV/Å); R = 100: as
+firmly as a hundred. Error bars follow, std = sqrt(C² q + σ²), q = (error)² / R, with
+C, σ from trajectories that were left out. The local rigidity is that of one atom's
+share of the energy.
+$ skrigidity rigidity potential.npz new.extxyz -o structures.extxyz"""
+
+_KNOWN = """\
+The energy of new bulk is pinned as by {bulk} reference calculations (median), that of a
+surface as by {slab}: the potential has seen no surface, and R knows it beforehand.
+Rigidities of single atoms need not (medians above). R does not say that the form of
+the model is right, and cannot see what the features cannot see: a lone atom, which
+has no features, can even have an infinite R."""
 
 _SELECT = f"""\
-Which structures should be computed next, so that all new ones are known better?
+3. Which structures should be computed next, so that all new ones are known better?
 $ skrigidity select new.extxyz --train train.extxyz -n {N_NEXT} --cutoff {CUTOFF} \\
     -o next.extxyz"""
 
-_EXPLANATION = """\
-Rigidity: high is firm. R = 1 says that data and regularizer together pin a
-prediction as firmly as one reference calculation would, with the error assumed of
-it (energies {energy:g} eV/atom, forces {forces:g} eV/Å); R = 100 as firmly as a hundred.
-The error bar is std = sqrt(C² q + σ²), q = (assumed error)² / R, with C and σ from
-trajectories that were left out. The local rigidity is that of one atom's share of
-the energy. All this says how firmly the data pin a prediction, not that the form of
-the model is right: of a lone atom, which has no features, R can even be infinite."""
+_GAIN = """\
+The objective is the mean of 1/R over all new structures, and falls that far once
+these are computed, whatever comes out: it is known now, from positions alone."""
 
 _DYNAMICS = """\
-Dynamics of bulk that gets hotter and hotter: the largest error bar of a force, the
-least rigid atom, and how often one of these is beyond all of the training set"""
+4. When does a simulation leave what the potential knows? Bulk that gets hotter and
+hotter: the largest error bar of a force, the least rigid atom, and how often one of
+these is beyond all of the training set. Where it is, stop, and compute such frames"""
 
 _NEXT = """\
 With your own data (energies in eV, forces in eV/Å): fit a potential, look at it, ask

@@ -100,14 +100,38 @@ class ExtendedFactor(Factor):
         return np.where(lost, np.inf, row_squares(z))
 
     def whiten_block(self, block: Array, flags: Array) -> Array:
-        """Return whitened rows; may overwrite the rows."""
+        """Return whitened rows; may overwrite the rows.
+
+        Parameters
+        ----------
+        block : ndarray of shape (n_rows, n_features)
+            Feature rows.
+        flags : ndarray of shape (n_rows,)
+            Derivatives by the intercept.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, k)
+            Whitened rows.
+        """
         z, lost = self._whitened(block, flags)
         if lost.any():
             raise UnpinnedError(UNPINNED)
         return z
 
     def parameters(self, cross: Pair) -> Array:
-        """Return the (smallest) parameters for right-hand sides ``X.T @ S @ y``, as stored."""
+        """Return the (smallest) parameters for right-hand sides ``X.T @ S @ y``, as stored.
+
+        Parameters
+        ----------
+        cross : Pair
+            Right-hand sides, in twice the working precision.
+
+        Returns
+        -------
+        ndarray of shape (n_parameters, n_rhs)
+            The parameters.
+        """
         pre, first = self.preconditioned, int(self.has_intercept)
         z = pre.sliced.after(cross.scaled(pre.scale[:, None]).mT, 2).rounded.T
         u = sl.cho_solve((self.root, False), z, check_finite=False)
@@ -123,7 +147,18 @@ class ExtendedFactor(Factor):
         return u
 
     def residual_dof(self, n: float) -> float:
-        """Return n minus the effective degrees of freedom."""
+        """Return n minus the effective degrees of freedom.
+
+        Parameters
+        ----------
+        n : float
+            Number of samples, or the sum of their weights.
+
+        Returns
+        -------
+        float
+            What is left of n.
+        """
         rank, first = self.info.rank, int(self.has_intercept)
         if rank - first <= self.stream.max_rank:
             # alpha trace(inv(H) Gamma) is the squared norm of L P inv(R).

@@ -77,7 +77,18 @@ class ExtendedGramAccumulator(Accumulator):
             self.gram = self.gram.plus(*gram(pair))
 
     def continued(self, stream: TSQRAccumulator) -> Self:
-        """Take over what a sequential QR has seen: centred rows, and their mean."""
+        """Take over what a sequential QR has seen: centred rows, and their mean.
+
+        Parameters
+        ----------
+        stream : TSQRAccumulator
+            A sequential QR.
+
+        Returns
+        -------
+        ExtendedGramAccumulator
+            This accumulator.
+        """
         block, running = np.hstack(stream.rows()), stream.running
         pair, weight = exact(np.pad(block, ((0, 1), (1, 0)))), np.ones(len(block) + 1)
         if running.weight:
@@ -102,7 +113,20 @@ class ExtendedGramAccumulator(Accumulator):
         return slice(1 - int(self.has_intercept), None if rhs else 1 + self.n_features)
 
     def factor(self, prior: Prior, reason: str = "twice the working precision") -> Factor:
-        """Return the factor without a warning."""
+        """Return the factor without a warning.
+
+        Parameters
+        ----------
+        prior : Prior
+            The regularizer.
+        reason : str, default="twice the working precision"
+            What `info.reason` is to say.
+
+        Returns
+        -------
+        Factor
+            The factor.
+        """
         d, own = self.n_features, self._columns(rhs=False)
         units = np.append(1.0, self.scale[:d])[own]
         means = two_sum(self.shift, self.gram.rounded[0, 1:] / ((self.weight or 1.0) * self.scale))
@@ -140,7 +164,13 @@ class ExtendedGramAccumulator(Accumulator):
         return np.maximum([math.fsum(column) for column in terms.T], 0.0)
 
     def to_tsqr(self) -> TSQRAccumulator:
-        """Return a TSQR accumulator that has seen the same rows."""
+        """Return a TSQR accumulator that has seen the same rows.
+
+        Returns
+        -------
+        TSQRAccumulator
+            An accumulator by sequential QR.
+        """
         own = self._columns(rhs=True)
         out = TSQRAccumulator(self.n_features, self.n_rhs).counting(self)
         rows = Preconditioned(self.gram.part((own, own)), self.n_rows).rows()

@@ -88,6 +88,11 @@ class AlphaPath:
             Number of samples.
         log_weights : float
             Sum of the logarithms of the weights, where these are inverse variances.
+
+        Returns
+        -------
+        ndarray of shape (n_alphas,)
+            Logarithms of the likelihood.
         """
         hat = self.hat.at(alphas)
         loss = hat.loss
@@ -105,7 +110,22 @@ class AlphaPath:
     def left_out(
         self, alphas: Array, groups: Array | None = None, *, units: bool
     ) -> Iterator[LeftBatch]:
-        """Iterate over batches of what `leave_out` returns."""
+        """Iterate over batches of what `leave_out` returns.
+
+        Parameters
+        ----------
+        alphas : ndarray of shape (n_alphas,)
+            Strengths of the regularizer.
+        groups : ndarray of int of shape (n_rows,), default=None
+            Rows of one group are left out together; None leaves out each alone.
+        units : bool
+            Whether one unit of a row's weight is left out, not all of it.
+
+        Returns
+        -------
+        iterator of LeftBatch
+            Batches of groups of equal size.
+        """
         return self.hat.at(alphas, units=units and groups is None).left_out(groups)
 
     def leave_out(self, alphas: Array, groups: Array | None = None, *, units: bool) -> LeftOut:

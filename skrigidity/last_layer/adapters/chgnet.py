@@ -22,8 +22,10 @@ class CHGNetAdapter(FramesAdapter):
 
     Parameters
     ----------
-    model, readout
-        As in `Adapter`.
+    model : object
+        The trained network.
+    readout : "auto", str or list of str, default="auto"
+        Layers whose inputs are the features; see `Adapter`.
 
     Examples
     --------
@@ -34,11 +36,35 @@ class CHGNetAdapter(FramesAdapter):
 
     @staticmethod
     def takes(model: Any) -> bool:
-        """Whether it is a CHGNet."""
+        """Whether it is a CHGNet.
+
+        Parameters
+        ----------
+        model : object
+            What may be a model of this kind.
+
+        Returns
+        -------
+        bool
+            True for such a model.
+        """
         return is_a(model, "chgnet", "CHGNet")
 
     def batch(self, frames: list[Any], *, derivatives: bool = False) -> list[Any]:
-        """Return graphs of the frames, in the floating-point type of the network."""
+        """Return graphs of the frames, in the floating-point type of the network.
+
+        Parameters
+        ----------
+        frames : list of ase.Atoms
+            Frames of the batch.
+        derivatives : bool, default=False
+            Whether derivatives by positions and strain are asked for.
+
+        Returns
+        -------
+        object
+            The network's input.
+        """
         torch, ase = require_torch(), import_extra("pymatgen.io.ase", extra="chgnet")
         device, dtype = place_of(self.model)
         convert, graphs = self.model.graph_converter, []
@@ -60,11 +86,35 @@ class CHGNetAdapter(FramesAdapter):
         return graphs
 
     def latent(self, batch: Any, *, derivatives: bool = False) -> Latent:
-        """Run the network on one batch of graphs."""
+        """Run the network on one batch of graphs.
+
+        Parameters
+        ----------
+        batch : object
+            One batch of the network's input.
+        derivatives : bool, default=False
+            Whether derivatives by positions and strain are asked for.
+
+        Returns
+        -------
+        Latent
+            Features, predictions and offsets of the batch.
+        """
         return self._run(batch, derivatives)[0]
 
     def results(self, batch: Any) -> dict[str, Any]:
-        """Return what the network itself says of one frame, magnetic moments included."""
+        """Return what the network itself says of one frame, magnetic moments included.
+
+        Parameters
+        ----------
+        batch : object
+            One batch of the network's input.
+
+        Returns
+        -------
+        dict
+            Results by the names that ASE gives them.
+        """
         latent, found = self._run(batch, True, compute_magmom=True)
         leaves, energy = (latent.positions, latent.strain), latent.output.item()
         slopes = require_torch().autograd.grad(latent.output.sum(), leaves)
@@ -101,7 +151,13 @@ class CHGNetAdapter(FramesAdapter):
         return Latent(features, sample, *energies, together.atomic_numbers, *leaves), found
 
     def weights(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return those of the last layer; None for others, or several."""
+        """Return those of the last layer; None for others, or several.
+
+        Returns
+        -------
+        tuple of two ndarrays, or None
+            Weights by the features, and the bias.
+        """
         layer = layer_of(self.model, self._last)
         weight, bias = (x.detach().double().cpu().numpy() for x in (layer.weight, layer.bias))
         return (weight.T, bias) if self.layers == (self._last,) else None

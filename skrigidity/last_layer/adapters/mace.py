@@ -19,8 +19,10 @@ class MACEAdapter(FramesAdapter):
 
     Parameters
     ----------
-    model, readout
-        As in `Adapter`. Of the inputs of equivariant layers the scalars are taken.
+    model : object
+        The trained network.
+    readout : "auto", str or list of str, default="auto"
+        Layers whose inputs are the features; of equivariant ones the scalars are taken.
 
     Examples
     --------
@@ -31,11 +33,35 @@ class MACEAdapter(FramesAdapter):
 
     @staticmethod
     def takes(model: Any) -> bool:
-        """Whether it is a MACE that predicts energies."""
+        """Whether it is a MACE that predicts energies.
+
+        Parameters
+        ----------
+        model : object
+            What may be a model of this kind.
+
+        Returns
+        -------
+        bool
+            True for such a model.
+        """
         return is_a(model, "mace", "MACE")
 
     def batch(self, frames: list[Any], *, derivatives: bool = False) -> dict[str, Any]:
-        """Return a batch of graphs, in the floating-point type of the network."""
+        """Return a batch of graphs, in the floating-point type of the network.
+
+        Parameters
+        ----------
+        frames : list of ase.Atoms
+            Frames of the batch.
+        derivatives : bool, default=False
+            Whether derivatives by positions and strain are asked for.
+
+        Returns
+        -------
+        object
+            The network's input.
+        """
         torch, tools = require_torch(), import_extra("mace.tools", extra="mace")
         data = import_extra("mace.data", extra="mace")
         device, dtype = place_of(self.model)
@@ -57,7 +83,20 @@ class MACEAdapter(FramesAdapter):
         return dict(tools.torch_geometric.Batch.from_data_list(graphs).to(device).to_dict())
 
     def latent(self, batch: Any, *, derivatives: bool = False) -> Latent:
-        """Run the network on one batch."""
+        """Run the network on one batch.
+
+        Parameters
+        ----------
+        batch : object
+            One batch of the network's input.
+        derivatives : bool, default=False
+            Whether derivatives by positions and strain are asked for.
+
+        Returns
+        -------
+        Latent
+            Features, predictions and offsets of the batch.
+        """
         torch, model, own = require_torch(), self.model, self._own()
         self.layers = self._named(own)
         batch = {**batch, "positions": batch["positions"].detach().clone()}
@@ -84,7 +123,13 @@ class MACEAdapter(FramesAdapter):
         return Latent(torch.cat(parts, dim=1), sample, *energies, numbers, *leaves)
 
     def weights(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return those of all readouts, scaled; biases are offsets. None for other layers."""
+        """Return those of all readouts, scaled; biases are offsets. None for other layers.
+
+        Returns
+        -------
+        tuple of two ndarrays, or None
+            Weights by the features, and the bias.
+        """
         torch, columns, n = require_torch(), [], len(self._heads())
         if self.layers != self._own():
             return None

@@ -22,8 +22,10 @@ class MetatomicAdapter(FramesAdapter):
 
     Parameters
     ----------
-    model, readout
-        As in `Adapter`; `readout` are outputs.
+    model : object
+        The trained network.
+    readout : "auto", str or list of str, default="auto"
+        Outputs of the model that are the features.
 
     Examples
     --------
@@ -34,7 +36,18 @@ class MetatomicAdapter(FramesAdapter):
 
     @staticmethod
     def takes(model: Any) -> bool:
-        """Whether it is exported, loaded from a file or a model of metatrain."""
+        """Whether it is exported, loaded from a file or a model of metatrain.
+
+        Parameters
+        ----------
+        model : object
+            What may be a model of this kind.
+
+        Returns
+        -------
+        bool
+            True for such a model.
+        """
         loaded = getattr(model, "original_name", "") == "AtomisticModel"
         known = (("metatomic", "AtomisticModel"), ("metatrain", "ModelInterface"))
         return loaded or any(is_a(model, *name) for name in known)
@@ -70,12 +83,38 @@ class MetatomicAdapter(FramesAdapter):
             self._lists += [options for options in asked if options not in self._lists]
 
     def batch(self, frames: list[Any], *, derivatives: bool = False) -> Any:
-        """Return systems without neighbours."""
+        """Return systems without neighbours.
+
+        Parameters
+        ----------
+        frames : list of ase.Atoms
+            Frames of the batch.
+        derivatives : bool, default=False
+            Whether derivatives by positions and strain are asked for.
+
+        Returns
+        -------
+        object
+            The network's input.
+        """
         device, dtype = place_of(self._inner)
         return self._metatomic.systems_to_torch(frames, dtype=dtype, device=device)
 
     def latent(self, batch: Any, *, derivatives: bool = False) -> Latent:
-        """Run the model, the first time twice, to know its weights."""
+        """Run the model, the first time twice, to know its weights.
+
+        Parameters
+        ----------
+        batch : object
+            One batch of the network's input.
+        derivatives : bool, default=False
+            Whether derivatives by positions and strain are asked for.
+
+        Returns
+        -------
+        Latent
+            Features, predictions and offsets of the batch.
+        """
         torch = require_torch()
         if not hasattr(self, "_weights"):
             names = self._inner.last_layer_parameter_names[self._target]
@@ -116,5 +155,11 @@ class MetatomicAdapter(FramesAdapter):
         return found[self._target].values, rows[self._own], features, sample, positions, strain
 
     def weights(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return those of the last layer, scaled; None for other outputs."""
+        """Return those of the last layer, scaled; None for other outputs.
+
+        Returns
+        -------
+        tuple of two ndarrays, or None
+            Weights by the features, and the bias.
+        """
         return self._weights if self.layers == (self._own,) else None

@@ -22,8 +22,10 @@ class SchNetPackAdapter(FramesAdapter):
 
     Parameters
     ----------
-    model, readout
-        As in `Adapter`.
+    model : object
+        The trained network.
+    readout : "auto", str or list of str, default="auto"
+        Layers whose inputs are the features; see `Adapter`.
 
     Examples
     --------
@@ -34,7 +36,18 @@ class SchNetPackAdapter(FramesAdapter):
 
     @staticmethod
     def takes(model: Any) -> bool:
-        """Whether it is a potential of SchNetPack."""
+        """Whether it is a potential of SchNetPack.
+
+        Parameters
+        ----------
+        model : object
+            What may be a model of this kind.
+
+        Returns
+        -------
+        bool
+            True for such a model.
+        """
         return is_a(model, "schnetpack", "NeuralNetworkPotential")
 
     def __init__(self, model: Any, readout: Any = "auto") -> None:
@@ -55,7 +68,20 @@ class SchNetPackAdapter(FramesAdapter):
         self.layers = tuple(given) or (self._last,)
 
     def batch(self, frames: list[Any], *, derivatives: bool = False) -> dict[str, Any]:
-        """Return SchNetPack's dict of tensors, pairs of neighbours included."""
+        """Return SchNetPack's dict of tensors, pairs of neighbours included.
+
+        Parameters
+        ----------
+        frames : list of ase.Atoms
+            Frames of the batch.
+        derivatives : bool, default=False
+            Whether derivatives by positions and strain are asked for.
+
+        Returns
+        -------
+        object
+            The network's input.
+        """
         torch = require_torch()
         keys = import_extra("schnetpack.properties", extra="schnetpack", needed_by="SchNetPack")
         device, dtype = place_of(self.model)
@@ -74,7 +100,20 @@ class SchNetPackAdapter(FramesAdapter):
         return {key: torch.as_tensor(x, **place[x.dtype.kind]) for key, x in found.items()}
 
     def latent(self, batch: Any, *, derivatives: bool = False) -> Latent:
-        """Run the potential without its modules of forces and stress, which free the graph."""
+        """Run the potential without its modules of forces and stress, which free the graph.
+
+        Parameters
+        ----------
+        batch : object
+            One batch of the network's input.
+        derivatives : bool, default=False
+            Whether derivatives by positions and strain are asked for.
+
+        Returns
+        -------
+        Latent
+            Features, predictions and offsets of the batch.
+        """
         torch, model, head = require_torch(), self.model, self._head
         keys = import_extra("schnetpack.properties", extra="schnetpack", needed_by="SchNetPack")
         given, sample = dict(batch), batch[keys.idx_m]
@@ -111,7 +150,13 @@ class SchNetPackAdapter(FramesAdapter):
         return given[key]
 
     def weights(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return those of the last layer of `Atomwise`, scaled; None for other layers."""
+        """Return those of the last layer of `Atomwise`, scaled; None for other layers.
+
+        Returns
+        -------
+        tuple of two ndarrays, or None
+            Weights by the features, and the bias.
+        """
         if self.layers != (self._last,):
             return None
         layer = layer_of(self.model, self._last)

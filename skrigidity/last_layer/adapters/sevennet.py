@@ -20,8 +20,10 @@ class SevenNetAdapter(FramesAdapter):
 
     Parameters
     ----------
-    model, readout
-        As in `Adapter`. Of the inputs of equivariant layers the scalars are taken.
+    model : object
+        The trained network.
+    readout : "auto", str or list of str, default="auto"
+        Layers whose inputs are the features; of equivariant ones the scalars are taken.
 
     Examples
     --------
@@ -32,11 +34,35 @@ class SevenNetAdapter(FramesAdapter):
 
     @staticmethod
     def takes(model: Any) -> bool:
-        """Whether it is the network, which its calculator holds as ``.model``."""
+        """Whether it is the network, which its calculator holds as ``.model``.
+
+        Parameters
+        ----------
+        model : object
+            What may be a model of this kind.
+
+        Returns
+        -------
+        bool
+            True for such a model.
+        """
         return is_a(model, "sevenn", "AtomGraphSequential")
 
     def batch(self, frames: list[Any], *, derivatives: bool = False) -> Any:
-        """Return a batch of graphs, in the floating-point type of the network."""
+        """Return a batch of graphs, in the floating-point type of the network.
+
+        Parameters
+        ----------
+        frames : list of ase.Atoms
+            Frames of the batch.
+        derivatives : bool, default=False
+            Whether derivatives by positions and strain are asked for.
+
+        Returns
+        -------
+        object
+            The network's input.
+        """
         data = import_extra("sevenn.train.dataload", extra="sevennet")
         geometric = import_extra("torch_geometric.data", extra="sevennet")
         correct = import_extra("sevenn.util", extra="sevennet").dtype_correct
@@ -56,7 +82,20 @@ class SevenNetAdapter(FramesAdapter):
         return geometric.Batch.from_data_list(graphs).to(device)
 
     def latent(self, batch: Any, *, derivatives: bool = False) -> Latent:
-        """Run the network on one batch, without the part of it that gives forces."""
+        """Run the network on one batch, without the part of it that gives forces.
+
+        Parameters
+        ----------
+        batch : object
+            One batch of the network's input.
+        derivatives : bool, default=False
+            Whether derivatives by positions and strain are asked for.
+
+        Returns
+        -------
+        Latent
+            Features, predictions and offsets of the batch.
+        """
         torch, model = require_torch(), self.model
         own, modules = self._own(), dict(model.named_modules())
         inner = [f"{x}.linear" if f"{x}.linear" in modules else x for x in self._named(own[:1])]
@@ -89,7 +128,13 @@ class SevenNetAdapter(FramesAdapter):
         return Latent(features, sample, energy, offset, data["atomic_numbers"], *leaves)
 
     def weights(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return those of the readout, times its mean scale; biases are offsets."""
+        """Return those of the readout, times its mean scale; biases are offsets.
+
+        Returns
+        -------
+        tuple of two ndarrays, or None
+            Weights by the features, and the bias.
+        """
         torch, own = require_torch(), self._own()
         if len(self.layers) > 1 or self.layers[0] not in own:
             return None

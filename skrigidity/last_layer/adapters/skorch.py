@@ -62,18 +62,53 @@ class SkorchAdapter(TorchAdapter):
 
     @staticmethod
     def takes(model: Any) -> bool:
-        """Whether it is a network of skorch."""
+        """Whether it is a network of skorch.
+
+        Parameters
+        ----------
+        model : object
+            What may be a model of this kind.
+
+        Returns
+        -------
+        bool
+            True for such a model.
+        """
         return is_a(model, "skorch", "NeuralNet")
 
     def check(self, data: Any, name: str = "X") -> Any:
-        """Return a tensor, or a data set with what puts its samples together."""
+        """Return a tensor, or a data set with what puts its samples together.
+
+        Parameters
+        ----------
+        data : object
+            Data of the kind that this adapter is for.
+        name : str, default="X"
+            What messages call the data.
+
+        Returns
+        -------
+        object
+            The data.
+        """
         if hasattr(data, "keys"):
             collate = require_torch().utils.data.default_collate
             return _Inputs(self.net.get_dataset(data), collate)
         return super().check(data, name)
 
     def call(self, batch: Any) -> Any:
-        """Run the network on one batch; return its (first) output."""
+        """Run the network on one batch; return its (first) output.
+
+        Parameters
+        ----------
+        batch : object
+            One batch of the network's input.
+
+        Returns
+        -------
+        Tensor
+            Predictions of the batch.
+        """
         output = self.net.infer(*batch)
         return output[0] if isinstance(output, tuple) else output
 

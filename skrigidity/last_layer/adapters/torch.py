@@ -21,8 +21,10 @@ class TorchAdapter(Adapter):
 
     Parameters
     ----------
-    model, readout
-        As in `Adapter`.
+    model : object
+        The trained network.
+    readout : "auto", str or list of str, default="auto"
+        Layers whose inputs are the features; see `Adapter`.
 
     Examples
     --------
@@ -36,11 +38,35 @@ class TorchAdapter(Adapter):
 
     @staticmethod
     def takes(model: Any) -> bool:
-        """Whether it is a module of torch."""
+        """Whether it is a module of torch.
+
+        Parameters
+        ----------
+        model : object
+            What may be a model of this kind.
+
+        Returns
+        -------
+        bool
+            True for such a model.
+        """
         return any(c.__module__.split(".")[0] == "torch" for c in type(model).__mro__)
 
     def check(self, data: Any, name: str = "X") -> Any:
-        """Return a tensor, or a data set with what puts its samples together."""
+        """Return a tensor, or a data set with what puts its samples together.
+
+        Parameters
+        ----------
+        data : object
+            Data of the kind that this adapter is for.
+        name : str, default="X"
+            What messages call the data.
+
+        Returns
+        -------
+        object
+            The data.
+        """
         torch = require_torch()
         if isinstance(data, Samples):
             return data
@@ -60,7 +86,22 @@ class TorchAdapter(Adapter):
         return data
 
     def batches(self, data: Any, size: int, *, derivatives: bool = False) -> Iterator[Any]:
-        """Iterate over tuples of inputs on the network's device."""
+        """Iterate over tuples of inputs on the network's device.
+
+        Parameters
+        ----------
+        data : object
+            Data of the kind that this adapter is for.
+        size : int
+            Number of samples of a batch.
+        derivatives : bool, default=False
+            Whether derivatives by positions and strain are asked for.
+
+        Yields
+        ------
+        object
+            The next batch of the network's own input.
+        """
         device, dtype = place_of(self.model)
         for start in range(0, len(data), size):
             part = data[start : start + size]
@@ -68,18 +109,53 @@ class TorchAdapter(Adapter):
             yield tuple(placed(x, device, dtype) for x in given[:-1])
 
     def targets(self, data: Any) -> np.ndarray | None:
-        """Return the targets of a data set, which come last."""
+        """Return the targets of a data set, which come last.
+
+        Parameters
+        ----------
+        data : object
+            Data of the kind that this adapter is for.
+
+        Returns
+        -------
+        ndarray or None
+            Labels; None where the data have none.
+        """
         if not isinstance(data, Samples):
             return None
         found = [data[start : start + 256][-1] for start in range(0, len(data), 256)]
         return None if found[0] is None else np.concatenate([np.asarray(y) for y in found])
 
     def call(self, batch: Any) -> Any:
-        """Run the network on one batch; return its output."""
+        """Run the network on one batch; return its output.
+
+        Parameters
+        ----------
+        batch : object
+            One batch of the network's input.
+
+        Returns
+        -------
+        Tensor
+            Predictions of the batch.
+        """
         return self.model(*batch)
 
     def latent(self, batch: Any, *, derivatives: bool = False) -> Latent:
-        """Run the network on one batch."""
+        """Run the network on one batch.
+
+        Parameters
+        ----------
+        batch : object
+            One batch of the network's input.
+        derivatives : bool, default=False
+            Whether derivatives by positions and strain are asked for.
+
+        Returns
+        -------
+        Latent
+            Features, predictions and offsets of the batch.
+        """
         torch = require_torch()
         if derivatives:
             raise NotImplementedError("derivatives need an adapter that knows positions")
@@ -100,7 +176,13 @@ class TorchAdapter(Adapter):
         return Latent(features.flatten(0, 1), sample, output.reshape(n, -1))
 
     def weights(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return those of the one layer; None for several."""
+        """Return those of the one layer; None for several.
+
+        Returns
+        -------
+        tuple of two ndarrays, or None
+            Weights by the features, and the bias.
+        """
         if len(self.layers) > 1:
             return None
         layer = layer_of(self.model, self.layers[0])
