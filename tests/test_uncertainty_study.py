@@ -232,12 +232,12 @@ def test_carbon(carbon, model):
     assert 0.7 < np.median([outcome.ratio for outcome in outcomes]) < 1.3
 
 
-# --- what the notebooks say ----------------------------------------------------------------------
+# --- what pages of the gallery say ---------------------------------------------------------------
 
 
 @pytest.mark.slow
 def test_error_bars_grow_where_the_data_do_not_reach(carbon):
-    """Notebook on calibrated uncertainties: models of dense bulk know that they know no surface."""
+    """Page on calibrated error bars: models of dense bulk know that they know no surface."""
     X, y, trajectory = load_carbon_features()
     data = load_carbon()
     dense = (data.kind == "bulk") & (data.density > 2.3)
@@ -261,7 +261,7 @@ def test_error_bars_grow_where_the_data_do_not_reach(carbon):
 
 
 def test_searches_over_soap_models(carbon):
-    """Notebook on grid searches: rigidity alone picks the stiffest model, and a bad one."""
+    """Page on grid searches: rigidity alone picks the stiffest model, and a bad one."""
     X, y, trajectory = load_carbon_features()
     names = ["r2", "mean_log_likelihood", "neg_crps", "rigidity_min", "rigidity_quantile"]
     alphas = np.logspace(-6, 2, 9)

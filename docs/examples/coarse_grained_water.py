@@ -7,7 +7,7 @@ forces along them, relative to those of test frames, tell it without a reference
 
     python docs/examples/coarse_grained_water.py                   a minute: 10 and 100 frames, 5 ps
     python docs/examples/coarse_grained_water.py --full --folder RUNS
-                                                                   16 runs of 50 ps, about an hour
+                                                                   20 runs of 50 ps, about an hour
 
 Runs are kept in the folder as they are done; the same command goes on where it was stopped, and
 prints its tables again when nothing is left to do. q4 needs freud (extra `learn`), and numba (extra
@@ -49,7 +49,7 @@ Q4_EDGES = np.linspace(0.0, 0.25, 51)
 class Setting:
     """What a study runs; `duration` in ps."""
 
-    sizes: tuple[int, ...] = (10, 50, 200, 700)
+    sizes: tuple[int, ...] = (10, 20, 50, 200, 700)
     repeats: int = 4
     duration: float = 50.0
 
@@ -123,7 +123,7 @@ def simulate(potential, start, duration, seed):
         fixcm=False,
         rng=rng,
     )
-    kept, last, stable = [], deque(maxlen=LAST), True
+    kept, last, stable = [], deque([_plain(atoms, dynamics)], maxlen=LAST), True
     n_steps = round(1000 * duration / TIME_STEP)
     while stable and dynamics.nsteps < n_steps:
         stable = _intact_after(dynamics, atoms)
@@ -131,11 +131,10 @@ def simulate(potential, start, duration, seed):
             last.append(_plain(atoms, dynamics))
             if dynamics.nsteps % FRAME_STEPS == 0:
                 kept.append(last[-1])
-    if last and last[-1] not in kept[-1:]:
+    if not kept or kept[-1] is not last[-1]:
         kept.append(last[-1])
-    reached = last[-1].info["time"] if last else 0.0
     hot = np.array([frame.info["temperature"] for frame in kept])
-    return Trajectory(kept or [start], hot, list(last) or [start], stable, reached)
+    return Trajectory(kept, hot, list(last), stable, duration=last[-1].info["time"])
 
 
 def _intact_after(dynamics, atoms):
@@ -262,7 +261,7 @@ def contacts(frame):
 
 
 def study(setting, folder):
-    """Make the runs that are not in the folder yet; return the table of all."""
+    """Make the runs that are not in the folder yet; return the table of all, and all frames."""
     data = load_coarse_water(return_frames=True)
     training = [frame for frame in data.frames if frame.info["split"] == "train"]
     test = [frame for frame in data.frames if frame.info["split"] == "test"]
@@ -278,20 +277,26 @@ def study(setting, folder):
                 path.write_text(json.dumps(line, indent=1), encoding="utf-8")
                 print(json.dumps(line), flush=True)
             lines.append(json.loads(path.read_text(encoding="utf-8")))
-    return pd.DataFrame(lines)
+    table = pd.DataFrame(lines)
+    table.to_csv(folder / "table.csv", index=False, float_format="%.5g")
+    return table, data.frames
 
 
 # ------------------------------------------------------------------------------- the tables
 
 
-def noise_of(frames, reference, n_frames):
-    """Distances of as many reference frames in a row from all: what is left of a perfect run."""
-    n = max(1, min(n_frames, len(frames) // 2))
-    parts = [structure(frames[i : i + n]) for i in range(0, len(frames) - n + 1, n)][:20]
-    return {
-        name: float(np.mean([structural_distances(part, reference)[name] for part in parts]))
-        for name in ("g_distance", "q4_distance")
-    }
+def noise_of(frames, n, reference):
+    """Distances of n frames in a row from the reference: those of runs without any error."""
+    parts = [structure(frames[i : i + n]) for i in range(0, len(frames) - n + 1, n)]
+    return pd.DataFrame([structural_distances(part, reference) for part in parts])
+
+
+def read_frames(path):
+    """Frames of a file that make_coarse_water.py has written."""
+    with np.load(path) as file:
+        positions = file["positions"] / file["positions_per_angstrom"]
+        cell = [float(file["side"])] * 3
+    return [Atoms(f"O{len(beads)}", beads, cell=cell, pbc=True) for beads in positions]
 
 
 def summary(table):
@@ -309,20 +314,43 @@ def summary(table):
 
 def falls(table, name):
     """Whether a distance falls from the smallest to the largest set, and lies beyond the spread."""
-    parts = [part[name].to_numpy() for _, part in sorted(table.groupby("size"))]
+    parts = [part[name].to_numpy() for _, part in table.groupby("size")]
     first, last = parts[0], parts[-1]
     return bool(np.median(last) < np.median(first)), bool(last.max() < first.min())
 
 
-def report(table):
-    """Tables and verdicts, as text."""
-    shown = table.assign(pr_distance=(table["relative_pr"] - 1).abs())
-    lines = [summary(table).to_string(), ""]
-    for name in ("pr_distance", "g_distance", "q4_distance"):
-        down, beyond = falls(shown, name)
+DISTANCES = ("pr_distance", "g_distance", "q4_distance")
+
+
+def verdicts(table):
+    """Whether distances fall with the number of frames, over all sizes and those of whole runs."""
+    table = table.assign(pr_distance=(table["relative_pr"] - 1).abs())
+    whole = table.groupby("size").filter(lambda part: part["stable"].all())
+    lines = []
+    for part in (table, whole):
+        if part["size"].nunique() < 2:
+            continue
+        for name in DISTANCES:
+            down, beyond = falls(part, name)
+            lines.append(
+                f"{part['size'].min()} to {part['size'].max()} frames: median {name} "
+                f"{'falls' if down else 'does not fall'}, {'beyond' if beyond else 'within'} "
+                "the spread"
+            )
+    return lines
+
+
+def report(table, frames, fine=()):
+    """Tables and verdicts, as text; `fine` are frames of the reference, 0.1 ps apart."""
+    reference = structure(frames)
+    lines = [summary(table).to_string(), "", *verdicts(table)]
+    noise = {"1 frame": noise_of(frames, 1, reference)}
+    if fine:
+        noise["20 ps"] = noise_of(fine, 200, reference)
+    for title, parts in noise.items():
         lines.append(
-            f"{name}: median {'falls' if down else 'does NOT fall'} from the smallest to the "
-            f"largest set, {'beyond' if beyond else 'within'} the spread of repeats"
+            f"{title} of the reference itself, mean: "
+            + ", ".join(f"{name} {value:.3f}" for name, value in parts.mean().items())
         )
     return "\n".join(lines)
 
@@ -335,12 +363,17 @@ def main(argv=None):
     parser.add_argument("--full", action="store_true", help="sizes and repeats of the figure")
     parser.add_argument("--duration", type=float, help="length of runs in ps")
     parser.add_argument("--folder", type=Path, help="where runs are kept; forgotten without it")
+    parser.add_argument(
+        "--fine", type=Path, help="what make_coarse_water.py --spacing 0.1 made, for the noise"
+    )
     arguments = parser.parse_args(argv)
     setting = Setting() if arguments.full else SMALL
     if arguments.duration is not None:
         setting = replace(setting, duration=arguments.duration)
     with tempfile.TemporaryDirectory() as scratch:
-        print(report(study(setting, arguments.folder or Path(scratch))))
+        table, frames = study(setting, arguments.folder or Path(scratch))
+        fine = read_frames(arguments.fine) if arguments.fine else ()
+        print(report(table, frames, fine))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,14 @@ from skrigidity.gradients import ENERGY, FORCES, STRESS
 
 
 class Future(Protocol):
-    """What an executor returns for a label."""
+    """What an executor returns for a label.
+
+    Examples
+    --------
+    >>> from skrigidity.active_learning import SerialExecutor
+    >>> SerialExecutor().submit(max, 1, 2).result()
+    2
+    """
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the label, raise `TimeoutError` where that takes longer.
@@ -116,6 +123,12 @@ class Label(NamedTuple):
         Why there is none.
     seconds : float
         How long it took.
+
+    Examples
+    --------
+    >>> from skrigidity.active_learning import Label
+    >>> Label(frame=None, failure="not converged", seconds=1.5).failure
+    'not converged'
     """
 
     frame: Atoms | None

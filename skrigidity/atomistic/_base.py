@@ -28,6 +28,15 @@ class FrameDerivatives(NamedTuple):
         By a symmetric strain of all vectors between atoms, in Voigt order: xx, yy, zz, yz, xz, xy.
         Those by yz, xz and xy are the means of both derivatives, by yz and by zy. Not divided by a
         volume or the number of atoms.
+
+    Examples
+    --------
+    >>> from ase import Atoms
+    >>> from skrigidity.atomistic import CompositionDescriptor, FrameDerivatives
+    >>> pair = Atoms("H2", [[0, 0, 0], [0, 0, 1]])
+    >>> found = CompositionDescriptor().fit([pair]).derivatives(pair)
+    >>> isinstance(found, FrameDerivatives), found.positions.shape
+    (True, (2, 3, 1))
     """
 
     features: NDArray[np.float64]
@@ -46,6 +55,15 @@ class FrameBackward(NamedTuple):
         Derivatives of their sums by the positions of the atoms.
     strain : ndarray of shape (6,) or (6, n_outputs)
         In the order of :class:`FrameDerivatives`.
+
+    Examples
+    --------
+    >>> from ase import Atoms
+    >>> from skrigidity.atomistic import CompositionDescriptor, FrameBackward
+    >>> pair = Atoms("H2", [[0, 0, 0], [0, 0, 1]])
+    >>> found = CompositionDescriptor().fit([pair]).backward(pair, [2.0])
+    >>> isinstance(found, FrameBackward), found.local.tolist()
+    (True, [2.0, 2.0])
     """
 
     local: NDArray[np.float64]

@@ -19,7 +19,17 @@ COLUMNS = ("step", "time", "energy", *(c for q in QUANTITIES for c in q.columns)
 
 
 class SimulationStopped(Exception):
-    """Dynamics were to stop, but did not look at their ``max_steps``."""
+    """Dynamics were to stop, but did not look at their ``max_steps``.
+
+    Examples
+    --------
+    >>> from skrigidity.calculators import SimulationStopped
+    >>> try:
+    ...     raise SimulationStopped("rigidity below its threshold")
+    ... except SimulationStopped as reason:
+    ...     print(reason)
+    rigidity below its threshold
+    """
 
 
 class RigidityObserver:

@@ -43,9 +43,9 @@ class RigidityCalibrator(BaseEstimator):
 
     Parameters
     ----------
-    method : {"squared_residuals", "absolute_residuals", "crps", "nll"}, \
-            default="squared_residuals"
-        How C is determined, see `fit_scale`. Squared residuals are the Gaussian maximum
+    method : str, default="squared_residuals"
+        How C is determined, as in `fit_scale`: "squared_residuals", "absolute_residuals", "crps"
+        or "nll". Squared residuals are the Gaussian maximum
         likelihood; absolute residuals and the CRPS heed large errors less.
     noise : bool, default=False
         Fit sigma as well: what of the error is there however firmly a prediction is pinned.
@@ -69,7 +69,7 @@ class RigidityCalibrator(BaseEstimator):
         C**2, in squared units of the target times units of the rigidity (with `isotonic`, a
         factor of the map). One per target where residuals have several, of shape (n_targets,);
         with groups one row per group, of shape (n_groups,) or (n_groups, n_targets).
-    noise_variance_ : float or ndarray of the shape of scale_
+    noise_variance_ : float or ndarray of the shape of `scale_`
         sigma**2.
     pooled_scale_, pooled_noise_variance_ : float or ndarray of shape (n_targets,)
         The same of all rows together: what groups below `min_samples` get.
@@ -176,6 +176,12 @@ class RigidityCalibrator(BaseEstimator):
             If lengths differ, a rigidity is negative or nan, no row has a positive, finite one,
             or a residual of such a row is not finite; if `isotonic` goes with `noise`, or finds
             too few rows.
+
+        Examples
+        --------
+        >>> from skrigidity.calibration import RigidityCalibrator
+        >>> float(RigidityCalibrator().fit([1.0, -1.0], [4.0, 4.0]).scale_)
+        4.0
         """
         if self.noise and self.isotonic:
             raise ValueError("isotonic=True has a floor of its own: noise must be False")
@@ -242,6 +248,12 @@ class RigidityCalibrator(BaseEstimator):
         ValueError
             If a rigidity is negative or nan, labels are missing or not asked for, or a label is
             new and ``handle_unknown="error"``.
+
+        Examples
+        --------
+        >>> from skrigidity.calibration import RigidityCalibrator
+        >>> RigidityCalibrator().fit([1.0, -1.0], [4.0, 4.0]).predict_variance([2.0])
+        array([2.])
         """
         check_is_fitted(self)
         quad = quad_of(_checked(rigidity, "rigidity"))
@@ -267,6 +279,12 @@ class RigidityCalibrator(BaseEstimator):
         -------
         ndarray of shape (n_rows,) or (n_rows, n_targets)
             Standard deviations, in units of the target: the root of `predict_variance`.
+
+        Examples
+        --------
+        >>> from skrigidity.calibration import RigidityCalibrator
+        >>> RigidityCalibrator().fit([1.0, -1.0], [4.0, 4.0]).predict_std([1.0])
+        array([2.])
         """
         return np.sqrt(self.predict_variance(rigidity, groups))
 

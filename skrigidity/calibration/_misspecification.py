@@ -74,7 +74,7 @@ class MisspecifiedRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         C**2 and sigma**2.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, where the estimator was fitted on a DataFrame.
 
     See Also
@@ -157,7 +157,7 @@ class MisspecifiedRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises

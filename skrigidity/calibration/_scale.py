@@ -23,6 +23,12 @@ class Scale(NamedTuple):
         The square of sigma, in squared units of the target.
     n_excluded : int
         Number of rows left out because their rigidity is 0 or infinite.
+
+    Examples
+    --------
+    >>> from skrigidity.calibration import fit_scale
+    >>> fit_scale([1.0, -1.0], [4.0, 4.0])
+    Scale(variance=4.0, noise=0.0, n_excluded=0)
     """
 
     variance: Any

@@ -28,13 +28,24 @@ def by_chunks(model: Any, name: str, X: Any, *args: Any, **kwargs: Any) -> Any:
     -------
     dask.array.Array or tuple of these
         Of unknown chunk sizes where X is a data frame.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import numpy as np
+    >>> from skrigidity import RigidRidge
+    >>> from skrigidity.distributed import by_chunks
+    >>> model = RigidRidge().fit(np.eye(3), np.arange(3.0))
+    >>> by_chunks(model, "prediction_rigidity", da.ones((4, 3), chunks=(2, 3))).shape
+    (4,)
     """
     check_chunks(X, "X")
     asked = (name, args, kwargs)
     one = _answer(example(X), (model, *asked))
-    many, one = isinstance(one, tuple), np.asarray(one)
-    if many and any(np.shape(part)[0] != 1 for part in one):
+    many = isinstance(one, tuple)
+    if many and len({np.shape(part) for part in one}) > 1:
         raise ValueError(f"{name} has no answer row by row with these arguments")
+    one = np.asarray(one)
     lazy = _lazy(X, (as_shipped(model), *asked), np.moveaxis(one, 0, -1) if many else one)
     return tuple(lazy[..., i] for i in range(len(one))) if many else lazy
 

@@ -31,6 +31,14 @@ class Part:
         Its parameters.
     columns : ndarray of int or None
         Columns that it sees; None for all.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.gradients import Part, Points
+    >>> part = Part("rbf", {"gamma": 0.5}, columns=[0])
+    >>> part.diagonal(Points(np.array([[2.0, 7.0]]), "mean"))
+    array([1.])
     """
 
     kernel: Any

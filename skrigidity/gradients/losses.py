@@ -22,6 +22,13 @@ class Loss(ABC):
     curved : bool
         Whether the curvature is positive wherever there is a slope: one Newton step then tells
         what becomes of a sample that is left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.gradients import LogisticLoss, Loss
+    >>> isinstance(LogisticLoss(), Loss), LogisticLoss().mean(np.zeros(1))
+    (True, array([0.5]))
     """
 
     constant_noise: bool = False
@@ -29,11 +36,27 @@ class Loss(ABC):
 
     @abstractmethod
     def score(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the first derivative of the loss with respect to `eta`."""
+        """Return the first derivative of the loss with respect to `eta`.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+        y : ndarray of shape (n_samples,)
+            Targets.
+        """
 
     @abstractmethod
     def curvature(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the second derivative, shape (n_samples,)."""
+        """Return the second derivative, shape (n_samples,).
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+        y : ndarray of shape (n_samples,)
+            Targets.
+        """
 
     def response(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return ``eta - l' / l''``, the target of iteratively reweighted least squares.

@@ -43,6 +43,13 @@ class FactorInfo(NamedTuple):
         Estimated largest relative error of a rigidity.
     reason : str
         Why this factorization was chosen.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import Prior, Rows, choose
+    >>> choose(Rows(np.eye(2)), Prior(1.0)).info.method
+    'cholesky'
     """
 
     method: str
@@ -63,6 +70,13 @@ class Solution(NamedTuple):
         Intercepts.
     rss : ndarray of shape (n_rhs,)
         Weighted residual sums of squares.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import Prior, Rows, choose
+    >>> choose(Rows(np.eye(2), rhs=np.array([[2.0], [4.0]])), Prior(1.0)).solution.coef.ravel()
+    array([1., 2.])
     """
 
     coef: Array
@@ -71,7 +85,19 @@ class Solution(NamedTuple):
 
 
 class UnpinnedError(ValueError):
-    """A covariance was asked for with a prediction that nothing pins (R = 0)."""
+    """A covariance was asked for with a prediction that nothing pins (R = 0).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import Prior, Rows, UnpinnedError, choose
+    >>> factor = choose(Rows(np.array([[1.0, 0.0]])), Prior(0.0))
+    >>> try:
+    ...     factor.whiten(np.eye(2))
+    ... except UnpinnedError:
+    ...     print("nothing pins the second")
+    nothing pins the second
+    """
 
 
 class Centre(NamedTuple):
@@ -440,7 +466,13 @@ class Accumulator:
         return copy.deepcopy(self)
 
     def empty(self) -> Self:
-        """Return an accumulator of the same kind that has seen nothing."""
+        """Return an accumulator of the same kind that has seen nothing.
+
+        Returns
+        -------
+        Accumulator
+            An empty accumulator.
+        """
         return type(self)(self.n_features, self.n_rhs)
 
     @property

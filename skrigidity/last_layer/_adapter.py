@@ -76,6 +76,14 @@ class Adapter(ABC):
         Whether data are lists of `ase.Atoms`.
     layers : tuple of str
         The layers that are looked at.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrigidity.last_layer import Adapter, adapter_of
+    >>> adapter = adapter_of(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(2, 1)))
+    >>> isinstance(adapter, Adapter), adapter.atomistic
+    (True, False)
     """
 
     atomistic: ClassVar[bool] = False
@@ -190,13 +198,27 @@ class FramesAdapter(Adapter):
         The trained network.
     readout : "auto", str or list of str, default="auto"
         Layers whose inputs are the features; see `Adapter`.
+
+    Examples
+    --------
+    >>> from skrigidity.last_layer import FramesAdapter, MACEAdapter
+    >>> issubclass(MACEAdapter, FramesAdapter), MACEAdapter.atomistic
+    (True, True)
     """
 
     atomistic = True
 
     @abstractmethod
     def batch(self, frames: list[Any], *, derivatives: bool = False) -> Any:
-        """Return the network's input for some frames, on its device."""
+        """Return the network's input for some frames, on its device.
+
+        Parameters
+        ----------
+        frames : list of ase.Atoms
+            Frames of the batch.
+        derivatives : bool, default=False
+            Whether derivatives by positions and strain are asked for.
+        """
 
     def batches(self, data: Any, size: int, *, derivatives: bool = False) -> Iterator[Any]:
         """Iterate over the network's input, `size` frames at a time.

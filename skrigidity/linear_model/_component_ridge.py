@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from ..environments import is_chunked
 from ..gradients import FeatureGradients, carried_components, resolve_components
 from ..hessian import Rows
 from ._component_parameters import ComponentParametersMixin
@@ -76,7 +77,7 @@ class ComponentRidge(ComponentParametersMixin, ComponentSummaryMixin, RigidRidge
         As in `RigidRidge`.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where the model was fitted on a DataFrame.
 
     See Also
@@ -201,11 +202,25 @@ class ComponentRidge(ComponentParametersMixin, ComponentSummaryMixin, RigidRidge
         self._residualizer: Residualizer | None = None
         if self.orthogonalize is not None:
             rows = Rows(gradients.features(X), weight=sample_weight, intercept=self.fit_intercept)
-            blocks = [self.components_[str(name)] for name in self._order()]
-            offset = self.fit_intercept and self.aggregate == "mean"
-            self._residualizer = sequential(rows, blocks, offset=offset)
-            gradients.transform = self._residualizer.apply
+            self._residualize(rows, gradients)
         return gradients
+
+    def _residualize(self, rows: Rows, gradients: FeatureGradients) -> None:
+        """Let features go through the map to what the earlier components leave of these rows."""
+        blocks = [self.components_[str(name)] for name in self._order()]
+        offset = self.fit_intercept and self.aggregate == "mean"
+        self._residualizer = sequential(rows, blocks, offset=offset)
+        gradients.transform = self._residualizer.apply
+
+    def _training_rows(
+        self, X: Any, y: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[Any, tuple[int, ...]]:
+        rows, shape = super()._training_rows(X, y, sample_weight, reset=reset)
+        if not (reset and is_chunked(X) and self.orthogonalize is not None):
+            return rows, shape
+        self.gradients_.transform = None  # the map of a single row
+        self._residualize(rows, self.gradients_)
+        return super()._training_rows(X, y, sample_weight, reset=False)
 
     def _check_batches(self) -> None:
         super()._check_batches()

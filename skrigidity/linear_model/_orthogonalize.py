@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy.linalg as sl
 
-from ..hessian import Rows
+from ..hessian import Rows, TSQRAccumulator
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -48,17 +47,11 @@ class Moments:
         array([2.])
         """
         n, d = len(rows), rows.n_features
-        total, square, weight = np.zeros(d), np.zeros(d), 0.0
-        for block, s in _dense_blocks(rows):
-            total += s @ block
-            square += s @ block**2
-            weight += s.sum()
-        mean = total / weight if rows.intercept.all() else np.zeros(d)
-        root = np.zeros((0, d))
-        for block, s in _dense_blocks(rows):
-            centred = (block - mean) * np.sqrt(s)[:, None]
-            root = sl.qr(np.vstack([root, centred]), mode="r", check_finite=False)[0][:d]
-        return cls(root, mean, np.sqrt(square), max(n, d) * EPS)
+        stream = TSQRAccumulator(d, rows.n_rhs).add(rows)
+        running, root = stream.running, stream.rows()[0]
+        mean = (running.shift + running.mean)[:d]
+        norm = np.sqrt(np.square(root).sum(axis=0) + running.weight * mean**2)
+        return cls(root, mean, norm, max(n, d) * EPS)
 
     def block(self, columns: np.ndarray) -> np.ndarray:
         """Return columns of unit norm; those that do not vary beyond rounding are zero."""
@@ -104,7 +97,7 @@ class Residualizer:
         """
         out = np.empty(features.shape)
         stop = 0
-        for block, _ in _dense_blocks(Rows(features)):
+        for block in (rows.dense() for rows in Rows(features).blocks()):
             piece = slice(stop, stop + len(block))
             stop = piece.stop
             out[piece] = block
@@ -168,9 +161,3 @@ def _regress(moments: Moments, on: np.ndarray, columns: np.ndarray) -> np.ndarra
         moments.block(on), moments.block(columns), cond=moments.tolerance, check_finite=False
     )[0]
     return solution * target / np.where(source > 0, source, 1.0)[:, None]
-
-
-def _dense_blocks(rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for block in rows.blocks():
-        weight = np.ones(len(block)) if block.weight is None else block.weight
-        yield block.dense(), weight

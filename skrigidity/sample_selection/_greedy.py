@@ -75,6 +75,14 @@ class SelectionPath:
     objective: list[float] = field(default_factory=list)
     gains: list[float] = field(default_factory=list)
 
+    def add(self, p: int, value: float, gain: float, sign: float) -> None:
+        """Append a pick, the objective after it, and what it gains: `gain` where digits cancel."""
+        before = self.objective[-1]
+        difference = sign * (value - before)
+        self.picks.append(p)
+        self.objective.append(value)
+        self.gains.append(difference if abs(difference) > _LARGE * abs(before) else gain)
+
 
 def select(
     posterior: Posterior,
@@ -102,17 +110,13 @@ def select(
         allowed = rules.allowed
         if len(path.picks) >= rules.n_max or not allowed.any():
             return False
-        before = path.objective[-1]
         p, gain = _best(posterior, scores, rules.cost, allowed)
         _take(p, posterior, scores)
         if posterior.state.dropped():
             posterior.refresh()
             scores.started()
         rules.spend(p)
-        path.picks.append(p)
-        path.objective.append(scores.value())
-        difference = scores.sign * (path.objective[-1] - before)
-        path.gains.append(difference if abs(difference) > _LARGE * abs(before) else gain)
+        path.add(p, scores.value(), gain, scores.sign)
         tick()
     return True
 

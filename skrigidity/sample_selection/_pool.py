@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_array, get_tags
 
+from ..distributed import check_chunks
 from ..environments import Environments, as_environments, is_environments
 from ..hessian import block_rows
 
@@ -121,7 +122,41 @@ class BlockPool:
         return stacked(found)[np.argsort(np.concatenate(where), kind="stable")]
 
 
-Pool = ArrayPool | BlockPool
+class ChunkPool:
+    """A pool that stays in the chunks of a Dask collection.
+
+    Parameters
+    ----------
+    X : dask.array.Array or dask.dataframe.DataFrame
+        A row per candidate; partitions of a data frame are counted.
+    """
+
+    # No chunk is brought here: whoever asks for blocks needs the pool in memory.
+    blocks: Callable[[], Iterator[tuple[slice, Any]]]
+
+    def __init__(self, X: Any) -> None:
+        check_chunks(X, "X")
+        self.X = X.to_dask_array(lengths=True) if hasattr(X, "columns") else X
+        self.n_features, self.sample = int(self.X.shape[1]), np.ones((1, self.X.shape[1]))
+
+    def __len__(self) -> int:
+        return int(self.X.shape[0])
+
+    def parts(self) -> Iterator[tuple[slice, Any]]:
+        """Iterate over positions and delayed chunks, without those that are empty."""
+        start = 0
+        for size, part in zip(self.X.chunks[0], self.X.to_delayed().ravel(), strict=True):
+            if size:
+                yield slice(start, start + size), part
+            start += size
+
+    def take(self, indices: Any) -> Any:
+        """Return some candidates, which alone leave their chunks."""
+        numbers, place = np.unique(np.asarray(indices, dtype=np.intp), return_inverse=True)
+        return self.X[numbers].compute()[place]
+
+
+Pool = ArrayPool | BlockPool | ChunkPool
 
 
 def checked_blocks(blocks: Any) -> Iterator[Any]:
@@ -195,7 +230,7 @@ def named_check(values: Any, name: str, **options: Any) -> Any:
         raise kind(f"{name}: {error}") from None
 
 
-def fingerprints(X: Any) -> np.ndarray:
+def fingerprints(X: Any) -> list[str]:
     """Return a hash of every sample, the same for equal numbers in whatever container."""
     if isinstance(X, list):
         rows = [_numbers_of(each) for each in X]
@@ -203,8 +238,7 @@ def fingerprints(X: Any) -> np.ndarray:
         rows = X.toarray() if sp.issparse(X) else X
     # Adding 0 makes -0 what it equals.
     data = ((np.ascontiguousarray(row, dtype=np.float64) + 0.0).tobytes() for row in rows)
-    hashes = [hashlib.blake2b(each, digest_size=8).hexdigest().encode() for each in data]
-    return np.array(hashes, dtype="S16")
+    return [hashlib.blake2b(each, digest_size=8).hexdigest() for each in data]
 
 
 def _numbers_of(frame: Any) -> np.ndarray:

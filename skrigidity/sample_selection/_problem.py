@@ -71,11 +71,7 @@ class Selection:
         self.model = self._model()
         self.targets, self.shape = self._targets()
         self.weight = self._target_weight()
-        self.candidates: Any = None
-        if not isinstance(self.model, KernelModel):
-            self.candidates = make_candidates(pool, self.model, self.candidate_weight, groups)
-        elif groups is not None:
-            raise ValueError("groups must be None where estimator is a kernel model")
+        self.candidates: Any = self._make_candidates(groups)
         self.path = SelectionPath()
         if earlier is not None:
             self.path.picks = earlier.selected_idx_.tolist()
@@ -100,13 +96,7 @@ class Selection:
         if self.earlier is not None:
             self._check_continues(posterior, scores)
         reached = select(posterior, scores, self.rules, self.path, tick)
-        if self.selector.threshold is not None and not reached:
-            warnings.warn(
-                f"threshold={self.selector.threshold} is not reached with the "
-                f"{len(self.path.picks)} candidates that n_to_select, budget and the pool allow",
-                ConvergenceWarning,
-                stacklevel=4,  # who called fit
-            )
+        self._warn_unless(reached)
         first, last = (self._rigidity(v, posterior.kept) for v in (before, posterior.state.v))
         if self.earlier is not None:
             first = self.earlier.target_rigidity_[0]
@@ -120,6 +110,15 @@ class Selection:
         if self.candidates is None or self.model.base is not None:
             return False
         return bool(next(self.candidates.blocks())[1].has_intercept)
+
+    def _warn_unless(self, reached: bool) -> None:
+        if self.selector.threshold is not None and not reached:
+            warnings.warn(
+                f"threshold={self.selector.threshold} is not reached with the "
+                f"{len(self.path.picks)} candidates that n_to_select, budget and the pool allow",
+                ConvergenceWarning,
+                stacklevel=5,  # who called fit
+            )
 
     # --- parts of the problem ----------------------------------------------------------------
 
@@ -157,6 +156,13 @@ class Selection:
             )
         self._same_columns(estimator, "estimator")
         return model
+
+    def _make_candidates(self, groups: Any) -> Any:
+        if not isinstance(self.model, KernelModel):
+            return make_candidates(self.pool, self.model, self.candidate_weight, groups)
+        if groups is not None:
+            raise ValueError("groups must be None where estimator is a kernel model")
+        return None
 
     def _checked(self, X: Any, name: str, estimator: Any) -> Any:
         if isinstance(self.pool, ObjectPool):

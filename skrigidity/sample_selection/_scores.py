@@ -153,7 +153,8 @@ class TraceScores(TargetScores):
         assert step.extra is not None
         second, share, own = self.state.second, step.u[0] / step.total[0], step.extra_b[0, 0]
         second -= share * (2 * step.extra[0] - share * own)
-        second[step.own] = own * (step.noise[0] / step.total[0]) ** 2
+        if step.own is not None:
+            second[step.own] = own * (step.noise[0] / step.total[0]) ** 2
 
 
 class InformationScores(Scores):
@@ -188,4 +189,5 @@ class InformationScores(Scores):
         self.total += float(self._gain(step.b[0], known, noise))
         second -= step.extra[0] ** 2 / (noise + known)
         np.maximum(second, 0.0, out=second)
-        second[step.own] = noise * known / (noise + known)
+        if step.own is not None:
+            second[step.own] = noise * known / (noise + known)

@@ -12,9 +12,13 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._extras import import_extra
+from ..distributed import example
 from ._candidates import numbered
 from ._chosen import ChosenMixin
-from ._pool import Pool, fingerprints
+from ._chunked import ChunkedSelection
+from ._device_pool import DevicePool
+from ._on_device import DeviceSelection, set_chosen
+from ._pool import ChunkPool, Pool, fingerprints
 from ._problem import Selection
 
 
@@ -103,7 +107,7 @@ class PRSelector(  # type: ignore[call-arg]
         Samples of the pool that have been chosen: those of `selected_idx_`, in the same order.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
         Names of the features, where the pool was a DataFrame.
 
     See Also
@@ -313,10 +317,18 @@ default=None
             "candidate_weight": candidate_weight,
             "groups": numbered(groups, len(pool)),
         }
+        if isinstance(pool, DevicePool):
+            with _progress(self) as tick:
+                set_chosen(self, DeviceSelection(self, pool, data).run(tick))
+            return self
         with _progress(self) as tick:
             # One sample with the names of its features.
-            sample = X[:1] if hasattr(X, "columns") else next(pool.blocks())[1][:1]
-            run = Selection(self, pool, sample, data, self._earlier(pool)).run(tick)
+            kind: Any = Selection
+            if isinstance(pool, ChunkPool):
+                kind, sample = ChunkedSelection, example(X)
+            else:
+                sample = X[:1] if hasattr(X, "columns") else next(pool.blocks())[1][:1]
+            run = kind(self, pool, sample, data, self._earlier(pool)).run(tick)
         self.n_samples_, self.n_candidates_ = len(pool), run.n_candidates
         self.selected_idx_ = np.array(run.path.picks, dtype=np.intp)
         self.sample_indices_ = self.selected_idx_
@@ -335,11 +347,12 @@ default=None
     # --- internals -------------------------------------------------------------------------
 
     def _summary(self) -> dict[str, Any]:
-        before, after = self.objective_path_[0], self.objective_path_[-1]
-        first = ", ".join(map(str, self.selected_idx_[:10]))
+        before, after = (float(self.objective_path_[i]) for i in (0, -1))
+        n = self.selected_idx_.shape[0]
+        first = ", ".join(str(int(pick)) for pick in self.selected_idx_[:10])
         return {
-            "chosen": f"{len(self.selected_idx_)} of {self.n_candidates_} candidates",
-            "in the order of their choice": first + (", …" if len(self.selected_idx_) > 10 else ""),
+            "chosen": f"{n} of {self.n_candidates_} candidates",
+            "in the order of their choice": first + (", …" if n > 10 else ""),
             f"objective ({self._objective})": f"{before:.3g} before, {after:.3g} after",
             "targets": self.target_rigidity_.shape[1],
         }

@@ -42,7 +42,7 @@ class Chain:
     def rows_of(self, z: np.ndarray, step: Step) -> tuple[np.ndarray, np.ndarray]:
         """Return rows ``z @ Q`` of a pick, orthogonal to each other, and their noise."""
         now = self.current(z)
-        if step.own is not None:
+        if len(now) == 1:
             return now, step.noise
         _, s, vt = np.linalg.svd(now, full_matrices=False)
         return s[:, None] * vt, np.ones(len(s))
@@ -228,8 +228,16 @@ class WhitenedPosterior(Posterior):
         """Add candidate p to the data; return what that does to everything before."""
         rows = rows_of(self.state.members, p)
         own = p if self.state.members is None else None
-        step = Step(own, self.state.noise[rows], np.empty(0), np.empty(0))
-        z = self._white(p, rows)
+        return self.step_of(self._white(p, rows), self.state.noise[rows], own)
+
+    def step_of(self, z: np.ndarray, noise: np.ndarray, own: int | None) -> Step:
+        """Add whitened rows, and their noise, to the data; `own` is their number if they are here.
+
+        Returns
+        -------
+        Step
+        """
+        step = Step(own, noise, np.empty(0), np.empty(0))
         now, step.noise = self._chain.rows_of(z, step)
         y = self._chain.current(now, back=True)
         # Of the pick itself, vectors know more digits than what has been updated since.
@@ -265,7 +273,11 @@ class WhitenedPosterior(Posterior):
         """Return the rows of a candidate as they were whitened last."""
         if self._stored is not None and self._stored.dtype == np.float64:
             return self._stored[rows]
-        return self._rotated(self._factor.whiten(self.candidates.taken(p)))
+        return self.whitened(self.candidates.taken(p))
+
+    def whitened(self, rows: Rows) -> np.ndarray:
+        """Return any rows as the pool was whitened last."""
+        return self._rotated(self._factor.whiten(rows))
 
     def _product(self, vectors: np.ndarray) -> np.ndarray:
         """Return the products of the pool, as it was whitened last, with some vectors."""

@@ -100,7 +100,7 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
         Classes; only for classifiers.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where the model was fitted on a DataFrame.
 
     See Also
@@ -119,8 +119,8 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
     ================================  =============================================  ===  =======
     LinearRegression                  Σ s r²                                         2    y
     Ridge, RidgeCV                    Σ s r² + α‖w‖²                                 2    y
-    BayesianRidge                     Σ s r² + (lambda_/alpha_)‖w‖²                  2    y
-    ARDRegression                     Σ s r² + Σ_j (lambda_j/alpha_) w_j²            2    y
+    BayesianRidge                     Σ s r² + (λ/α)‖w‖², with fitted λ and α        2    y
+    ARDRegression                     Σ s r² + Σ_j (λ_j/α) w_j², with fitted λ and α 2    y
     ElasticNet(l1_ratio=0)            Σ s r²/2 + α Σs ‖w‖²/2                         1    y
     HuberRegressor                    Σ s (σ + σ h(r/σ)) + α‖w‖²                     2    y
     SGDRegressor                      Σ s ℓ + α n ‖w‖²/2 (squared_error, huber)      1    y
@@ -231,6 +231,15 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
             If the curvature of the estimator's loss is not known or there is none.
         ValueError
             If its parameters leave no curvature, or that is negative.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.linear_model import Ridge
+        >>> from skrigidity import WithRigidity
+        >>> X = np.random.default_rng(0).standard_normal((20, 3))
+        >>> WithRigidity(Ridge()).fit(X, X[:, 0]).prediction_rigidity(X).shape
+        (20,)
         """
         check_known(self.estimator)
         routed = self._routed("fit", fit_params)

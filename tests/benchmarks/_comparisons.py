@@ -276,8 +276,45 @@ def bmdal_reg(quick):
 
 
 def popsregression(quick):
-    """Error bars of a model of the wrong form: coverage and likelihood of noiseless data."""
-    raise NotImplementedError
+    """Error bars of noiseless data that no model of this form can fit: polynomials of a cusp."""
+    from popsregression import POPSRegression
+
+    from skrigidity import RigidRidge
+    from skrigidity.calibration import MisspecifiedRegressor
+    from skrigidity.metrics import neg_log_likelihood
+
+    def problem(n, degree, seed):
+        x = np.random.default_rng(seed).uniform(-1, 1, (n, 2))
+        powers = [x[:, 0] ** i * x[:, 1] ** j for i in range(degree) for j in range(degree - i)]
+        return np.column_stack(powers), np.abs(x[:, 0] + 0.5 * x[:, 1]) + np.exp(x[:, 1])
+
+    def scores(mean, std, y):
+        inside = [np.mean(np.abs(y - mean) <= k * std) for k in (1, 2)]
+        return f"{neg_log_likelihood(y, mean, std):.2f}; {inside[0]:.2f}, {inside[1]:.2f}"
+
+    out = []
+    for n, degree in ((100, 4), (1000, 4), (1000, 10)):
+        (X, y), (X_test, y_test) = (problem(n, degree, seed) for seed in (0, 1))
+        theirs = partial(POPSRegression().fit, X, y)
+        regression = RigidRidge(1e-8, fit_intercept=False)
+        cells = [scores(*theirs().predict(X_test, return_std=True), y_test)]
+        with_scale = MisspecifiedRegressor(regression).fit(X, y)
+        cells.append(scores(*with_scale.predict(X_test, return_std=True), y_test))
+        box = MisspecifiedRegressor(regression, method="hypercube", calibration=None)
+        speed = times(theirs, partial(box.fit, X, y), 3)
+        what = f"{n} samples, {X.shape[1]} features: NLL; share within 1, 2 std"
+        out.append((what, "", *cells, speed))
+        _, *theirs_bounds = theirs().predict(X_test, return_bounds=True)
+        _, *ours_bounds = box.fit(X, y).predict(X_test, return_bounds=True)
+        cells = []
+        for bounds in (theirs_bounds, ours_bounds):
+            low, high = np.minimum(*bounds), np.maximum(*bounds)
+            inside = np.mean((low <= y_test) & (y_test <= high))
+            cells.append(f"{inside:.2f} within; width {np.mean(high - low):.2f}")
+        out.append(("the same: bounds of the box", "", *cells, ""))
+        if quick:
+            break
+    return "popsregression", out
 
 
 if __name__ == "__main__":

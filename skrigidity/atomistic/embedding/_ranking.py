@@ -28,6 +28,12 @@ class RankedAtom(NamedTuple):
     training_share : float
         The same among the atoms of the training set; 0 where all of these are more rigid, NaN
         where the model does not know.
+
+    Examples
+    --------
+    >>> from skrigidity.atomistic import RankedAtom
+    >>> RankedAtom(frame=0, atom=7, rigidity=0.5, share=0.01, training_share=0.0).atom
+    7
     """
 
     frame: int

@@ -72,6 +72,13 @@ class NetworkFeatures(LabelledFrames):
         Energies per atom by the network itself.
     own_forces : list of ndarray of shape (n_atoms, 3)
         Forces by the network itself.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from skrigidity.atomistic import network_features
+    >>> network_features({"copper": [bulk("Cu")]}, labelled=False).kinds
+    ('wide', 'own')
     """
 
     wide_adapter: Adapter

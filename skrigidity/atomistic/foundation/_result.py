@@ -34,13 +34,13 @@ _COSTS_NOTHING = {FORCE: "force", NORM: "norm"}
 
 @dataclass(frozen=True, eq=False)
 class FoundationStudy:
-    """Scores of last-layer rigidities, with those of simpler estimates and controls beside.
+    r"""Scores of last-layer rigidities, with those of simpler estimates and controls beside.
 
     In all tables ``score`` says what estimates the error: "std" (C / sqrt(R)), "draws" (the spread
-    of forces over draws of the readout), "local R" (of the atom), "|F|" (norm of the force that
-    the network predicts; root mean square for a frame), "|J|" (norm of the gradient without any
+    of forces over draws of the readout), "local R" (of the atom), "\|F\|" (norm of the force that
+    the network predicts; root mean square for a frame), "\|J\|" (norm of the gradient without any
     Hessian: of the mean features for energies, of the force rows for forces) or "shuffled" (the
-    first, in random order). ``partial`` is the rank correlation that is left given "|F|".
+    first, in random order). ``partial`` is the rank correlation that is left given "\|F\|".
     ``variant`` says whose errors they are: those of a closed-form readout of the wide layers, or of
     the network's own last layer ("refit"), or of the network as it is, shifted to the energy zero
     of every set ("own, pretrained"); for foreign frames, whose features: "wide" or "own".
@@ -61,10 +61,20 @@ class FoundationStudy:
         errors of atoms, ``auc`` of the worst tenth; ``dnll`` and coverages with one C for all sets.
     controls : DataFrame
         What matters, side by side: for every table, variant, score and measure its ``value``, a
-        mean over splits or sets; the same of "shuffled", "|F|" and "|J|", in columns of these
-        names; whether "|F|" or "|J|" alone is as good (``force_is_as_good``, ``norm_is_as_good``).
+        mean over splits or sets; the same of "shuffled", "\|F\|" and "\|J\|", in columns of these
+        names; whether "\|F\|" or "\|J\|" alone is as good (``force_is_as_good``,
+        ``norm_is_as_good``).
     settings : dict
         What the study was asked for, and what it was made with.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skrigidity.atomistic import FoundationStudy
+    >>> nothing = pd.DataFrame()
+    >>> study = FoundationStudy(nothing, nothing, nothing, nothing, {"n_splits": 12})
+    >>> study.settings["n_splits"]
+    12
     """
 
     energies: pd.DataFrame

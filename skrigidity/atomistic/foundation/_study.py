@@ -35,7 +35,7 @@ def foundation_study(
     batch_size: int = 16,
     on_progress: Callable[[float, str], None] | None = None,
 ) -> FoundationStudy:
-    """Ask what last-layer rigidities of a network are worth on labelled frames of one's own.
+    r"""Ask what last-layer rigidities of a network are worth on labelled frames of one's own.
 
     The network is left as it is. A linear readout of the inputs of several of its layers ("wide"),
     or of its own last layer, is solved in closed form on 60 % of the frames; its error bars are
@@ -102,13 +102,14 @@ def foundation_study(
     Spearman correlations within an element / AUC of the worst tenth):
 
     - A wide readout has errors of 5 meV/atom, the network (shifted) 84. Its error bars rank errors
-      of energies (.48; |F| .33, |J| 0) and describe them (``dnll`` -.6, in random order +.2).
+      of energies (.48; \|F\| .33, \|J\| 0) and describe them (``dnll`` -.6, in random order +.2).
     - Foreign elements stand out: AUC 1.00, by the network's own layer .5 to 1.
     - The rigidity of an atom by the network's own layer ranks the network's force errors no better
-      than chance (.0 / .5); |F| alone ranks them well (.6 / .8), and so do draws of that layer,
+      than chance (.0 / .5); \|F\| alone ranks them well (.6 / .8), and so do draws of that layer,
       which tell nothing more.
     - Draws of the wide readout rank the errors of its own forces (.75 / .9), and know more of them
-      than |F| (partial correlation .5). For the worst tenth, |F| alone is about as good (.8 to .9).
+      than \|F\| (partial correlation .5). For the worst tenth, \|F\| alone is about as good
+      (.8 to .9).
 
     Examples
     --------

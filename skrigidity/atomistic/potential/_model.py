@@ -100,7 +100,9 @@ class RigidPotential(Unlabelled):
     Notes
     -----
     Where no frame has an energy, those of species are left out: energies are then defined up to
-    a constant. Where no frame has a stress, its error bars have the C of forces.
+    a constant, and those of atoms are hardly pinned by a fit to forces: what data pin, and what
+    should be watched, are forces (`force_rigidity`). Where no frame has a stress, its error bars
+    have the C of forces.
 
     References
     ----------

@@ -48,6 +48,15 @@ class LeftBatch(NamedTuple):
         Eigenvectors of P_GG, and 1 minus its eigenvalues, without cancellation.
     inverse : ndarray of shape (m, n_alphas, k)
         One over what remains of 1 without what is left out, 0 where that is nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import AlphaPath, Rows
+    >>> rows = Rows(np.ones((3, 1)), rhs=np.array([0.0, 3.0, 6.0]))
+    >>> (batch,) = AlphaPath(rows, None, 0.0).leave_out(np.zeros(1), units=True).batches
+    >>> batch.members.ravel()
+    array([0, 1, 2])
     """
 
     members: Array
@@ -72,6 +81,13 @@ class LeftOut:
         On a path of alphas both have a second axis for these.
     batches : list of LeftBatch
         The same by groups of equal size, where this is known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrigidity.hessian import Prior, Rows, leave_out
+    >>> leave_out(Rows(np.ones((3, 1)), rhs=np.array([[0.0], [3.0], [6.0]])), Prior(0.0)).quad
+    array([0.5, 0.5, 0.5])
     """
 
     residual: Array
