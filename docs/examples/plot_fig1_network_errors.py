@@ -52,7 +52,7 @@ if HAS_TORCH:
 
     error = np.concatenate([bars.error for bars in found.values()])
     zero = np.zeros_like(error)
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4.3), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.7), layout="constrained")
     for ax, name in zip(axes[1:], ("std", "shuffled"), strict=True):
         std = np.concatenate([getattr(bars, name) for bars in found.values()])
         if name == "std":

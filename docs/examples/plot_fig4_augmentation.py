@@ -70,7 +70,7 @@ for column, name in enumerate((SMOOTH, SHARP)):
             ax.set_ylabel(label)
     axes[0, column].set_title(name)
     axes[1, column].set_xlabel("picks")
-axes[0, 0].legend(title="medians and quartiles")
+_ = axes[0, 0].legend(title="medians and quartiles")
 
 # %%
 # **Rigidity** comes in the same order for both kinds of features: guided selection raises it
