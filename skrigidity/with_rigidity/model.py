@@ -119,8 +119,8 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
     ================================  =============================================  ===  =======
     LinearRegression                  Σ s r²                                         2    y
     Ridge, RidgeCV                    Σ s r² + α‖w‖²                                 2    y
-    BayesianRidge                     Σ s r² + (λ/α)‖w‖², with fitted λ and α        2    y
-    ARDRegression                     Σ s r² + Σ_j (λ_j/α) w_j², with fitted λ and α 2    y
+    BayesianRidge                     Σ s r² + (λ/α)‖w‖², fitted λ and α             2    y
+    ARDRegression                     Σ s r² + Σ_j (λ_j/α) w_j², fitted λ and α      2    y
     ElasticNet(l1_ratio=0)            Σ s r²/2 + α Σs ‖w‖²/2                         1    y
     HuberRegressor                    Σ s (σ + σ h(r/σ)) + α‖w‖²                     2    y
     SGDRegressor                      Σ s ℓ + α n ‖w‖²/2 (squared_error, huber)      1    y
