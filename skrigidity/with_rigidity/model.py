@@ -302,6 +302,7 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
 
     def __sklearn_tags__(self) -> Any:
         tags = get_tags(self.estimator)
+        tags.array_api_support = False
         if is_classifier(self.estimator) and hasattr(self.estimator, "hidden_layer_sizes"):
             # Several labels of a network would have a Hessian each.
             tags.classifier_tags.multi_label = tags.target_tags.multi_output = False
