@@ -370,6 +370,48 @@ def test_potential(alloy, options):
         found.leave_one_out(frames)
 
 
+# -- networks -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"refit": True, "alpha": 1e-6, "calibration": "bayesian"}])
+def test_last_layer(options):
+    torch = pytest.importorskip("torch", reason='needs torch: pip install "skrigidity[torch]"')
+    from skrigidity.last_layer import LastLayerRigidity
+
+    torch.manual_seed(0)
+    layers = torch.nn.Linear(D, 10), torch.nn.Tanh(), torch.nn.Linear(10, 1)
+    network = torch.nn.Sequential(*layers).double()
+    X, y, weight = problem()
+    lazy, here = chunked(X, 50), LastLayerRigidity(network, **options).fit(X, y, weight)
+    with dask.config.set(scheduler="threads"):
+        model = LastLayerRigidity(network, **options).fit(lazy, y, weight)
+        R, predicted = model.prediction_rigidity(lazy).compute(), model.predict(lazy).compute()
+    np.testing.assert_allclose(R, here.prediction_rigidity(X), rtol=1e-9)
+    np.testing.assert_allclose(predicted, here.predict(X), rtol=1e-8)
+    np.testing.assert_allclose(model.scale_, here.scale_, rtol=1e-8)
+    with pytest.raises(ValueError, match="alpha='auto' needs the rows of all samples"):
+        LastLayerRigidity(network, refit=True).fit(lazy, y)
+    with pytest.raises(ValueError, match="groups must be None"):
+        LastLayerRigidity(network).fit(lazy, y, groups=np.arange(N))
+
+
+def test_last_layer_of_frames(alloy):
+    pytest.importorskip("torch", reason='needs torch: pip install "skrigidity[torch]"')
+    from pair_network import PairAdapter, PairNetwork
+
+    from skrigidity.last_layer import LastLayerRigidity
+
+    frames, _ = alloy
+    adapter = PairAdapter(PairNetwork())
+    delayed = [dask.delayed(part) for part in (frames[:9], frames[9], frames[10:], [])]
+    for options in ({}, {"refit": True, "alpha": 1e-4, "calibration": None}):
+        here = LastLayerRigidity(adapter, **options).fit(frames)
+        model = LastLayerRigidity(adapter, **options).fit(delayed)
+        expected = here.component_rigidity(frames)
+        np.testing.assert_allclose(model.component_rigidity(frames), expected, rtol=1e-8)
+        np.testing.assert_allclose(model.coef_, here.coef_, rtol=1e-8)
+
+
 # -- nothing is brought together -----------------------------------------------------------------
 
 

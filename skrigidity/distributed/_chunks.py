@@ -43,8 +43,6 @@ class Chunks(NamedTuple):
             `sample_weight` are others than those of X.
         """
         check_chunks(X, "X")
-        if y is None:
-            raise ValueError("y must be given, got None")
         return cls(X, _beside(X, y, "y"), _beside(X, weight, "sample_weight"))
 
     @property

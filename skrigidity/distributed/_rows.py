@@ -230,6 +230,8 @@ def chunked_rows(
             f"calibration={estimator.calibration!r} needs all samples in one memory: use another "
             "calibration, or calibrate() with held-out data"
         )
+    if y is None:
+        raise ValueError("y must be given, got None")
     chunks = Chunks.aligned(X, y, sample_weight)
     like, shape = estimator._training_rows(*chunks.sample(), None, reset=reset)
     return ChunkedRows(chunks, RowMaker(without_hessian(estimator), like), like), shape

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from skrigidity import PRSelector, RigidRidge
 
 N_FEATURES = 100
-CHUNK = 25_000
+CHUNK = 50_000
 LIMIT_MIB = 500
 EFFICIENCY = 0.8
 PICKS, TARGETS = 10, 100
@@ -32,7 +32,7 @@ def run(options: Options) -> bool:
     import dask
 
     n = 10 * options.size(options.rows) // (5 if options.quick else 1)
-    part, cores = max(n // 5, 8 * CHUNK), len(os.sched_getaffinity(0))
+    part, cores = max(n // 10, 8 * CHUNK), len(os.sched_getaffinity(0))
     met = True
     with threadpool_limits(limits=1), dask.config.set(scheduler="synchronous"):
         _fitted(CHUNK)
@@ -64,7 +64,7 @@ def run(options: Options) -> bool:
             print(
                 f"{f'peak memory of the {name}':<52} {peak:9.1f} MiB  (<= {LIMIT_MIB}: {verdict})"
             )
-        _selection(part // 4)
+        _selection(part // 2)
     return met
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from numbers import Integral
 from pathlib import Path
@@ -21,7 +21,7 @@ from skrigidity.atomistic.potential._check_stress import warn_of_wrong_stress
 from skrigidity.atomistic.potential._defaults import default_descriptor
 from skrigidity.atomistic.potential._held_out import HeldOutFrames, fingerprint
 from skrigidity.atomistic.potential._leave_out import LeftRows, leave_frames_out
-from skrigidity.atomistic.potential._partitions import fit_partitions, is_partitioned
+from skrigidity.atomistic.potential._partitions import fit_partitions
 from skrigidity.atomistic.potential._quantiles import TrainingQuantiles
 from skrigidity.atomistic.potential._rows import Reduced, TrainingRows
 from skrigidity.atomistic.potential._solve import Problem, Solved, regularizer_of
@@ -33,6 +33,7 @@ from skrigidity.frames import (
     check_found,
     check_frames,
     find_keys,
+    is_partitioned,
     named_groups,
     parse_species,
     present,
@@ -50,7 +51,6 @@ from skrigidity.gradients import (
 from skrigidity.hessian import METHODS
 
 Array = NDArray[np.float64]
-LeaveOut = Callable[[list[Solved]], list[LeftRows]]
 
 
 class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
@@ -107,7 +107,7 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         TypeError
             If `X` is not a list of frames.
         ValueError
-            If no property is found, several may be meant, or one is not what it should be.
+            If no property is found, several may be meant, or one cannot be what it should be.
         """
         if is_partitioned(X):
             return fit_partitions(self, X, y=y, groups=groups, sample_weight=sample_weight)
@@ -164,8 +164,8 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         self.fixed_ = FixedPart(self.baseline, self.core, self.species_)
 
     def _set_gradients(self, fitted: tuple[str, ...], errors: dict[str, float]) -> None:
-        without = self.baseline != "composition" or ENERGY not in fitted
-        species = self.species_[:0] if without else self.species_
+        with_columns = self.baseline == "composition" and ENERGY in fitted
+        species = self.species_ if with_columns else self.species_[:0]
         columns = PotentialColumns(self.descriptor_, species)
         self.gradients_ = DerivativeGradients(
             columns, errors=errors, fitted=fitted, components=_components(columns)
@@ -182,7 +182,7 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         return Problem(reduced.finish(), reduced.squares, gamma, self.solver)
 
     def _choose(
-        self, problem: Problem, tried: list[Any], leave_out: LeaveOut, rows: TrainingRows | None
+        self, problem: Problem, tried: list[Any], leave_out: Any, rows: TrainingRows | None
     ) -> None:
         """Solve for everything that is tried, and keep what predicts left-out frames best."""
         solved = [problem.solve(errors, alpha) for errors, alpha in tried]

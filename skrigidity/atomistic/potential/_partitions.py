@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,31 +15,14 @@ from skrigidity.atomistic.potential._leave_out import LeftRows, joined, leave_fr
 from skrigidity.atomistic.potential._rows import Reduced, TrainingRows
 from skrigidity.atomistic.potential._solve import Problem, Solved, regularizer_of
 from skrigidity.atomistic.potential._support import Reservoir
-from skrigidity.distributed import merged_in_tree, without_hessian
-from skrigidity.environments import is_chunked
-from skrigidity.frames import Atoms, check_frames, names_of, read_targets
+from skrigidity.distributed import without_hessian
+from skrigidity.frames import Atoms, FramePartitions, read_targets
 from skrigidity.gradients import PROPERTIES
 
 Array = NDArray[np.float64]
 
-# So many frames of every partition are looked at where the columns are made, and those with a
-# species or a name of a property that is not among them.
-_LOOKED_AT = 16
 # Left-out rows of each property that scales of error bars are fitted to.
 _LEFT_ROWS = 10**6
-
-
-def is_partitioned(X: Any) -> bool:
-    """Tell whether X is a Dask bag, or a list of delayed frames."""
-    first = X[0] if isinstance(X, list | tuple) and len(X) else X
-    return is_chunked(first)
-
-
-class Census(NamedTuple):
-    """What has to be known of all frames before rows are made: some of them, and their number."""
-
-    frames: list[Atoms]
-    n_frames: int
 
 
 class Sums(NamedTuple):
@@ -50,59 +33,22 @@ class Sums(NamedTuple):
     counts: dict[str, int]
 
 
-class Partitions:
-    """Frames in partitions.
-
-    Parameters
-    ----------
-    X : dask.bag.Bag or list of dask.delayed.Delayed
-        Of frames, or of lists of frames.
-
-    Attributes
-    ----------
-    sample : list of ase.Atoms
-        Some frames of every partition, all species and names of properties among them.
-    n_frames : int
-        Number of all frames.
-    """
-
-    def __init__(self, X: Any) -> None:
-        self.parts = list(X.to_delayed() if hasattr(X, "to_delayed") else X)
-        census = self._over(_census, "frames-census", _joined_census)
-        self.sample, self.n_frames = check_frames(census.frames), census.n_frames
-
-    def _over(
-        self,
-        function: Callable[..., Any],
-        name: str,
-        merge: Callable[[list[Any]], Any],
-        *arguments: Any,
-    ) -> Any:
-        """Return what a function says of the frames of every partition, merged in a tree."""
-        from dask.base import tokenize
-        from dask.delayed import delayed
-
-        make, token = delayed(partial(_called, function), pure=False), tokenize(self.parts)
-        sent = delayed(arguments, pure=False, traverse=False)
-        tasks = [
-            make(part, number, sent, dask_key_name=f"{name}-{token}-{id(sent)}-{number}")
-            for number, part in enumerate(self.parts)
-        ]
-        return merged_in_tree(tasks, merge, f"{name}-merge")
+class Partitions(FramePartitions):
+    """Training frames in partitions."""
 
     def known(self, maker: RowsOfFrames) -> Array:
         """Return the projection on what all compositions tell, see `PotentialColumns`."""
-        return projection(self._over(_known, "frames-compositions", _stacked, maker))
+        return projection(self.over(_known, "frames-compositions", _stacked, maker))
 
     def reduce(self, maker: RowsOfFrames) -> Sums:
         """Make all rows once, and reduce them."""
-        return self._over(_reduced, "frames-rows", _joined_sums, maker)
+        return self.over(_reduced, "frames-rows", _joined_sums, maker)
 
     def left_out(self, maker: RowsOfFrames, solved: Sequence[Solved]) -> list[LeftRows]:
         """Leave out every frame; a share of all rows where there are very many."""
         most = -(-_LEFT_ROWS // len(self.parts))
         arguments = maker, list(solved), most
-        return self._over(_left_out, "frames-left-out", _joined_left, *arguments)
+        return self.over(_left_out, "frames-left-out", _joined_left, *arguments)
 
 
 class RowsOfFrames:
@@ -119,39 +65,6 @@ class RowsOfFrames:
         weight = potential._weights(frames, None, None) if frames else np.zeros(0)
         gradients, fixed = potential.gradients_, potential.fixed_
         return TrainingRows(gradients, frames, targets, weight, fixed, self.fitted, cache_size)
-
-
-def _called(function: Callable[..., Any], part: Any, number: int, arguments: Any) -> Any:
-    frames = [part] if hasattr(part, "numbers") else list(part)
-    if frames:
-        check_frames(frames, f"partition {number} of X")
-    return function(frames, number, *arguments)
-
-
-def _census(frames: list[Atoms], number: int) -> Census:
-    regular = frames[:: max(1, len(frames) // _LOOKED_AT)][:_LOOKED_AT]
-    return Census(_novel(frames, regular), len(frames))
-
-
-def _novel(frames: list[Atoms], kept: list[Atoms]) -> list[Atoms]:
-    """Return frames kept, and those with a species or a name that none of them has."""
-    seen = {each for frame in kept for each in _traits(frame)}
-    out = list(kept)
-    for frame in frames:
-        if not _traits(frame) <= seen:
-            seen |= _traits(frame)
-            out.append(frame)
-    return out
-
-
-def _traits(frame: Atoms) -> set[Any]:
-    return {*np.unique(frame.numbers).tolist(), *names_of(frame)}
-
-
-def _joined_census(parts: list[Census]) -> Census:
-    frames = [frame for part in parts for frame in part.frames]
-    step = max(1, len(frames) // (4 * _LOOKED_AT * 16))
-    return Census(_novel(frames, frames[::step]), sum(part.n_frames for part in parts))
 
 
 def _known(frames: list[Atoms], number: int, maker: RowsOfFrames) -> Array:
