@@ -59,7 +59,7 @@ def deviation(scale: Any, q: Any, noise: Any) -> Any:
             "their error bars are 0 whatever their error. A composition column or an intercept "
             "gives them one",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     return xp.sqrt(variance)
 

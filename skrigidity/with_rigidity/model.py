@@ -345,7 +345,7 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
                 "predicted mean: its noise is not one number. calibrate() makes them those of "
                 "the error, by held-out data",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _set_scale(self, *args: Any, **kwargs: Any) -> None:
