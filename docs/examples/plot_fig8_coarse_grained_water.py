@@ -105,8 +105,9 @@ print("\n".join(water.verdicts(table)))
 # %%
 # **Holds.** From 10 to 700 frames all three distances fall, beyond the spread of the four runs; so
 # do those of q4 and of the relative PR from 50 to 700, where runs are stable, while g(r) stays
-# within the spread. Structures of 10 frames are not worth a comparison: their runs are so short that
-# distances are those of single frames, also of the reference. Potentials of 50 frames have the same errors of forces, but not the same structure:
+# within the spread. Structures of 10 frames are not worth a comparison: their runs are so short
+# that distances are those of single frames, also of the reference. Potentials of 50 frames have the
+# same errors of forces, but not the same structure:
 
 chosen = table.query("size == 50").sort_values("relative_pr")
 chosen[["repeat", "rmse", "relative_pr", "g_distance", "q4_distance"]].round(3)
