@@ -14,6 +14,20 @@ _LEFT = 'style="text-align: left"'
 _SHOWN = 4  # values of an array; of a longer one, the least and the largest
 
 
+def on_host(value: Any) -> Any:
+    """Return numbers of an array of any library, on whatever device, as a NumPy array.
+
+    Examples
+    --------
+    >>> from skrigidity._html import on_host
+    >>> on_host([1, 2])
+    array([1, 2])
+    """
+    if getattr(value, "ndim", 0) == 1 and not isinstance(value, np.ndarray):
+        return np.array([float(each) for each in value])
+    return np.asarray(value)
+
+
 def number(value: Any) -> str:
     """Return a number, several of them, or numbers by name as short text.
 
@@ -29,7 +43,7 @@ def number(value: Any) -> str:
         return ", ".join(f"{name} {number(each)}" for name, each in value.items())
     if value is None or isinstance(value, str):
         return str(value)
-    values = np.ravel(value)
+    values = np.ravel(on_host(value))
     if values.dtype.kind not in "iuf":
         return str(value)
     if values.dtype.kind in "iu" and values.size == 1:

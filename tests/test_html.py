@@ -71,6 +71,19 @@ def test_batches_are_counted():
     assert lines(model._repr_html_())["training samples"] == "40"
 
 
+def test_arrays_of_other_libraries():
+    """Attributes may be on a device: they are shown as numbers, not as arrays."""
+    torch = pytest.importorskip("torch", reason='needs torch: pip install "skrigidity[torch]"')
+    model = RigidRidge([1.0, 2.0]).fit(X, np.column_stack([Y, Y]))
+    selector = PRSelector(3, alpha=0.1).fit(X)
+    expected = lines(model._repr_html_()), lines(selector._repr_html_())
+    for name in ("scale_", "noise_variance_", "effective_dof_"):
+        setattr(model, name, torch.tensor(getattr(model, name)))
+    for name in ("selected_idx_", "objective_path_"):
+        setattr(selector, name, torch.tensor(getattr(selector, name)))
+    assert (lines(model._repr_html_()), lines(selector._repr_html_())) == expected
+
+
 def test_selector():
     selector = PRSelector(12, alpha=0.1, objective="log_mean")
     assert ">Fitted " not in selector._repr_html_()

@@ -324,9 +324,9 @@ def report_cost(sizes=((20_000, 1000), (1000, 50), (100, 250))):
     print(f"\nTime to fit, in units of Ridge by Cholesky\n\n{markdown(table)}")
 
 
-def report_labelled(numbers, n_splits):
+def report_labelled(numbers, n_splits, names=None):
     """Print what a C of the new kind's own is worth, by the number of its labelled structures."""
-    names = [name for name in SCENARIOS if "control" not in name]
+    names = names or [name for name in SCENARIOS if "control" not in name]
     methods = [
         "rigidity, bayesian",
         "constant of the new",
@@ -352,7 +352,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", message="the best alpha", category=UserWarning)
     if options.labelled:
-        report_labelled(options.labelled, options.splits)
+        report_labelled(options.labelled, options.splits, options.scenarios)
     elif options.defaults:
         methods = ["rigidity, bayesian", *CALIBRATIONS]
         scenarios = options.scenarios or [*SCENARIOS, *TABLES]

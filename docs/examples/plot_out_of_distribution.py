@@ -57,7 +57,7 @@ for row, method in enumerate(inside.index):
 ax.set_title("Share of errors inside two standard deviations (medians over splits)")
 
 # %%
-# In the controls all are near 95 %, but for silicon, whose dimers err far more than the rest. Away
+# In the controls all are near 95 %, but for silicon, whose tetramers err ten times the rest. Away
 # from them a constant fails, rigidities grow with the distance and are as large as errors for low
 # densities and for water, but not for surfaces from quenched bulk or for larger clusters. No method
 # that knows the training set alone holds what it should everywhere; the committee comes closest

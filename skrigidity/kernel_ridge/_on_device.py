@@ -184,4 +184,5 @@ def fit_on_device(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any) -
     model._set_initial_scale(rss, model._set_dof(n), shape)
     rows = DeviceTraining(gram, weight, y)
     model._remember(rows)
+    model._n_samples = int(X.shape[0])
     model._set_left_out_scale(rows, labels, shape)

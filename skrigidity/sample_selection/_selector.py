@@ -347,11 +347,12 @@ default=None
     # --- internals -------------------------------------------------------------------------
 
     def _summary(self) -> dict[str, Any]:
-        before, after = self.objective_path_[0], self.objective_path_[-1]
-        first = ", ".join(map(str, self.selected_idx_[:10]))
+        before, after = (float(self.objective_path_[i]) for i in (0, -1))
+        n = self.selected_idx_.shape[0]
+        first = ", ".join(str(int(pick)) for pick in self.selected_idx_[:10])
         return {
-            "chosen": f"{len(self.selected_idx_)} of {self.n_candidates_} candidates",
-            "in the order of their choice": first + (", …" if len(self.selected_idx_) > 10 else ""),
+            "chosen": f"{n} of {self.n_candidates_} candidates",
+            "in the order of their choice": first + (", …" if n > 10 else ""),
             f"objective ({self._objective})": f"{before:.3g} before, {after:.3g} after",
             "targets": self.target_rigidity_.shape[1],
         }

@@ -3,6 +3,7 @@
 import importlib.util
 
 import fit
+import gpu
 import kernel_rigidity
 import lpr
 import networks
@@ -33,6 +34,7 @@ BENCHMARKS = (
     potential_peers,
     networks,
     scale,
+    gpu,
 )
 
 

@@ -304,6 +304,7 @@ def thin_of(rows: ArrayRows, centre: Centre, prior: Prior) -> tuple[Any, Any]:
     return s[:keep], u[:, :keep].T @ y
 
 
+@np.errstate(over="ignore", invalid="ignore")  # where NumPy computes; told of in the end
 def factorize(rows: ArrayRows, prior: Prior, *, method: str = "auto") -> ArrayFactor:
     """Factorize the Hessian of `rows` and `prior` where they are, as `choose` does on the host.
 

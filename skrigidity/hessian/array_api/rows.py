@@ -82,6 +82,7 @@ class ArrayRows(InNamespace):
             self.columns = like(mask, matrix, xp)
         rhs = xp.zeros((len(self), 0), **float64(matrix, xp)) if rhs is None else rhs
         self.rhs = rhs[:, None] if rhs.ndim == 1 else rhs
+        self._sums: Any = None
 
     def __len__(self) -> int:
         return int(self.matrix.shape[0])
@@ -234,13 +235,18 @@ class ArrayRows(InNamespace):
         array
             The sums.
         """
+        if self._sums is not None and not size:
+            return self._sums  # a pass over the rows that several ask for
         xp, total, rhs = self.xp, 0.0, 0.0
         for block in self.pieces():
             matrix, y = (xp.abs(part) if size else part for part in (block.matrix, block.rhs))
             share = xp.ones_like(matrix[:, 0]) if block.weight is None else block.weight
             total, rhs = total + share @ matrix, rhs + share @ y
         counts = like(np.array([self.total(count=True), self.total()]), self.matrix, xp)
-        return xp.concat([counts, rhs, total])
+        found = xp.concat([counts, rhs, total])
+        if not size:
+            self._sums = found
+        return found
 
 
 def column(flags: Any) -> Any:
