@@ -302,6 +302,7 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
 
     def __sklearn_tags__(self) -> Any:
         tags = get_tags(self.estimator)
+        tags.array_api_support = False
         if is_classifier(self.estimator) and hasattr(self.estimator, "hidden_layer_sizes"):
             # Several labels of a network would have a Hessian each.
             tags.classifier_tags.multi_label = tags.target_tags.multi_output = False
@@ -344,7 +345,7 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
                 "predicted mean: its noise is not one number. calibrate() makes them those of "
                 "the error, by held-out data",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _set_scale(self, *args: Any, **kwargs: Any) -> None:
