@@ -78,6 +78,7 @@ sphinx_gallery_conf = {
     "image_scrapers": ("matplotlib", ChemiscopeScraper()),
     "remove_config_comments": True,
     "show_memory": False,
+    "write_computation_times": False,
     "parallel": max(os.cpu_count() or 1, 1),
     "plot_gallery": os.environ.get("SKRIGIDITY_GALLERY", "1") != "0",
 }

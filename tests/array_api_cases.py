@@ -11,13 +11,21 @@ import numpy as np
 import pytest
 from scipy.linalg import LinAlgWarning
 from sklearn import clone, config_context
+from sklearn.linear_model import Ridge
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import (
     _yield_array_api_checks,
     check_array_api_input_and_values,
 )
 
-from skrigidity import PRSelector, RigidKernelRidge, RigidRidge, RigidRidgeCV
+from skrigidity import (
+    ComponentRidge,
+    PRSelector,
+    RigidKernelRidge,
+    RigidRidge,
+    RigidRidgeCV,
+    WithRigidity,
+)
 from skrigidity.hessian import AlphaPath, Prior, Rows, choose
 from skrigidity.hessian.array_api import ArrayPath, ArrayRows, SingularError, factorize
 
@@ -356,10 +364,6 @@ def test_scikit_learns_checks(estimator):
             check_array_api_input_and_values(name, estimator, "array_api_strict", **options)
 
 
-def test_tags_of_kernels_of_the_host():
-    assert not get_tags(RigidKernelRidge(kernel="precomputed")).array_api_support
-
-
 def test_pickled(kind):
     if kind.name == "torch":
         pytest.skip("torch pickles by way of NumPy")
@@ -419,6 +423,14 @@ def test_what_takes_numpy_alone(kind):
     ]:
         with pytest.raises(ValueError, match=words):
             model.fit(A, b, **kwargs)
+    for model in (
+        ComponentRidge([2, 4]),
+        WithRigidity(Ridge()),
+        RigidKernelRidge(kernel="precomputed"),
+    ):
+        assert not get_tags(model).array_api_support
+        with pytest.raises(ValueError, match="takes NumPy arrays"):
+            model.fit(A, b)
     model = RigidRidge().fit(A, b)
     with pytest.raises(ValueError, match="partial_fit takes NumPy"):
         model.partial_fit(A, b)

@@ -454,6 +454,8 @@ def test_messages():
         model.fit(lazy, None)
     with pytest.raises(ValueError, match="sample_weight must not be zero throughout"):
         model.fit(lazy, target, 0 * target)
+    with pytest.raises(TypeError, match="Dask array or a Dask data frame, got a Delayed"):
+        model.fit(dask.delayed(X), target)
     with pytest.raises(ValueError, match="2-D"):
         model.fit(target, target)
     table = dd.from_pandas(pd.DataFrame(X, columns=list("abcdef")), npartitions=3)

@@ -123,19 +123,11 @@ def browser():
 @pytest.fixture
 def visit(browser, address):
     """Open pages in one window; what goes wrong meanwhile is in ``visit.wrong``."""
-    windows = []
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    window = context.new_page()
 
-    def open_page(page, width=1400, scheme="light"):
-        if not windows:
-            windows.append(browser.new_context(viewport={"width": width, "height": 900}))
-            windows.append(windows[0].new_page())
-            windows[0].route(lambda url: not url.startswith(address), outside)
-            windows[1].on("console", lambda m: m.type == "error" and note(m.text))
-            windows[1].on("pageerror", lambda error: note(str(error)))
-        window = windows[1]
-        window.set_viewport_size({"width": width, "height": 900})
-        window.emulate_media(color_scheme=scheme)
-        open_page.at = f"{page} ({width}, {scheme})"
+    def open_page(page):
+        open_page.at = page
         window.goto(f"{address}/{page}", wait_until="load")
         return window
 
@@ -147,37 +139,40 @@ def visit(browser, address):
             note(f"asks {route.request.url}")
         route.abort()
 
-    open_page.wrong = []
+    open_page.wrong, open_page.note = [], note
+    context.route(lambda url: not url.startswith(address), outside)
+    window.on("console", lambda m: note(m.text) if m.type == "error" else None)
+    window.on("pageerror", lambda error: note(str(error)))
     yield open_page
-    if windows:
-        windows[0].close()
+    context.close()
 
 
-def too_wide(window):
-    """By how many pixels a page is wider than its window."""
-    return window.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+def check_width(visit, window, width):
+    window.set_viewport_size({"width": width, "height": 900})
+    excess = window.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    if excess > 1:
+        visit.note(f"{excess} pixels wider than a window of {width}")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [400, 1400])
-def test_written_pages(visit, width, scheme):
+def test_written_pages(visit):
+    """Narrow and wide, light and dark."""
     for page in WRITTEN:
-        window = visit(page, width, scheme)
-        if (excess := too_wide(window)) > 1:
-            visit.wrong.append(f"{visit.at}: {excess} pixels too wide")
-        background = window.evaluate("getComputedStyle(document.body).backgroundColor")
-        light = sum(map(int, re.findall(r"\d+", background)[:3])) > 382
-        if light != (scheme == "light"):
-            visit.wrong.append(f"{visit.at}: background {background}")
+        window = visit(page)
+        for width in (400, 1400):
+            check_width(visit, window, width)
+        for scheme in ("light", "dark"):
+            window.emulate_media(color_scheme=scheme)
+            color = window.evaluate("getComputedStyle(document.body).backgroundColor")
+            if (sum(map(int, re.findall(r"\d+", color)[:3])) > 382) != (scheme == "light"):
+                visit.note(f"background {color} where it is {scheme}")
     assert not visit.wrong
 
 
 @pytest.mark.slow
 def test_generated_pages(visit):
     for page in GENERATED:
-        if (excess := too_wide(visit(page, 400))) > 1:
-            visit.wrong.append(f"{visit.at}: {excess} pixels too wide")
+        check_width(visit, visit(page), 400)
     assert not visit.wrong
 
 

@@ -278,7 +278,8 @@ def study(setting, folder):
                 print(json.dumps(line), flush=True)
             lines.append(json.loads(path.read_text(encoding="utf-8")))
     table = pd.DataFrame(lines)
-    table.to_csv(folder / "table.csv", index=False, float_format="%.5g")
+    shown = table.drop(columns=["seconds_fit", "seconds_md"], errors="ignore")
+    shown.to_csv(folder / "table.csv", index=False, float_format="%.5g")
     return table, data.frames
 
 

@@ -14,7 +14,14 @@ from ..environments import is_chunked
 
 def is_frame(X: Any) -> bool:
     """Tell whether X is a Dask data frame or series."""
-    return is_chunked(X) and not isinstance(X, sys.modules["dask.array"].Array)
+    frames = sys.modules.get("dask.dataframe")
+    return frames is not None and isinstance(X, frames.DataFrame | frames.Series)
+
+
+def is_array(X: Any) -> bool:
+    """Tell whether X is a Dask array."""
+    arrays = sys.modules.get("dask.array")
+    return arrays is not None and isinstance(X, arrays.Array)
 
 
 class Chunks(NamedTuple):
@@ -111,6 +118,9 @@ def check_chunks(X: Any, name: str) -> None:
     >>> from skrigidity.distributed import check_chunks
     >>> check_chunks(da.ones((6, 2), chunks=(3, 2)), "X")
     """
+    if not (is_array(X) or is_frame(X)):
+        kind = type(X).__name__
+        raise TypeError(f"{name} must be a Dask array or a Dask data frame, got a {kind}")
     if X.ndim != 2:
         raise ValueError(f"{name} must be 2-D, got a {X.ndim}-D Dask collection")
     if is_frame(X):

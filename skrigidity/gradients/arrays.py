@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from sklearn import get_config
-from sklearn.utils import _array_api
+from sklearn.utils import _array_api, get_tags
 from sklearn.utils.validation import validate_data
 
 from ..calibration import Scale
@@ -59,7 +59,7 @@ def deviation(scale: Any, q: Any, noise: Any) -> Any:
             "their error bars are 0 whatever their error. A composition column or an intercept "
             "gives them one",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     return xp.sqrt(variance)
 
@@ -75,8 +75,11 @@ def device_matrix(estimator: Any, X: Any, xp: Any, *, reset: bool) -> Any:
     Raises
     ------
     ValueError
-        If the device has no float64 numbers, in which Hessians are formed and factorized.
+        If the estimator takes NumPy arrays alone, or the device has no float64 numbers, in which
+        Hessians are formed and factorized.
     """
+    if not get_tags(estimator).array_api_support:
+        raise ValueError(f"{type(estimator).__name__} takes NumPy arrays, got {type(X)}")
     check_float64(X, xp)
     return validate_data(estimator, X, reset=reset, dtype=[xp.float64, xp.float32])
 

@@ -251,8 +251,8 @@ class HessianModel:
 
     def _known_scale(self) -> tuple[Any, Any]:
         xp = namespace(self.scale_)
-        values = [xp.asarray(v) for v in (self.scale_, self.noise_variance_)]
-        if not all(bool(xp.all(xp.isfinite(v))) for v in values):
+        scales = (self.scale_, self.noise_variance_)
+        if not all(bool(xp.all(xp.isfinite(xp.asarray(each)))) for each in scales):
             why, others = "as many effective parameters as samples", "'loo' or None"
             if self.calibration in ("loo", "loo_noise"):
                 why, others = "no sample is pinned by the others", "None"

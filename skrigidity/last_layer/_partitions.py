@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from ..distributed import Chunks, example, merged_in_tree
-from ..environments import is_chunked
+from ..distributed import Chunks, example, is_array, merged_in_tree
 from ..frames import FramePartitions
 from ..gradients import check_weights
 from ..hessian import Prior
@@ -22,7 +21,7 @@ def fit_partitions(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any) 
         For what needs the rows of all samples at once.
     """
     _check_at_once(model, groups)
-    if is_chunked(X) and hasattr(X, "chunks"):
+    if is_array(X):
         model._look(model._validated(example(X), reset=True))
         chunks = Chunks.aligned(X, y, sample_weight)
         tasks = chunks.tasks(_of_chunk, "last-layer", model=_delayed(model))

@@ -32,6 +32,7 @@ class RigidRidgeBase(RigidityMixin, MultiOutputMixin, RegressorMixin, BaseEstima
     """What `RigidRidge` and `RigidRidgeCV` share: from validated rows to fitted attributes."""
 
     gradients_: FeatureGradients
+    _on_devices = True  # whether it takes arrays that are not NumPy's
 
     def _parameters(self) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
         coef, shape = self.coef_, tuple(self.coef_.shape[:-1])
@@ -115,7 +116,7 @@ class RigidRidgeBase(RigidityMixin, MultiOutputMixin, RegressorMixin, BaseEstima
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.array_api_support = True
+        tags.array_api_support = self._on_devices
         return tags
 
 
