@@ -27,12 +27,20 @@ def is_array(X: Any) -> bool:
 class Chunks(NamedTuple):
     """Features with all that goes with their rows, divided alike.
 
-    Attributes
+    Parameters
     ----------
     X : dask.array.Array or dask.dataframe.DataFrame
         Features.
     y, weight : Dask array, series or data frame, number or None
         Targets and sample weights.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from skrigidity.distributed import Chunks
+    >>> X = da.ones((6, 2), chunks=(3, 2))
+    >>> Chunks.aligned(X, X[:, 0], None).n_rows
+    6
     """
 
     X: Any
@@ -42,6 +50,20 @@ class Chunks(NamedTuple):
     @classmethod
     def aligned(cls, X: Any, y: Any, weight: Any) -> Chunks:
         """Return checked collections, what is in memory divided as X is.
+
+        Parameters
+        ----------
+        X : dask.array.Array or dask.dataframe.DataFrame
+            Features.
+        y : Dask array, series or data frame, array or None
+            Targets.
+        weight : Dask array or series, array, number or None
+            Sample weights.
+
+        Returns
+        -------
+        Chunks
+            The collections.
 
         Raises
         ------
@@ -58,7 +80,13 @@ class Chunks(NamedTuple):
         return None if is_frame(self.X) else int(self.X.shape[0])
 
     def sample(self) -> tuple[Any, Any]:
-        """Return one row of X and y with the names and types of all others, in memory."""
+        """Return one row of X and y with the names and types of all others, in memory.
+
+        Returns
+        -------
+        tuple of two arrays or data frames
+            The rows; None where there are no targets.
+        """
         return example(self.X), None if self.y is None else example(self.y)
 
     def tasks(self, function: Callable[..., Any], name: str, **constants: Any) -> list[Any]:
@@ -66,6 +94,20 @@ class Chunks(NamedTuple):
 
         One task does it together with whatever makes the chunk, as far as Dask fuses these.
         `constants` are arguments in memory or delayed, the same for all chunks.
+
+        Parameters
+        ----------
+        function : callable
+            What is done with a chunk.
+        name : str
+            What the dashboard calls it.
+        **constants : object
+            Further arguments of the function.
+
+        Returns
+        -------
+        list of Delayed
+            One for every chunk.
         """
         if is_frame(self.X):
             from dask.dataframe import map_partitions

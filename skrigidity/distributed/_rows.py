@@ -238,7 +238,25 @@ def chunked_rows(
 
 
 def without_hessian(estimator: Any) -> Any:
-    """Return a shallow copy of an estimator for making rows."""
+    """Return a shallow copy of an estimator for making rows.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted or not.
+
+    Returns
+    -------
+    estimator
+        The copy, without Hessians.
+
+    Examples
+    --------
+    >>> from skrigidity import RigidRidge
+    >>> from skrigidity.distributed import without_hessian
+    >>> without_hessian(RigidRidge(alpha=2.0)).alpha
+    2.0
+    """
     out = copy.copy(estimator)
     for name in ("_hessians", "hessian_"):
         out.__dict__.pop(name, None)
