@@ -10,11 +10,13 @@ DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))
 
 import reference  # noqa: E402
+import viewers  # noqa: E402
 from chemiscope.sphinx import ChemiscopeScraper  # noqa: E402
 
 import skrigidity  # noqa: E402
 
 reference.write(DOCS / "api")
+viewers.write(DOCS / "viewers")
 
 project = "skrigidity"
 author = "the skrigidity developers"
@@ -76,6 +78,8 @@ sphinx_gallery_conf = {
     "image_scrapers": ("matplotlib", ChemiscopeScraper()),
     "remove_config_comments": True,
     "show_memory": False,
+    "write_computation_times": False,
+    "parallel": max(os.cpu_count() or 1, 1),
     "plot_gallery": os.environ.get("SKRIGIDITY_GALLERY", "1") != "0",
 }
 # Scrapers are objects, which Sphinx cannot store between builds.
@@ -89,12 +93,21 @@ html_theme = "pydata_sphinx_theme"
 html_title = "skrigidity"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_favicon = "_static/logo.svg"
+html_context = {"default_mode": "auto"}
 html_show_sourcelink = False
+html_sidebars: dict[str, list[str]] = {"*": []}  # pages of their own have no neighbors to list
+toc_object_entries_show_parents = "hide"
 html_theme_options = {
     "show_toc_level": 2,
     "navigation_with_keys": False,
     "show_prev_next": True,
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 5,
+    "logo": {
+        "text": "skrigidity",
+        "image_light": "_static/logo.svg",
+        "image_dark": "_static/logo.svg",
+    },
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
 }

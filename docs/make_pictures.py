@@ -3,9 +3,11 @@
     python docs/make_pictures.py
 
 A picture belongs to the block of code above it, and shows the figure of `display` there; that of
-structures is a photograph of the page, and is left as it is where there is no Chromium.
+structures is a photograph of the page, and is left as it is where there is no Chromium. The
+structures that start/structures.md shows are made again as well, by its own code.
 """
 
+import contextlib
 import io
 import re
 import shutil
@@ -19,7 +21,9 @@ from PIL import Image
 DOCS = Path(__file__).parent
 PAGE = DOCS / "guide" / "pictures.md"
 PART = re.compile(r"^```python\n(.*?)^```|^!\[[^]]*\]\(\.\./(images/[\w-]+\.png)\)", re.M | re.S)
+START = DOCS / "start" / "structures.md"
 LARGEST = 60_000  # bytes
+SHOWN = 6  # structures
 
 
 def drawn(names: dict) -> io.BytesIO:
@@ -45,8 +49,18 @@ def photographed(names: dict) -> io.BytesIO | None:
         return io.BytesIO(picture.read_bytes())
 
 
+def write_structures(path: Path) -> None:
+    """Run start/structures.md on the structures that it brings along, and save what it shows."""
+    names: dict = {}
+    code = "".join(re.findall(r"^```python\n(.*?)^```", START.read_text("utf-8"), re.M | re.S))
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        exec(compile(code, str(START), "exec"), names)
+    names["write_rigidity"](path, names["new"][:SHOWN], names["local_rigidity"][:SHOWN])
+
+
 def main() -> None:
-    """Run the page and save its pictures."""
+    """Run the pages and save their pictures."""
+    write_structures(DOCS / "images" / "local-rigidity.json.gz")
     mpl.use("Agg")
     mpl.rcParams["figure.figsize"] = (6.0, 4.0)
     names: dict = {}

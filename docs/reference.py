@@ -21,7 +21,7 @@ PACKAGES = {
     "Choosing data": ["sample_selection", "active_learning"],
     "Judging error bars": ["metrics", "metrics.conformal", "calibration", "plotting"],
     "Atoms": ["environments", "atomistic", "atomistic.ace", "calculators", "frames", "datasets"],
-    "Underneath": ["gradients", "hessian"],
+    "Underneath": ["gradients", "hessian", "hessian.array_api", "distributed"],
 }
 TEMPLATE = """{title}
 {underline}

@@ -10,7 +10,22 @@ import numpy as np
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+_LEFT = 'style="text-align: left"'
 _SHOWN = 4  # values of an array; of a longer one, the least and the largest
+
+
+def on_host(value: Any) -> Any:
+    """Return numbers of an array of any library, on whatever device, as a NumPy array.
+
+    Examples
+    --------
+    >>> from skrigidity._html import on_host
+    >>> on_host([1, 2])
+    array([1, 2])
+    """
+    if getattr(value, "ndim", 0) == 1 and not isinstance(value, np.ndarray):
+        return np.array([float(each) for each in value])
+    return np.asarray(value)
 
 
 def number(value: Any) -> str:
@@ -28,7 +43,7 @@ def number(value: Any) -> str:
         return ", ".join(f"{name} {number(each)}" for name, each in value.items())
     if value is None or isinstance(value, str):
         return str(value)
-    values = np.ravel(value)
+    values = np.ravel(on_host(value))
     if values.dtype.kind not in "iuf":
         return str(value)
     if values.dtype.kind in "iu" and values.size == 1:
@@ -44,14 +59,17 @@ def table(title: str, lines: Mapping[str, Any]) -> str:
     Examples
     --------
     >>> from skrigidity._html import table
-    >>> table("Model", {"alpha": 0.1})
-    '<table><caption>Model</caption><tr><th scope="row">alpha</th><td>0.1</td></tr></table>'
+    >>> table("Model", {})
+    '<table><caption style="text-align: left">Model</caption></table>'
+    >>> "<td" in table("Model", {"alpha": 0.1})
+    True
     """
     rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(number(value))}</td></tr>'
+        f'<tr><th scope="row" {_LEFT}>{escape(name)}</th>'
+        f"<td {_LEFT}>{escape(number(value))}</td></tr>"
         for name, value in lines.items()
     )
-    return f"<table><caption>{escape(title)}</caption>{rows}</table>"
+    return f"<table><caption {_LEFT}>{escape(title)}</caption>{rows}</table>"
 
 
 class SummaryMixin:

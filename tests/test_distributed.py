@@ -15,7 +15,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sweep import relative_error
 
-from skrigidity import ComponentRidge, PRSelector, RigidKernelRidge, RigidRidge, RigidRidgeCV
+from skrigidity import (
+    ComponentRidge,
+    PRSelector,
+    RigidKernelRidge,
+    RigidPotential,
+    RigidRidge,
+    RigidRidgeCV,
+)
 from skrigidity.environments import is_chunked
 
 dask = pytest.importorskip("dask", reason='needs dask: pip install "skrigidity[scale]"')
@@ -302,6 +309,109 @@ def test_selections_that_need_the_whole_pool():
         PRSelector(2, estimator=RigidKernelRidge()).fit(lazy, **away)
 
 
+# -- potentials -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def alloy():
+    """Frames of two species with energies, forces and stress, and a cheap descriptor."""
+    pytest.importorskip(
+        "sphericart", reason='needs sphericart: pip install "skrigidity[atomistic]"'
+    )
+    from ase.build import bulk
+    from ase.calculators.emt import EMT
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    from skrigidity.atomistic import ACEDescriptor
+
+    frames = []
+    for seed in range(20):
+        frame = bulk("Cu" if seed % 3 else "Ni", cubic=True)
+        frame.rattle(0.1, seed=seed)
+        frame.calc = EMT()
+        names = {"energy": frame.get_potential_energy(), "forces": frame.get_forces()}
+        frame.calc = SinglePointCalculator(frame, **names, stress=frame.get_stress())
+        frame.info["weight"] = 1.0 + seed % 2
+        frames.append(frame)
+    descriptor = ACEDescriptor(
+        cutoff=3.5, max_degree=(4, 2), kind="self-interacting", r0=2.5, species=["Cu", "Ni"]
+    )
+    return frames, descriptor
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"weight_key": "weight"}, {"virial_error": 0.02, "stress_key": "auto", "alpha": "loo"}],
+)
+def test_potential(alloy, options):
+    bag = pytest.importorskip("dask.bag")
+    frames, descriptor = alloy
+    model = RigidPotential(descriptor, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        here = clone(model).fit(frames)
+        delayed = [dask.delayed(part) for part in (frames[:9], frames[9], frames[10:], [])]
+        for X in (bag.from_sequence(frames, npartitions=3), delayed):
+            found = clone(model).fit(X)
+            assert found.alpha_ == here.alpha_
+            assert found.n_training_ == here.n_training_
+            for name in ("prediction_rigidity", "predict"):
+                expected = getattr(here, name)(frames)
+                np.testing.assert_allclose(getattr(found, name)(frames), expected, rtol=1e-8)
+            for name, scale in here.scale_.items():
+                assert found.scale_[name] == pytest.approx(scale, rel=1e-6)
+            median = here.training_quantile("forces_std", 0.5)
+            assert found.training_quantile("forces_std", 0.5) == pytest.approx(median, rel=1e-6)
+    with pytest.raises(ValueError, match="sample_weight must be None"):
+        model.fit(delayed, sample_weight=np.ones(20))
+    with pytest.raises(TypeError, match=r"partition 0 of X"):
+        model.fit([dask.delayed([1, 2])])
+    with pytest.raises(ValueError, match="training set"):
+        found.leave_one_out(frames)
+
+
+# -- networks -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"refit": True, "alpha": 1e-6, "calibration": "bayesian"}])
+def test_last_layer(options):
+    torch = pytest.importorskip("torch", reason='needs torch: pip install "skrigidity[torch]"')
+    from skrigidity.last_layer import LastLayerRigidity
+
+    torch.manual_seed(0)
+    layers = torch.nn.Linear(D, 10), torch.nn.Tanh(), torch.nn.Linear(10, 1)
+    network = torch.nn.Sequential(*layers).double()
+    X, y, weight = problem()
+    lazy, here = chunked(X, 50), LastLayerRigidity(network, **options).fit(X, y, weight)
+    with dask.config.set(scheduler="threads"):
+        model = LastLayerRigidity(network, **options).fit(lazy, y, weight)
+        R, predicted = model.prediction_rigidity(lazy).compute(), model.predict(lazy).compute()
+    np.testing.assert_allclose(R, here.prediction_rigidity(X), rtol=1e-9)
+    np.testing.assert_allclose(predicted, here.predict(X), rtol=1e-8)
+    np.testing.assert_allclose(model.scale_, here.scale_, rtol=1e-8)
+    with pytest.raises(ValueError, match="alpha='auto' needs the rows of all samples"):
+        LastLayerRigidity(network, refit=True).fit(lazy, y)
+    with pytest.raises(ValueError, match="groups must be None"):
+        LastLayerRigidity(network).fit(lazy, y, groups=np.arange(N))
+
+
+def test_last_layer_of_frames(alloy):
+    pytest.importorskip("torch", reason='needs torch: pip install "skrigidity[torch]"')
+    from pair_network import PairAdapter, PairNetwork
+
+    from skrigidity.last_layer import LastLayerRigidity
+
+    frames, _ = alloy
+    adapter = PairAdapter(PairNetwork())
+    delayed = [dask.delayed(part) for part in (frames[:9], frames[9], frames[10:], [])]
+    for options in ({}, {"refit": True, "alpha": 1e-4, "calibration": None}):
+        here = LastLayerRigidity(adapter, **options).fit(frames)
+        model = LastLayerRigidity(adapter, **options).fit(delayed)
+        expected = here.component_rigidity(frames)
+        np.testing.assert_allclose(model.component_rigidity(frames), expected, rtol=1e-8)
+        np.testing.assert_allclose(model.coef_, here.coef_, rtol=1e-8)
+
+
 # -- nothing is brought together -----------------------------------------------------------------
 
 
@@ -344,6 +454,8 @@ def test_messages():
         model.fit(lazy, None)
     with pytest.raises(ValueError, match="sample_weight must not be zero throughout"):
         model.fit(lazy, target, 0 * target)
+    with pytest.raises(TypeError, match="Dask array or a Dask data frame, got a Delayed"):
+        model.fit(dask.delayed(X), target)
     with pytest.raises(ValueError, match="2-D"):
         model.fit(target, target)
     table = dd.from_pandas(pd.DataFrame(X, columns=list("abcdef")), npartitions=3)

@@ -4,6 +4,7 @@ import importlib.util
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -15,10 +16,10 @@ MADE = ("api", "gallery", "_build")
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
 def test_links(page):
-    """Files that pages link to exist; anchors are checked by Sphinx."""
+    """Files that pages link to exist; anchors and names of the API are checked by Sphinx."""
     if not (PAGES and page.exists()):
         pytest.skip("no documentation here")
-    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text("utf-8"))
+    links = re.findall(r"\]\((?!https?:|#|skrigidity\.)([^)#\s]+)", page.read_text("utf-8"))
     missing = [link for link in links if not (page.parent / link).exists()]
     assert [link for link in missing if not any(f"{part}/" in link for part in MADE)] == []
 
@@ -32,6 +33,41 @@ def test_architecture():
     spec.loader.exec_module(picture)
     assert picture.PICTURE.read_text("utf-8") == picture.drawn()
     assert all(picture.ABOUT.get(name) for row in picture.layers() for name in row)
+
+
+def check_arrays(names):
+    """What start/arrays.md says it prints."""
+    error, std, R = names["y_test"] - names["prediction"], names["std"], names["R"]
+    assert names["model"].score(names["X_test"], names["y_test"]) == pytest.approx(0.36, abs=0.01)
+    assert np.mean(abs(error) < std) == pytest.approx(0.67, abs=0.01)
+    assert np.mean(abs(error) < 2 * std) == pytest.approx(0.95, abs=0.01)
+    assert [R.min(), np.median(R)] == pytest.approx([12, 40], abs=0.5)
+    far = names["prediction_rigidity"](names["model"], names["far"])
+    assert far == pytest.approx([0.39], abs=0.01)
+
+
+def check_structures(names):
+    """The table of start/structures.md."""
+    table = names["model"].error_table(names["new"])[["mae", "rmse", "coverage_1", "coverage_2"]]
+    expected = [[0.020, 0.022, 0.750, 1.000], [0.613, 0.835, 0.711, 0.956]]
+    np.testing.assert_allclose(table, expected, atol=0.002)
+
+
+def check_error_bars(names):
+    """Numbers of guide/error_bars.md; error bars are told from a constant one, or not."""
+    assert np.mean(abs(names["error"]) < names["std_alone"]) == pytest.approx(0.66, abs=0.01)
+    last = names["y"][names["last"]], names["energy"]
+    own = names["held_out"].predict(names["X"][names["last"]], return_std=True)[1]
+    assert names["neg_log_likelihood"](*last, own) == pytest.approx(-1.45, abs=0.01)
+    constant = names["neg_log_likelihood"](*last, names["constant"])
+    assert constant == pytest.approx(-1.52, abs=0.01)
+
+
+CHECKS = {
+    "start/arrays.md": check_arrays,
+    "start/structures.md": check_structures,
+    "guide/error_bars.md": check_error_bars,
+}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
@@ -55,3 +91,6 @@ def test_page(page, tmp_path, monkeypatch):
         if 'pip install "skrigidity[' not in str(error):
             raise
         pytest.skip(str(error))
+    check = CHECKS.get(page.relative_to(DOCS).as_posix())
+    if check is not None:
+        check(names)

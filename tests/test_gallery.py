@@ -47,11 +47,10 @@ def test_every_figure_of_the_paper_has_a_page(number):
 def test_pages_of_figures_state_claim_outcome_and_verdict(page):
     titles = [title for title, _ in headings(page)]
     assert [title for title in titles if title in PARTS] == list(PARTS)
-    verdict = re.split(r"^Verdict\n-+\n", text_of(page), flags=re.M)[1]
-    assert re.search(r"\*\*(Holds|Not borne out)", verdict)
-    # It rests on numbers that the page computes.
-    after = page.read_text("utf-8").split("# Verdict\n")[1]
-    assert "print(" in after
+    # It is said, and rests on numbers that the page computes.
+    verdict = page.read_text("utf-8").split("# Verdict\n")[1]
+    assert re.search(r"\bholds\b|not borne out|verdicts\(", verdict, re.I)
+    assert "print(" in verdict
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

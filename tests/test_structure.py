@@ -14,11 +14,19 @@ from skrigidity import RigidRidge
 
 PACKAGE = Path(skrigidity.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 
 
 def test_counter_of_lines():
     source = '"""Text."""\n\n# comment\ndef f(a,\n      b):\n    """More."""\n    return a  # why\n'
     assert lines_of_code(source) == 3
+
+
+def lines_without_docstrings(path):
+    source = path.read_text("utf-8")
+    nodes = [n for n in ast.walk(ast.parse(source)) if isinstance(n, DOCUMENTED)]
+    found = [n.body[0] for n in nodes if ast.get_docstring(n) is not None]
+    return source.count("\n") - sum(d.end_lineno - d.lineno + 1 for d in found)
 
 
 def test_size():
@@ -27,11 +35,14 @@ def test_size():
     hessian = {p: n for p, n in numbers.items() if p.is_relative_to(PACKAGE / "hessian")}
     optional = ("extended", "leave_out")
     beside = sum(n for p, n in hessian.items() if p.parent.name in optional)
-    assert sum(hessian.values()) - beside <= 1350
+    on_device = sum(n for p, n in hessian.items() if p.parent.name == "array_api")
+    assert sum(hessian.values()) - beside - on_device <= 1350
     assert beside <= 900
+    assert on_device <= 650
     # Potentials, the command line, networks and learning came after the rebuilding to 14 000.
     assert sum(numbers.values()) <= 27_000
-    assert [p.name for p in SOURCES if p.read_text("utf-8").count("\n") > 400] == []
+    # Docstrings aside: those of methods that everybody can call describe every argument.
+    assert [p.name for p in SOURCES if lines_without_docstrings(p) > 400] == []
     direct = PACKAGE / "hessian" / "direct.py"
     assert direct.read_text("utf-8").count("\n") <= 120
 
@@ -120,6 +131,6 @@ def test_nothing_private_crosses_packages():
 
 
 def test_adapters_are_short():
-    """One file a kind of network, each of at most 120 lines."""
+    """One file a kind of network, each of at most 100 lines besides docstrings."""
     adapters = (PACKAGE / "last_layer" / "adapters").glob("*.py")
-    assert {p.name for p in adapters if p.read_text("utf-8").count("\n") > 120} == set()
+    assert {p.name for p in adapters if lines_without_docstrings(p) > 100} == set()

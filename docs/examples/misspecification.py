@@ -183,7 +183,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", message="the best alpha", category=UserWarning)
     scores, limits = study(options.cases, n_splits=options.splits)
-    report(scores, COLUMNS)
+    report(scores, {name: title for name, title in COLUMNS.items() if name in scores})
     titles = {
         "inside": "Share of targets inside the bounds of POPS",
         "width": "Width of these bounds, in root mean square errors",

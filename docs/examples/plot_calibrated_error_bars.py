@@ -160,7 +160,7 @@ quantiles.transpose().round(3)
 
 rng = np.random.default_rng(0)
 bars = {"rigidity": pooled["std"], "shuffled": rng.permutation(pooled["std"])}
-figure = plt.figure(figsize=(13, 8), layout="constrained")
+figure = plt.figure(figsize=(11, 7), layout="constrained")
 summary = {}
 for (name, std), part in zip(bars.items(), figure.subfigures(2, 1), strict=True):
     forecast = pooled["y"].to_numpy(), pooled["mean"].to_numpy(), np.asarray(std)
@@ -213,7 +213,7 @@ far = pd.concat(parts, ignore_index=True)
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
 RigidityDistributionDisplay.from_rigidities(far["R"], groups=far["where"], ax=axes[0])
 forecast = far["y"], far["mean"], far["std"]
-ErrorUncertaintyDisplay.from_predictions(
+display = ErrorUncertaintyDisplay.from_predictions(
     *forecast, groups=far["where"], unit="eV/atom", density=False, ax=axes[1]
 )
 

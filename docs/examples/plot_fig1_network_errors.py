@@ -20,8 +20,10 @@ variances along the diagonal.
 # What came out here
 # ------------------
 #
-# A network like SOAP-BPNN (``species_network.py``) learns energies of bundled silicon clusters of
-# two to five atoms: 450 to train on, 200 to calibrate :math:`C`, 250 to test. One test set of this
+# The paper has SOAP-BPNN, PaiNN and MACE, of QM9 and of silicon clusters of ten atoms (see the
+# `authors' scripts <https://github.com/SanggyuChong/faraday_discussions_2024>`_). Here a network
+# like SOAP-BPNN (``species_network.py``) learns energies of bundled silicon clusters of two to five
+# atoms: 450 to train on, 200 to calibrate :math:`C`, 250 to test. One test set of this
 # size says little, so six splits are taken together. Two controls have the same predictions: error
 # bars whose rigidities were **shuffled**, and those of the network **before** its training, each
 # with a :math:`C` of its own.
@@ -50,7 +52,7 @@ if HAS_TORCH:
 
     error = np.concatenate([bars.error for bars in found.values()])
     zero = np.zeros_like(error)
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4.3), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.7), layout="constrained")
     for ax, name in zip(axes[1:], ("std", "shuffled"), strict=True):
         std = np.concatenate([getattr(bars, name) for bars in found.values()])
         if name == "std":

@@ -22,7 +22,9 @@ would take, who knows that surfaces resemble carbon of **low density**.
 #
 # Melt-quenched bulk structures between 1.4 and 3.5 g/cm³, and slabs that were cut from half of the
 # trajectories; 64 atoms each, GFN1-xTB energies (``load_carbon().DESCR``). Bulk above 3 g/cm³ is
-# what the model is trained on, all other bulk structures are candidates. A further strategy stands
+# what the model is trained on, all other bulk structures are candidates. (The `authors'
+# scripts <https://github.com/SanggyuChong/faraday_discussions_2024>`_ have the same limits of
+# density, DFT energies, LE-ACE features, and one split.) A further strategy stands
 # beside those of the paper: **farthest point**, always the candidate that is farthest, in feature
 # space, from all structures that there are.
 
@@ -68,7 +70,7 @@ for column, name in enumerate((SMOOTH, SHARP)):
             ax.set_ylabel(label)
     axes[0, column].set_title(name)
     axes[1, column].set_xlabel("picks")
-axes[0, 0].legend(title="medians and quartiles")
+_ = axes[0, 0].legend(title="medians and quartiles")
 
 # %%
 # **Rigidity** comes in the same order for both kinds of features: guided selection raises it

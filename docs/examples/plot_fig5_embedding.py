@@ -22,7 +22,7 @@ known before anything is computed: rigidities depend on structures alone.
 # ------------------
 #
 # A ridge model of SOAP features, trained on 100 bundled bulk structures of 64 atoms; liquid carbon
-# of trajectories that it has not seen; the three least rigid atoms for each of four training sets.
+# of trajectories that it has not seen; the two least rigid atoms for each of four training sets.
 # ``embedding.py`` has the functions.
 
 import embedding
@@ -32,11 +32,11 @@ from skrigidity.atomistic import FeatomicDescriptor, least_rigid
 from skrigidity.metrics import local_rigidity
 from skrigidity.plotting import show_rigidity
 
-found = embedding.study(counts=(1, 2, 5, 10, 20), n_sets=4, n_atoms=3)
-embedding.draw(found)
+found = embedding.study(counts=(1, 2, 5, 10, 20), n_sets=4, n_atoms=2)
+figure = embedding.draw(found)
 
 # %%
-# By how many per cent added structures raise the LPR of such an atom, medians over the 12 atoms:
+# By how many per cent added structures raise the LPR of such an atom, medians over the 8 atoms:
 
 found["medians"].round(1)
 
@@ -135,6 +135,7 @@ print("The claim", "holds from some structures on." if holds else "is not borne 
 # other. And where the regularization is so large that it, and not the data, pins the atom, nothing
 # helps much: with alpha at 1e-5 instead of 1e-7 ten structures raise the LPR by 15 % (periodic),
 # 9 % (high-symmetry) and 1 % (carved). Heights of curves depend on features and training set;
-# compare their order. (``tests/test_embedding_study.py`` keeps it so.)
+# compare their order. The paper had other features and another training set, and so there are no
+# numbers to set beside these. (``tests/test_embedding_study.py`` keeps it so.)
 
 plt.show()

@@ -90,13 +90,13 @@ for name, curve in curves.items():
     table = chosen.pivot(index="subset", columns="component", values="rigidity")
     rigidity[name] = table.loc[list(subsets)]
 
-figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), sharey=True, layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(10, 3.6), sharey=True, layout="constrained")
 for ax, (name, table) in zip(axes, rigidity.items(), strict=True):
     for order, marker in zip(table, "os^D", strict=True):
         ax.semilogy(table[order], marker=marker, label=order.replace("nu=", "ν = "))
     ax.set(title=name, xlabel="clusters in the training set")
 axes[0].set_ylabel("mean CPR of pentamers")
-axes[0].legend(title="order", ncols=2)
+_ = axes[0].legend(title="order", ncols=2)
 
 # %%
 # Purified, the pair order (ν = 1) becomes firmer by two orders of magnitude as dimers enter; higher
@@ -117,7 +117,7 @@ for name, (kind, how) in VARIANTS.items():
     model = model_of(how).fit(X[everything], y[everything])
     ax.plot(r, model.predict_components(X[dimer_curve])[:, 0], "--", label=name)
 ax.set(xlabel="distance (Å)", ylabel="energy (eV/atom)", title="pair order, all clusters")
-ax.legend()
+_ = ax.legend()
 
 # %%
 # Root mean square errors of the dimer curve, in eV/atom: of the pair order alone, and of the sum.

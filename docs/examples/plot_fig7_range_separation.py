@@ -76,7 +76,7 @@ for name, curve in curves.items():
         ax.semilogy(chosen["subset"], chosen["rigidity"], "o-", label=name)
         ax.set(title=f"{component}-range component", xlabel="dimers in the training set")
 axes[0].set_ylabel("mean CPR of dimers")
-axes[0].legend()
+_ = axes[0].legend()
 
 # %%
 # In k-space both components sit at the level of the regularizer: the data determine their sum, and

@@ -74,7 +74,7 @@ for ax, (name, title) in zip(axes.flat, titles.items(), strict=True):
     ax.set_title(title)
 for ax in axes[1]:
     ax.set_xlabel("alpha")
-axes[0, 0].legend(title="cutoff")
+_ = axes[0, 0].legend(title="cutoff")
 axes[1, 1].set_yscale("log")
 
 # %%
@@ -141,7 +141,7 @@ ax.loglog(firmness[~good], error[~good], "o", color="#0072B2", mfc="none", label
 ax.loglog(firmness[good], error[good], "o", color="#0072B2", label="as good as the best")
 ax.loglog(firmness[i], error[i], "*", ms=16, color="#D55E00", label="chosen")
 ax.set(xlabel="rigidity of the loosest 5 % of atoms", ylabel="CRPS (eV/atom)")
-ax.legend()
+_ = ax.legend()
 
 # %%
 # What to take along

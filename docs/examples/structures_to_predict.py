@@ -5,6 +5,7 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.datasets import load_diabetes
 
 from skrigidity import TotalVarianceScaler
 from skrigidity.atomistic import ACEDescriptor
@@ -59,6 +60,13 @@ def water():
     return _data(ace, loaded, shift, np.arange(len(distance)), distance=distance)
 
 
+@cache
+def diabetes():
+    """scikit-learn's table, in its own units: much noise, and more samples than features."""
+    X, y = load_diabetes(return_X_y=True)
+    return Data(X, y, np.arange(len(y)), {"bmi": X[:, 2]})
+
+
 class Scenario(NamedTuple):
     """What is learned from, what is predicted, and the share of groups that go into training."""
 
@@ -87,6 +95,10 @@ def _dimers(low, high):
     return chosen
 
 
+def _all(about):
+    return np.isfinite(about["bmi"])
+
+
 def _slabs(about):
     return about["kind"] == "slab"
 
@@ -94,7 +106,7 @@ def _slabs(about):
 SCENARIOS = {
     "carbon: control": Scenario(carbon, _bulk, _bulk),
     "carbon: surfaces": Scenario(
-        carbon, lambda about: _bulk(about) & (about["temperature"] < 400), _slabs, 0.6
+        carbon, lambda about: _bulk(about) & (about["temperature"] < 400), _slabs
     ),
     "carbon: low density": Scenario(
         carbon, _dense, lambda about: _bulk(about) & (about["density"] < 1.9), 0.8
@@ -111,19 +123,29 @@ SCENARIOS = {
     "water: near": Scenario(water, _dimers(4.5, np.inf), _dimers(0, 4.5), 0.9),
 }
 
+# Not structures, for comparison.
+TABLES = {"diabetes: control": Scenario(diabetes, _all, _all)}
+
 
 def split(scenario, seed, n_labelled=N_LABELLED):
-    """Return what is learned from, what is labelled of the new kind, what is predicted."""
+    """Divide structures at random, by groups.
+
+    Returns
+    -------
+    list of Data
+        What is learned from; what is labelled of the new kind; what is predicted of it; and what is
+        left of the known kind (the same in a control). Features in units of their total variance.
+    """
     data = scenario.data()
     rng = np.random.default_rng(seed)
-    groups = rng.permutation(np.unique(data.groups[scenario.known(data.about)]))
+    known, new = scenario.known(data.about), scenario.new(data.about)
+    groups = rng.permutation(np.unique(data.groups[known]))
     taken = np.isin(data.groups, groups[: int(scenario.share * len(groups))])
-    train = np.flatnonzero(taken & scenario.known(data.about))
-    new = np.flatnonzero(~taken & scenario.new(data.about))
     labelled = np.zeros(len(data.y), dtype=bool)
-    for group in rng.permutation(np.unique(data.groups[new])):
+    for group in rng.permutation(np.unique(data.groups[new & ~taken])):
         if labelled.sum() < n_labelled:
-            labelled[new[data.groups[new] == group]] = True
-    parts = [data.take(rows) for rows in (train, labelled, new[~labelled[new]])]
+            labelled |= new & (data.groups == group)
+    masks = (known & taken, labelled, new & ~taken & ~labelled, known & ~taken & ~labelled)
+    parts = [data.take(np.flatnonzero(mask)) for mask in masks]
     scaler = TotalVarianceScaler().fit(parts[0].X)
     return [part._replace(X=scaler.transform(part.X)) for part in parts]

@@ -157,7 +157,7 @@ class MisspecifiedRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
         Returns
         -------
-        self : object
+        object
             Fitted estimator.
 
         Raises

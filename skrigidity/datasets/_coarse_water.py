@@ -37,7 +37,7 @@ def load_coarse_water(*, split: str | None = None, return_frames: bool = False) 
 
     Returns
     -------
-    data : :class:`~sklearn.utils.Bunch`
+    :class:`~sklearn.utils.Bunch`
         Dictionary-like object, in the order of time. Unlike that of other data sets it has no
         ``energies`` and no ``target``.
 

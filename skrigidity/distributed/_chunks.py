@@ -14,7 +14,14 @@ from ..environments import is_chunked
 
 def is_frame(X: Any) -> bool:
     """Tell whether X is a Dask data frame or series."""
-    return is_chunked(X) and not isinstance(X, sys.modules["dask.array"].Array)
+    frames = sys.modules.get("dask.dataframe")
+    return frames is not None and isinstance(X, frames.DataFrame | frames.Series)
+
+
+def is_array(X: Any) -> bool:
+    """Tell whether X is a Dask array."""
+    arrays = sys.modules.get("dask.array")
+    return arrays is not None and isinstance(X, arrays.Array)
 
 
 class Chunks(NamedTuple):
@@ -43,8 +50,6 @@ class Chunks(NamedTuple):
             `sample_weight` are others than those of X.
         """
         check_chunks(X, "X")
-        if y is None:
-            raise ValueError("y must be given, got None")
         return cls(X, _beside(X, y, "y"), _beside(X, weight, "sample_weight"))
 
     @property
@@ -98,7 +103,24 @@ class Chunks(NamedTuple):
 
 
 def check_chunks(X: Any, name: str) -> None:
-    """Raise ValueError unless every chunk has whole rows, and their number is known."""
+    """Raise ValueError unless every chunk has whole rows, and their number is known.
+
+    Parameters
+    ----------
+    X : dask.array.Array or dask.dataframe.DataFrame
+        Features.
+    name : str
+        What messages call it.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from skrigidity.distributed import check_chunks
+    >>> check_chunks(da.ones((6, 2), chunks=(3, 2)), "X")
+    """
+    if not (is_array(X) or is_frame(X)):
+        kind = type(X).__name__
+        raise TypeError(f"{name} must be a Dask array or a Dask data frame, got a {kind}")
     if X.ndim != 2:
         raise ValueError(f"{name} must be 2-D, got a {X.ndim}-D Dask collection")
     if is_frame(X):
@@ -112,7 +134,25 @@ def check_chunks(X: Any, name: str) -> None:
 
 
 def example(part: Any) -> Any:
-    """Return one row of a collection with the names and types of all others, in memory."""
+    """Return one row of a collection with the names and types of all others, in memory.
+
+    Parameters
+    ----------
+    part : Dask collection
+        Features, targets or weights.
+
+    Returns
+    -------
+    ndarray or DataFrame
+        One row.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from skrigidity.distributed import example
+    >>> example(da.ones((6, 2), chunks=(3, 2)))
+    array([[1., 1.]])
+    """
     if is_frame(part):
         return part._meta_nonempty.iloc[:1]
     return np.ones((1, *(int(size) for size in part.shape[1:])), dtype=part.dtype)

@@ -28,6 +28,16 @@ def by_chunks(model: Any, name: str, X: Any, *args: Any, **kwargs: Any) -> Any:
     -------
     dask.array.Array or tuple of these
         Of unknown chunk sizes where X is a data frame.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import numpy as np
+    >>> from skrigidity import RigidRidge
+    >>> from skrigidity.distributed import by_chunks
+    >>> model = RigidRidge().fit(np.eye(3), np.arange(3.0))
+    >>> by_chunks(model, "prediction_rigidity", da.ones((4, 3), chunks=(2, 3))).shape
+    (4,)
     """
     check_chunks(X, "X")
     asked = (name, args, kwargs)

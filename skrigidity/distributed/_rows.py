@@ -26,6 +26,16 @@ class ChunkedRows(RemoteRows):
         Makes the rows of a chunk.
     like : Rows
         Any rows with as many features and right-hand sides, and an intercept or none.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from skrigidity import RigidRidge
+    >>> from skrigidity.distributed import ChunkedRows, chunked_rows
+    >>> X = da.ones((6, 2), chunks=(3, 2))
+    >>> rows, _ = chunked_rows(RigidRidge(), X, X[:, 0], None, reset=True)
+    >>> isinstance(rows, ChunkedRows), len(rows.collected())
+    (True, 6)
     """
 
     def __init__(self, chunks: Chunks, make: RowMaker, like: Rows) -> None:
@@ -64,6 +74,11 @@ class ChunkedRows(RemoteRows):
             What it needs besides; sent once, not per chunk.
         merge : callable, default=None
             Merges a list of results; None adds them up.
+
+        Returns
+        -------
+        object
+            Sums over the chunks.
         """
         from dask.delayed import delayed
 
@@ -72,7 +87,18 @@ class ChunkedRows(RemoteRows):
         return merged_in_tree(tasks, merge or added_up, f"{name}-merge")
 
     def reduced(self, empty: Accumulator) -> Accumulator:
-        """Return an accumulator of all rows, like an empty one; sums come with the first."""
+        """Return an accumulator of all rows, like an empty one; sums come with the first.
+
+        Parameters
+        ----------
+        empty : Accumulator
+            One that has seen nothing.
+
+        Returns
+        -------
+        Accumulator
+            One that has seen all rows.
+        """
         plain = isinstance(empty, GramAccumulator) and empty.precondition is None
         if not (plain and self._gram):
             name = f"rigidity-{type(empty).__name__.removesuffix('Accumulator').lower()}"
@@ -87,17 +113,47 @@ class ChunkedRows(RemoteRows):
         return self._gram
 
     def rss(self, coef: np.ndarray, intercept: Any = 0.0) -> np.ndarray:
-        """Return weighted residual sums of squares."""
+        """Return weighted residual sums of squares.
+
+        Parameters
+        ----------
+        coef : ndarray of shape (n_features, n_rhs)
+            Coefficients.
+        intercept : ndarray of shape (n_rhs,)
+            Intercepts.
+
+        Returns
+        -------
+        ndarray of shape (n_rhs,)
+            Weighted sums.
+        """
         return np.asarray(self.over_chunks(Rows.rss, "rigidity-residuals", coef, intercept))
 
     def sums(self, *, size: bool = False) -> np.ndarray:
-        """Return weighted sums over rows and right-hand sides, or of their absolute values."""
+        """Return weighted sums over rows and right-hand sides, or of their absolute values.
+
+        Parameters
+        ----------
+        size : bool, default=False
+            Whether to add up absolute values.
+
+        Returns
+        -------
+        ndarray
+            The sums.
+        """
         if not size:
             return self._sums
         return self.over_chunks(_sums, "rigidity-sums", self.make.estimator, True)
 
     def collected(self) -> Rows:
-        """Return all rows in memory: for rows no more than a Hessian has."""
+        """Return all rows in memory: for rows no more than a Hessian has.
+
+        Returns
+        -------
+        Rows
+            All rows.
+        """
         parts = self.over_chunks(_listed, "rigidity-rows")
         return Rows.joined(parts, self.n_features, self.n_rhs)
 
@@ -155,14 +211,27 @@ def chunked_rows(
     Returns
     -------
     rows : ChunkedRows
+        The rows.
     shape : tuple of int
         The shape of one target.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from skrigidity import RigidRidge
+    >>> from skrigidity.distributed import chunked_rows
+    >>> X = da.ones((6, 2), chunks=(3, 2))
+    >>> rows, shape = chunked_rows(RigidRidge(), X, X[:, 0], None, reset=True)
+    >>> len(rows), rows.n_features, shape
+    (6, 2, ())
     """
     if reset and estimator.calibration in ("loo", "loo_noise"):
         raise ValueError(
             f"calibration={estimator.calibration!r} needs all samples in one memory: use another "
             "calibration, or calibrate() with held-out data"
         )
+    if y is None:
+        raise ValueError("y must be given, got None")
     chunks = Chunks.aligned(X, y, sample_weight)
     like, shape = estimator._training_rows(*chunks.sample(), None, reset=reset)
     return ChunkedRows(chunks, RowMaker(without_hessian(estimator), like), like), shape

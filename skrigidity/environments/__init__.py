@@ -13,6 +13,7 @@ from skrigidity.environments._output import EnvironmentTransformerMixin
 from skrigidity.environments._output import OutputMixin as OutputMixin
 from skrigidity.environments._per_environment import PerEnvironment
 from skrigidity.environments._scaler import TotalVarianceScaler
+from skrigidity.environments._validation import array_namespace as array_namespace
 from skrigidity.environments._validation import (
     as_environments,
     check_features,
@@ -20,6 +21,7 @@ from skrigidity.environments._validation import (
     is_chunked,
     is_environments,
 )
+from skrigidity.environments._validation import namespace as namespace
 
 __all__ = [
     "EnvironmentTransformerMixin",

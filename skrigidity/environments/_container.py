@@ -104,6 +104,14 @@ class Environments(EnvironmentArithmetic):
         ------
         ValueError
             Naming the first structure that is not 2-D, is empty or has another width.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import Environments
+        >>> X = Environments.from_arrays([np.eye(2), np.ones((1, 2))])
+        >>> X.shape
+        (2, 2)
         """
         return stack(arrays, "arrays")
 
@@ -211,6 +219,14 @@ class Environments(EnvironmentArithmetic):
         -------
         Environments
             The new container.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import Environments
+        >>> X = Environments.from_arrays([np.eye(2), np.ones((1, 2))])
+        >>> X.with_values(np.zeros((3, 5))).shape
+        (2, 5)
         """
         return Environments(values, self.offsets, components)
 
@@ -231,6 +247,14 @@ class Environments(EnvironmentArithmetic):
         ------
         ValueError
             If the first axis is not ``n_environments`` long.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import Environments
+        >>> X = Environments.from_arrays([np.eye(2), np.ones((1, 2))])
+        >>> X.split(np.arange(3))
+        [array([0, 1]), array([2])]
         """
         if len(flat) != self.n_environments:
             raise ValueError(f"flat: expected {self.n_environments} entries, got {len(flat)}")
@@ -251,6 +275,14 @@ class Environments(EnvironmentArithmetic):
         Yields
         ------
         Environments
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import Environments
+        >>> X = Environments.from_arrays([np.eye(2), np.ones((1, 2))])
+        >>> [len(block) for block in X.blocks(2)]
+        [1, 1]
         """
         for start, stop in consecutive(self.offsets, max_rows):
             yield self._span(start, stop)
@@ -272,6 +304,15 @@ class Environments(EnvironmentArithmetic):
         ------
         ValueError
             If ``how`` is neither.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import Environments
+        >>> X = Environments.from_arrays([np.eye(2), np.ones((1, 2))])
+        >>> X.aggregate("sum")
+        array([[1., 1.],
+               [1., 1.]])
         """
         if how not in ("mean", "sum"):
             raise ValueError(f'how: expected "mean" or "sum", got {how!r}')

@@ -137,6 +137,15 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         ------
         ValueError
             For bad input, as :func:`as_environments`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skrigidity import PerEnvironment
+        >>> structures = [np.eye(2), np.ones((1, 2))]
+        >>> PerEnvironment(StandardScaler()).fit(structures).n_features_in_
+        2
         """
         flat, y, params, _ = self._fit_args("fit", X, y, params)
         self.transformer_ = clone(self.transformer).fit(flat, y, **params)
@@ -164,6 +173,15 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         ------
         ValueError
             For bad input, and if the transformer changes the number of rows.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skrigidity import PerEnvironment
+        >>> structures = [np.eye(2), np.ones((1, 2))]
+        >>> PerEnvironment(StandardScaler()).fit_transform(structures).shape
+        (2, 2)
         """
         flat, y, params, structures = self._fit_args("fit_transform", X, y, params)
         transformer = clone(self.transformer)
@@ -216,6 +234,15 @@ class PerEnvironment(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         ------
         ValueError
             For bad input, and if the transformer changes the number of rows.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skrigidity import PerEnvironment
+        >>> structures = [np.eye(2), np.ones((1, 2))]
+        >>> PerEnvironment(StandardScaler()).fit(structures).transform(structures).shape
+        (2, 2)
         """
         check_is_fitted(self, "transformer_")
         flat, structures = self._flatten(X)

@@ -109,6 +109,14 @@ class TotalVarianceScaler(OneToOneFeatureMixin, EnvironmentTransformerMixin, Bas
         ------
         ValueError
             For bad input, and for weights that are negative or all zero.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import TotalVarianceScaler
+        >>> X = np.array([[0.0, 1.0], [2.0, 1.0]])
+        >>> TotalVarianceScaler().fit(X).n_features_in_
+        2
         """
         X = self._validated(X, reset=True)
         if sample_weight is not None:
@@ -144,6 +152,14 @@ class TotalVarianceScaler(OneToOneFeatureMixin, EnvironmentTransformerMixin, Bas
         ------
         ValueError
             For bad input, or another number of features than in ``fit``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import TotalVarianceScaler
+        >>> X = np.array([[0.0, 1.0], [2.0, 1.0]])
+        >>> float(TotalVarianceScaler().fit(X).transform(X).var(axis=0).sum().round(6))
+        1.0
         """
         check_is_fitted(self)
         features = self._validated(X)
@@ -164,6 +180,15 @@ class TotalVarianceScaler(OneToOneFeatureMixin, EnvironmentTransformerMixin, Bas
         -------
         Environments, or for 2-D input an array of that shape
             The features as they were.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import TotalVarianceScaler
+        >>> X = np.array([[0.0, 1.0], [2.0, 1.0]])
+        >>> scaler = TotalVarianceScaler().fit(X)
+        >>> bool(np.allclose(scaler.inverse_transform(scaler.transform(X)), X))
+        True
         """
         check_is_fitted(self)
         check_features(X)

@@ -6,8 +6,32 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from sklearn import get_config
+from sklearn.utils import _array_api
 
 from skrigidity.environments._container import Environments, block_rows, stack, trusted
+
+
+def array_namespace(X: Any) -> Any:
+    """Return the namespace of an array that is not NumPy's; None for all input of the host.
+
+    Without scikit-learn's ``array_api_dispatch`` all input is that of the host.
+    """
+    if isinstance(X, np.ndarray) or not get_config()["array_api_dispatch"]:
+        return None
+    if isinstance(X, list | tuple) and len(X) and array_namespace(X[0]) is not None:
+        raise TypeError(
+            "X: structures of environments take NumPy arrays; of other arrays, a single matrix"
+        )
+    if not (hasattr(X, "__dlpack__") or hasattr(X, "__array_namespace__")):
+        return None
+    xp = _array_api.get_namespace(X)[0]
+    return None if "numpy" in xp.__name__ else xp
+
+
+def namespace(array: Any) -> Any:
+    """Return NumPy, or the namespace of an array that is not NumPy's."""
+    return array_namespace(array) or np
 
 
 def is_environments(X: Any) -> bool:
@@ -49,10 +73,12 @@ def is_chunked(X: Any) -> bool:
     Parameters
     ----------
     X : object
+        What may be such a collection.
 
     Returns
     -------
     bool
+        True for Dask collections.
 
     Examples
     --------

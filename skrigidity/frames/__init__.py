@@ -16,5 +16,7 @@ from ._labels import check_found as check_found
 from ._labels import named_groups as named_groups
 from ._labels import present as present
 from ._labels import warn_of_duplicates as warn_of_duplicates
+from ._partitions import FramePartitions as FramePartitions
+from ._partitions import is_partitioned as is_partitioned
 
 __all__ = ["Targets", "check_frames", "find_keys", "read_targets"]

@@ -80,7 +80,7 @@ def find_keys(frames: list[Atoms], asked: Mapping[str, str | None]) -> dict[str,
     """
     if asked.get(STRESS) is not None and asked.get(VIRIAL) is not None:
         raise ValueError("stress_key and virial_key: at most one of them can be read")
-    seen = {name: None for frame in frames for name in _all_names(frame)}
+    seen = {name: None for frame in frames for name in names_of(frame)}
     found: dict[str, str] = {}
     for name, key in asked.items():
         if key is None:
@@ -104,7 +104,7 @@ def check_found(targets: list[Targets], frames: list[Atoms], fitted: Iterable[st
     """Raise ValueError where there is nothing to fit."""
     if any(getattr(t, name) is not None for name in fitted for t in targets):
         return
-    seen = {name: None for frame in frames for name in _all_names(frame)}
+    seen = {name: None for frame in frames for name in names_of(frame)}
     raise ValueError(
         f"no {', '.join(fitted)} found in the frames: name energy_key or forces_key; "
         f"{_listed(seen)}"
@@ -179,7 +179,8 @@ def warn_of_duplicates(frames: list[Atoms], groups: NDArray[Any], name: str = "X
             return
 
 
-def _all_names(frame: Atoms) -> list[str]:
+def names_of(frame: Atoms) -> list[str]:
+    """Return the names of all that a frame brings along."""
     own = ("numbers", "positions")
     return [*_results(frame), *frame.info, *(name for name in frame.arrays if name not in own)]
 

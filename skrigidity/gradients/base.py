@@ -56,15 +56,30 @@ class Gradients(ABC):
         Returns
         -------
         Rows or KernelRows
+            A row per prediction.
         """
 
     @abstractmethod
     def resolve(self, components: Any) -> dict[str, Any]:
-        """Return what `rows` takes for every component; None means the model's own."""
+        """Return what `rows` takes for every component; None means the model's own.
+
+        Parameters
+        ----------
+        components : object
+            Components, in any of the ways of `resolve_components`.
+        """
 
     @abstractmethod
     def joined(self, X: Any, sample_weight: np.ndarray | None) -> tuple[Any, Gradients]:
-        """Return samples as weighted rows to add to H, and the gradients that go with the sum."""
+        """Return samples as weighted rows to add to H, and the gradients that go with the sum.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+        sample_weight : ndarray of shape (n_samples,) or None
+            Weights of the samples; None is 1 for each.
+        """
 
     def combined(self, X: Any, weights: np.ndarray) -> Any:
         """Return the gradients of linear combinations of predictions, `n_outputs` per row.
@@ -87,11 +102,27 @@ class Gradients(ABC):
         """Return the derivative of predictions by what is linear in the parameters.
 
         None where that is the prediction itself.
+
+        Parameters
+        ----------
+        linear : ndarray
+            Linear predictors.
         """
         return None
 
     def mean(self, linear: np.ndarray) -> np.ndarray:
-        """Return the predictions for what is linear in the parameters: the inverse link."""
+        """Return the predictions for what is linear in the parameters: the inverse link.
+
+        Parameters
+        ----------
+        linear : ndarray
+            Linear predictors.
+
+        Returns
+        -------
+        ndarray
+            Predictions, an entry per linear predictor.
+        """
         return linear
 
     def check_leave_out(self) -> None:  # noqa: B027  (most can)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..environments import Environments
+from ..environments import Environments, array_namespace
 from ..hessian import Rows
+from ..hessian.array_api import ArrayRows
 from .base import Gradients, Level
 from .components import resolve_components
 
@@ -66,13 +67,28 @@ class FeatureGradients(Gradients):
         self.components = {} if components is None else components
         self.transform = transform
 
-    def rows(self, X: Any, level: Level = "global", component: Any = None) -> Rows:
-        """Return the gradients of all predictions."""
+    def rows(self, X: Any, level: Level = "global", component: Any = None) -> Any:
+        """Return the gradients of all predictions.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+        level : {"global", "local"}, default="global"
+            Rows of samples, or of their environments.
+        component : object, default=None
+            What `resolve` gives for one component; None is the whole model.
+
+        Returns
+        -------
+        Rows or ArrayRows
+            A row per prediction.
+        """
         features = self.features(X, level)
         if component is not None:
-            return Rows(features, columns=component)
+            return rows_of(features, columns=component)
         local = level == "local" and self.aggregate != "mean"
-        return Rows(features, intercept=self.fit_intercept and not local)
+        return rows_of(features, intercept=self.fit_intercept and not local)
 
     def features(self, X: Any, level: Level = "global") -> Any:
         """Return the features of samples or environments, as they enter the model.
@@ -117,9 +133,29 @@ class FeatureGradients(Gradients):
             return {str(name): own[str(name)] for name in components}
         return resolve_components(components, self.n_features, self.feature_names)
 
-    def joined(self, X: Any, sample_weight: np.ndarray | None) -> tuple[Rows, Gradients]:
-        """Return samples as weighted rows."""
-        return Rows(self.features(X), weight=sample_weight, intercept=self.fit_intercept), self
+    def joined(self, X: Any, sample_weight: Any) -> tuple[Any, Gradients]:
+        """Return samples as weighted rows.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+        sample_weight : ndarray of shape (n_samples,) or None
+            Weights of the samples; None is 1 for each.
+
+        Returns
+        -------
+        tuple of Rows (or ArrayRows) and Gradients
+            The rows, and the gradients of a model that knows them.
+        """
+        rows = rows_of(self.features(X), weight=sample_weight, intercept=self.fit_intercept)
+        return rows, self
+
+
+def rows_of(matrix: Any, **parts: Any) -> Any:
+    """Return `Rows`, or `ArrayRows` of an array that is not NumPy's."""
+    xp = array_namespace(matrix)
+    return Rows(matrix, **parts) if xp is None else ArrayRows(matrix, xp=xp, **parts)
 
 
 def are_names(components: Any, own: Mapping[str, Any]) -> bool:

@@ -88,7 +88,17 @@ class FittedGradients(Gradients):
 
     @abstractmethod
     def training_rows(self, X: Any, y: np.ndarray, sample_weight: np.ndarray) -> Any:
-        """Return the rows whose weighted sum is the data's part of H, with right-hand sides."""
+        """Return the rows whose weighted sum is the data's part of H, with right-hand sides.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Targets.
+        sample_weight : ndarray of shape (n_samples,)
+            Weights of the samples.
+        """
 
     def factorize(self, rows: Any, alpha: float, gamma: Any) -> Any:
         """Return the factorized Hessian of training rows.
@@ -115,5 +125,21 @@ class FittedGradients(Gradients):
         """Return C**2 and sigma**2 of ``var = C**2 / R + sigma**2``, by the training set.
 
         sigma**2 is None where the noise is not a number: error bars are those of the mean.
+
+        Parameters
+        ----------
+        X : ndarray, sparse matrix or Environments
+            Validated samples, or environments by structure.
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Targets.
+        sample_weight : ndarray of shape (n_samples,)
+            Weights of the samples.
+        residual_dof : float or ndarray of shape (n_targets,)
+            Samples minus the effective degrees of freedom.
+
+        Returns
+        -------
+        tuple of two floats, or two ndarrays of shape (n_targets,)
+            C**2 and sigma**2.
         """
         return 1.0, 0.0

@@ -36,11 +36,27 @@ class Loss(ABC):
 
     @abstractmethod
     def score(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the first derivative of the loss with respect to `eta`."""
+        """Return the first derivative of the loss with respect to `eta`.
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+        y : ndarray of shape (n_samples,)
+            Targets.
+        """
 
     @abstractmethod
     def curvature(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the second derivative, shape (n_samples,)."""
+        """Return the second derivative, shape (n_samples,).
+
+        Parameters
+        ----------
+        eta : ndarray of shape (n_samples,)
+            Linear predictors.
+        y : ndarray of shape (n_samples,)
+            Targets.
+        """
 
     def response(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return ``eta - l' / l''``, the target of iteratively reweighted least squares.

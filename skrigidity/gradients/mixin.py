@@ -9,8 +9,11 @@ from sklearn.utils import Bunch, check_array, check_random_state
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ..calibration import METHODS
+from ..environments import namespace
+from .arrays import deviation, expand, follow, same_kind
 from .base import Level
-from .model import HessianModel, check_groups, check_weights, chunkwise, deviation, expand, inverse
+from .groups import check_groups
+from .model import HessianModel, check_weights, chunkwise, inverse, reshaped
 from .summary import ModelSummary
 
 
@@ -70,6 +73,15 @@ class RigidityMixin(ModelSummary, HessianModel):
         ------
         ValueError
             If both are asked for, or the scale of the errors is unknown (see `calibration`).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import RigidRidge
+        >>> model = RigidRidge().fit(np.eye(3), np.arange(3.0))
+        >>> mean, std = model.predict(np.eye(3), return_std=True)
+        >>> mean.shape, std.shape
+        ((3,), (3,))
         """
         if return_std and return_cov:
             raise ValueError("return_std and return_cov: at most one of them can be asked for")
@@ -87,7 +99,7 @@ class RigidityMixin(ModelSummary, HessianModel):
         slope = self.gradients_.slope(linear)
         if slope is not None:
             cov = slope[:, None] * cov * slope
-        eye = expand(np.eye(len(linear)), linear.ndim + 1)
+        eye = expand(same_kind(np.eye(linear.shape[0]), linear), linear.ndim + 1)
         return self.gradients_.mean(linear), scale * cov + noise * eye
 
     @chunkwise
@@ -109,6 +121,15 @@ class RigidityMixin(ModelSummary, HessianModel):
         list of ndarray of shape (n_environments,) or (n_environments, n_targets)
             One array per structure; a single array for a plain matrix. With `return_std` a
             second one of the same shape.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import RigidRidge
+        >>> structures = [np.eye(3), np.ones((2, 3)), np.eye(3)[:2]]
+        >>> model = RigidRidge().fit(structures, np.arange(3.0))
+        >>> [len(share) for share in model.predict_local(structures)]
+        [3, 2, 2]
         """
         rows, split = self._asked(X, "local")
         linear = self._times(rows)
@@ -135,6 +156,15 @@ class RigidityMixin(ModelSummary, HessianModel):
         -------
         ndarray of shape (n_samples, n_components) or (n_samples, n_components, n_targets)
             A list of such arrays, one per structure, for structures and ``level="local"``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import ComponentRidge
+        >>> X = np.random.default_rng(0).standard_normal((20, 3))
+        >>> model = ComponentRidge({"a": [0, 1], "b": [2]}).fit(X, X.sum(axis=1))
+        >>> model.predict_components(X).shape
+        (20, 2)
         """
         return self._by_component(X, components, level, self._times)
 
@@ -163,22 +193,32 @@ class RigidityMixin(ModelSummary, HessianModel):
         ------
         ValueError
             If a prediction is not pinned by the data (R = 0): it has no finite spread.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import RigidRidge
+        >>> model = RigidRidge().fit(np.eye(3), np.arange(3.0))
+        >>> model.sample_y(np.eye(3), n_samples=5, random_state=0).shape
+        (3, 5)
         """
         rows, _ = self._asked(X)
         self._check_has("draws")
         rng = check_random_state(random_state)
         mean = self._times(rows)
-        scale, sigma2 = (np.atleast_1d(v) for v in self._known_scale())
-        flat = mean.reshape(len(mean), -1)
+        flat = mean[:, None] if mean.ndim == 1 else mean
+        scale, sigma2 = (v if flat is mean else [v] for v in self._known_scale())
         halves = {id(factor): factor.whiten(rows) for factor in self._hessians}
-        out = np.empty((*flat.shape, n_samples))
+        out = []
         for t in range(flat.shape[1]):
             half = halves[id(self._hessians[0 if self._one_hessian else t])]
-            draws = rng.standard_normal((half.shape[1], n_samples))
-            out[:, t] = flat[:, t, None] + np.sqrt(scale[t]) * (half @ draws)
+            draws = same_kind(rng.standard_normal((half.shape[1], n_samples)), half)
+            drawn = flat[:, t][:, None] + scale[t] ** 0.5 * (half @ draws)
             if noise:
-                out[:, t] += np.sqrt(sigma2[t]) * rng.standard_normal((len(flat), n_samples))
-        return out[:, 0] if mean.ndim == 1 else out
+                more = same_kind(rng.standard_normal((len(rows), n_samples)), half)
+                drawn = drawn + sigma2[t] ** 0.5 * more
+            out.append(drawn)
+        return out[0] if mean.ndim == 1 else namespace(mean).stack(out, axis=1)
 
     # --- rigidities ------------------------------------------------------------------------
 
@@ -266,14 +306,27 @@ class RigidityMixin(ModelSummary, HessianModel):
         -------
         float or ndarray of shape (n_combinations,)
             Rigidities; one more axis where `prediction_rigidity` has one.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import RigidRidge
+        >>> model = RigidRidge().fit(np.eye(3), np.arange(3.0))
+        >>> difference = model.combination_rigidity(np.eye(3)[:2], [1.0, -1.0])
+        >>> bool(difference < min(model.prediction_rigidity(np.eye(3)[:2])))
+        True
         """
         X, _ = self._checked(X)
         n = _num_samples(X)
-        W = check_array(weights, dtype=np.float64, ensure_2d=False, input_name="weights")
+        W = follow(weights, X, "weights")
+        if W is weights:
+            W = check_array(W, dtype=np.float64, ensure_2d=False, input_name="weights")
         if W.shape[-1] != n or W.ndim > 2:
             raise ValueError(f"weights must have one entry per sample, {n}, got shape {W.shape}")
-        R = inverse(self._quad(self.gradients_.combined(X, np.atleast_2d(W))))
-        return R if W.ndim == 2 else R[0]
+        R = inverse(self._quad(self.gradients_.combined(X, W if W.ndim == 2 else W[None, :])))
+        if W.ndim == 2:
+            return R
+        return R[0] if R.ndim == 1 else R[0, :]
 
     def rigidity_with(
         self, X: Any, X_added: Any, sample_weight: Any = None, *, level: Level = "global"
@@ -298,7 +351,7 @@ class RigidityMixin(ModelSummary, HessianModel):
             Rigidities, never below those before.
         """
         added, _ = self._checked(X_added, name="X_added")
-        weight = check_weights(sample_weight, _num_samples(added))
+        weight = check_weights(sample_weight, _num_samples(added), X=added)
         more, gradients = self.gradients_.joined(added, weight)
         X, split = self._checked(X, level)
         updated = {id(factor): factor.update(more) for factor in self._hessians}
@@ -333,16 +386,27 @@ class RigidityMixin(ModelSummary, HessianModel):
         -------
         object
             The same estimator, `scale_` and `noise_variance_` set.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import RigidRidge
+        >>> X = np.random.default_rng(0).standard_normal((60, 3))
+        >>> y = X[:, 0] + 0.1 * np.random.default_rng(1).standard_normal(60)
+        >>> model = RigidRidge().fit(X[:30], y[:30]).calibrate(X[30:], y[30:])
+        >>> bool(model.scale_ > 0)
+        True
         """
         check_is_fitted(self)
         self._check_has("a scale of errors")
         if method not in METHODS:
             raise ValueError(f"method must be one of {METHODS}, got {method!r}")
         expected, q = self._mean_and_quad(X)
-        y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+        y = follow(y, expected, "y")
+        y = check_array(y, dtype=namespace(expected).float64, ensure_2d=False, input_name="y")
         if y.shape != expected.shape:
             raise ValueError(f"y must have shape {expected.shape}, got {y.shape}")
-        weight = check_weights(sample_weight, len(y))
+        weight = check_weights(sample_weight, y.shape[0], X=y)
         self._set_scale(y - expected, q, weight, method, noise)
         return self
 
@@ -376,6 +440,15 @@ class RigidityMixin(ModelSummary, HessianModel):
             If these are other data than the model was fitted to.
         TypeError
             If no closed form is known for the model.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import RigidRidge
+        >>> model = RigidRidge().fit(np.eye(3), np.arange(3.0))
+        >>> left = model.leave_one_out(np.eye(3), np.arange(3.0))
+        >>> left.prediction.shape, left.rigidity.shape
+        ((3,), (3,))
         """
         check_is_fitted(self)
         self.gradients_.check_leave_out()
@@ -383,13 +456,13 @@ class RigidityMixin(ModelSummary, HessianModel):
         self._check_same_data(rows)
         n = len(rows) // self.gradients_.n_outputs
         residual, q = self._leave_out(rows, check_groups(groups, n))
-        prediction = self.gradients_.mean((rows.rhs - residual).reshape(len(q), *shape))
-        R = inverse(q)
-        lost = R == 0 if R.ndim == 1 else (R == 0).any(axis=1)
+        prediction = self.gradients_.mean(reshaped(rows.rhs - residual, shape))
+        R, xp = inverse(q), namespace(q)
+        lost = R == 0 if R.ndim == 1 else xp.any(R == 0, axis=1)
         target = self._observed(y, rows, shape)
         return Bunch(
             prediction=prediction,
             residual=target - prediction,
             rigidity=R,
-            n_excluded=int(lost.sum()),
+            n_excluded=int(xp.count_nonzero(lost)),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -14,7 +13,6 @@ from sklearn.utils.validation import (
     _check_y,
     check_consistent_length,
     check_is_fitted,
-    column_or_1d,
     validate_data,
 )
 
@@ -22,14 +20,29 @@ from ..calibration import scale_from_quad
 from ..distributed import by_chunks
 from ..environments import (
     Environments,
+    array_namespace,
     as_environments,
     check_features,
     is_chunked,
     is_environments,
+    namespace,
 )
 from ..environments import check_targets as check_per_structure
 from ..hessian import RemoteRows, leave_out
+from ..hessian.array_api import ArrayRows
+from .arrays import (
+    check_same_namespace,
+    device_leave_out,
+    device_matrix,
+    device_scale,
+    device_targets,
+    device_weights,
+    expand,
+    follow,
+    same_kind,
+)
 from .base import Gradients, Level
+from .groups import check_groups
 
 # Sums over the data that a model was fitted to, and over data said to be the same, differ by less.
 _SAME = 1e-8
@@ -78,12 +91,17 @@ class HessianModel:
 
     def _observed(self, y: Any, rows: Any, shape: tuple[int, ...]) -> np.ndarray:
         """Return the targets, as numbers that predictions are subtracted from."""
-        return rows.rhs.reshape(-1, *shape)
+        return reshaped(rows.rhs, shape)
 
     # --- input -----------------------------------------------------------------------------
 
     def _validated(self, X: Any, *, reset: bool = False, name: str = "X") -> Any:
         """Return a matrix (dense or CSR) or Environments, checked against the fitted ones."""
+        xp = array_namespace(X)
+        if not reset and (xp is not None or not isinstance(self._fitted_array, np.ndarray)):
+            check_same_namespace(self, X, self._fitted_array, "predict")
+        if xp is not None:
+            return device_matrix(self, X, xp, reset=reset)
         check_features(X, name)
         if not is_environments(X):
             X = validate_data(
@@ -101,6 +119,11 @@ class HessianModel:
                 f"{self.n_features_in_} features as input"
             )
         return X
+
+    @property
+    def _fitted_array(self) -> Any:
+        """An array of the kind, and on the device, that the model was fitted to."""
+        return getattr(getattr(self, "hessian_", None), "root", np.empty(0))
 
     def _checked(
         self, X: Any, level: Level = "global", name: str = "X"
@@ -123,7 +146,8 @@ class HessianModel:
         X, split = self._checked(given, level)
         parts = self.gradients_.resolve(components)
         values = [function(self.gradients_.rows(X, level, part)) for part in parts.values()]
-        return self._named(split(np.stack(values, axis=1)), given, list(parts))
+        stacked = namespace(values[0]).stack(values, axis=1)
+        return self._named(split(stacked), given, list(parts))
 
     # --- predictions and quadratic forms ---------------------------------------------------
 
@@ -134,14 +158,15 @@ class HessianModel:
     def _times(self, rows: Any) -> np.ndarray:
         """Return ``g.T @ w``."""
         coef, intercept, shape = self._parameters()
-        return rows.times(coef, intercept).reshape(-1, *shape)
+        return reshaped(rows.times(coef, intercept), shape)
 
     def _per_hessian(self, function: Callable[[Any], np.ndarray]) -> np.ndarray:
         """Evaluate once per Hessian; several stack along a last axis, over targets."""
         if self._one_hessian:
             return function(self._hessians[0])
         values = {id(factor): function(factor) for factor in self._hessians}
-        return np.stack([values[id(factor)] for factor in self._hessians], axis=-1)
+        each = [values[id(factor)] for factor in self._hessians]
+        return namespace(each[0]).stack(each, axis=-1)
 
     def _quad(self, rows: Any, updated: dict[int, Any] | None = None) -> np.ndarray:
         """Return ``1 / R``, of Hessians or of what they were `updated` to."""
@@ -154,7 +179,7 @@ class HessianModel:
         """Return predictions and their ``1 / R``, by the delta method where there is a link."""
         rows = self.gradients_.rows(self._validated(X))
         pairs = [(self._times(block), self._quad(block)) for block in rows.blocks()]
-        linear, q = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+        linear, q = pairs[0] if len(pairs) == 1 else map(np.concatenate, zip(*pairs, strict=True))
         slope = self.gradients_.slope(linear)
         if slope is not None:
             # 0 where the slope is, whatever q.
@@ -178,6 +203,9 @@ class HessianModel:
         """Set the effective degrees of freedom; return what they leave of n."""
         left = self._per_hessian(lambda factor: np.asarray(factor.residual_dof(n)))
         dof = n - left
+        array = self._fitted_array
+        if dof.ndim and not isinstance(array, np.ndarray):
+            left, dof = same_kind(left, array), same_kind(dof, array)
         self.effective_dof_ = float(dof) if dof.ndim == 0 else dof
         return left
 
@@ -187,8 +215,9 @@ class HessianModel:
         if self.calibration == "bayesian":
             self.scale_ = self.noise_variance_ = per_target(variance, shape)
         else:
-            self.scale_ = per_target(np.ones_like(variance), shape)
-            self.noise_variance_ = per_target(np.zeros_like(variance), shape)
+            xp = namespace(variance)
+            self.scale_ = per_target(xp.ones_like(variance), shape)
+            self.noise_variance_ = per_target(xp.zeros_like(variance), shape)
 
     def _set_scale(
         self,
@@ -198,7 +227,8 @@ class HessianModel:
         method: str = "squared_residuals",
         noise: bool = False,
     ) -> None:
-        fit = scale_from_quad(residual, q, sample_weight, method=method, noise=noise)
+        function = scale_from_quad if array_namespace(residual) is None else device_scale
+        fit = function(residual, q, sample_weight, method=method, noise=noise)
         self.scale_, self.noise_variance_ = fit.variance, fit.noise
         self.n_excluded_ = fit.n_excluded
 
@@ -208,18 +238,21 @@ class HessianModel:
             return
         residual, q = self._leave_out(rows, groups)
         weight = rows.weight
-        pinned = np.isfinite(q) & (q > 0)
+        xp = namespace(q)
+        pinned = xp.isfinite(q) & (q > 0)
         if weight is not None:
-            pinned = pinned[weight > 0]
-        if not pinned.any(axis=0).all():
-            self.scale_ = per_target(np.full(residual.shape[1], np.inf), shape)
+            pinned = pinned & expand(weight > 0, q.ndim)
+        if not bool(xp.all(xp.any(pinned, axis=0))):
+            self.scale_ = per_target(xp.full_like(residual[0, :], np.inf), shape)
             return
         noise = self.calibration == "loo_noise"
         method = "nll" if noise else "squared_residuals"
-        self._set_scale(residual.reshape(len(q), *shape), q, weight, method, noise)
+        self._set_scale(reshaped(residual, shape), q, weight, method, noise)
 
     def _known_scale(self) -> tuple[Any, Any]:
-        if not (np.isfinite(self.scale_).all() and np.isfinite(self.noise_variance_).all()):
+        xp = namespace(self.scale_)
+        scales = (self.scale_, self.noise_variance_)
+        if not all(bool(xp.all(xp.isfinite(xp.asarray(each)))) for each in scales):
             why, others = "as many effective parameters as samples", "'loo' or None"
             if self.calibration in ("loo", "loo_noise"):
                 why, others = "no sample is pinned by the others", "None"
@@ -240,11 +273,14 @@ class HessianModel:
             (only,) = left.values()
             return only.residual, only.quad
         each = [left[id(factor)] for factor in self._hessians]
-        residual = np.column_stack([part.residual[:, t] for t, part in enumerate(each)])
-        return residual, np.column_stack([part.quad for part in each])
+        residual = [part.residual[:, t] for t, part in enumerate(each)]
+        stack = namespace(residual[0]).stack
+        return stack(residual, axis=1), stack([part.quad for part in each], axis=1)
 
     def _leave_out_of(self, rows: Any, groups: Any, factor: Any) -> Any:
         """Return residuals and quadratic forms, as `skrigidity.hessian.leave_out`, of one H."""
+        if isinstance(rows, ArrayRows):
+            return device_leave_out(rows, factor.prior, groups)
         return leave_out(rows, factor.prior, groups, factor=factor)
 
     def _remember(self, rows: Any, before: Any = 0.0) -> None:
@@ -253,9 +289,9 @@ class HessianModel:
 
     def _check_same_data(self, rows: Any) -> None:
         given, size = self._sums(rows), self._sums(rows, size=True)
-        if len(given) == len(self._fitted_to):
-            differ = np.abs(given - self._fitted_to) > _SAME * size
-            if not differ.any():
+        if given.shape == self._fitted_to.shape:
+            xp = namespace(given)
+            if not bool(xp.any(xp.abs(given - self._fitted_to) > _SAME * size)):
                 return
         raise ValueError(
             "X, y and sample_weight must be the training set: other data than this "
@@ -280,7 +316,7 @@ class HessianModel:
                 "groups are left out together by calibration='loo'; they change nothing with "
                 f"calibration={self.calibration!r}"
             )
-        return check_groups(groups, n)
+        return None if groups is None else check_groups(groups, n)
 
 
 def chunkwise(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -302,6 +338,11 @@ def check_targets(estimator: Any, X: Any, y: Any) -> np.ndarray:
             f"This {type(estimator).__name__} estimator requires y to be passed, but the target y "
             "is None"
         )
+    xp = array_namespace(X)
+    if xp is not None:
+        return device_targets(X, y, xp)
+    if array_namespace(y) is not None:
+        y = follow(y, X, "y")
     check_per_structure(y, X)
     y = _check_y(y, multi_output=True, y_numeric=True, estimator=estimator)
     if not np.isfinite(y).all():  # None among objects becomes NaN
@@ -310,10 +351,20 @@ def check_targets(estimator: Any, X: Any, y: Any) -> np.ndarray:
     return y
 
 
-def check_weights(sample_weight: Any, n: int, name: str = "sample_weight") -> np.ndarray | None:
-    """Return finite weights, none of them negative and not all zero; None where there are none."""
+def check_weights(
+    sample_weight: Any, n: int, name: str = "sample_weight", X: Any = None
+) -> np.ndarray | None:
+    """Return finite weights, none of them negative and not all zero; None where there are none.
+
+    They follow `X` to where it is.
+    """
     if sample_weight is None:
         return None
+    xp = array_namespace(X)
+    if xp is not None:
+        return device_weights(sample_weight, X, xp, name)
+    if array_namespace(sample_weight) is not None:
+        sample_weight = follow(sample_weight, np.empty(0) if X is None else X, name)
     weight = _check_sample_weight(
         sample_weight, np.empty(n), dtype=np.float64, ensure_non_negative=True
     )
@@ -322,62 +373,31 @@ def check_weights(sample_weight: Any, n: int, name: str = "sample_weight") -> np
     return weight
 
 
-def check_groups(groups: Any, n: int) -> np.ndarray | None:
-    """Return the number of each sample's group; None where there are no groups.
-
-    Raises
-    ------
-    ValueError
-        If there is not one label per sample, or a label is missing (NaN, None).
-    """
-    if groups is None:
-        return None
-    groups = column_or_1d(groups)
-    check_consistent_length(groups, range(n))
-    missing = [i for i, label in enumerate(groups.tolist()) if label is None or label != label]
-    if missing:
-        raise ValueError(f"groups must have a label for every sample, sample {missing[0]} has none")
-    return np.unique(groups, return_inverse=True)[1]
-
-
 def inverse(q: np.ndarray) -> np.ndarray:
     """Return 1 / q: inf for a prediction that cannot move, 0 for one that nothing pins."""
     with np.errstate(divide="ignore"):
         return 1.0 / q
 
 
-def ratio(squares: Any, left: Any) -> np.ndarray:
+def ratio(squares: Any, left: Any) -> Any:
     """Return ``squares / left``: inf where no degrees of freedom are left."""
-    left = np.asarray(left)
-    return np.where(left > 0, squares / np.where(left > 0, left, 1.0), np.inf)
-
-
-def deviation(scale: Any, q: np.ndarray, noise: Any) -> np.ndarray:
-    """Return ``sqrt(scale * q + noise)``: infinite where nothing pins the prediction."""
-    # An infinite q stays infinite, whatever it is scaled with.
-    with np.errstate(invalid="ignore"):
-        variance = np.where(np.isinf(q), np.inf, scale * q + noise)
-    fixed = int((variance == 0).any(axis=tuple(range(1, variance.ndim))).sum())
-    if fixed and np.any(np.asarray(scale) > 0):
-        warnings.warn(
-            f"gradients are 0 for {fixed} of the predictions: they cannot move (R = inf), and "
-            "their error bars are 0 whatever their error. A composition column or an intercept "
-            "gives them one",
-            UserWarning,
-            stacklevel=3,
-        )
-    return np.sqrt(variance)
+    xp = namespace(squares)
+    left = np.asarray(left) if xp is np else same_kind(left, squares)
+    some = left > 0
+    return xp.where(some, squares / xp.where(some, left, xp.ones_like(left)), np.inf)
 
 
 def per_target(values: Any, shape: tuple[int, ...]) -> Any:
     """Return one number for a single target (`shape` is empty), else an array."""
-    values = np.asarray(values, dtype=np.float64)
-    return values.reshape(shape) if shape else float(values.ravel()[0])
+    if array_namespace(values) is None:
+        values = np.asarray(values, dtype=np.float64)
+        return values.reshape(shape) if shape else float(values.ravel()[0])
+    return namespace(values).reshape(values, shape) if shape else float(values[0])
 
 
-def expand(values: np.ndarray, ndim: int) -> np.ndarray:
-    """Give target-independent values an axis to broadcast over targets with."""
-    return values if values.ndim == ndim else values[..., None]
+def reshaped(values: Any, shape: tuple[int, ...]) -> Any:
+    """Return columns of the last axis as targets of a shape."""
+    return namespace(values).reshape(values, (-1, *shape))
 
 
 def _as_it_is(values: Any) -> Any:

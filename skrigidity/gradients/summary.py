@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._html import SummaryMixin, number
+from .._html import SummaryMixin, number, on_host
 
 
 class ModelSummary(SummaryMixin):
@@ -42,6 +42,7 @@ def _root(variance: Any) -> str:
     """Return standard deviations as text; those that nobody has fitted yet are NaN."""
     if isinstance(variance, dict):
         return number({name: np.sqrt(value) for name, value in variance.items()})
+    variance = on_host(variance)
     if np.isnan(variance).any():
         return "unknown before calibrate()"
     return number(np.sqrt(variance))

@@ -190,7 +190,13 @@ class AutoAccumulator(Accumulator):
         self.stream: Any = None if auto else ROUTES[self.method](d, t)
 
     def empty(self) -> AutoAccumulator:
-        """Return an accumulator with the same options that has seen nothing."""
+        """Return an accumulator with the same options that has seen nothing.
+
+        Returns
+        -------
+        AutoAccumulator
+            An empty accumulator.
+        """
         return AutoAccumulator(self.n_features, self.n_rhs, self.method, self.prior)
 
     def continued(self, stream: Any) -> AutoAccumulator:

@@ -466,7 +466,13 @@ class Accumulator:
         return copy.deepcopy(self)
 
     def empty(self) -> Self:
-        """Return an accumulator of the same kind that has seen nothing."""
+        """Return an accumulator of the same kind that has seen nothing.
+
+        Returns
+        -------
+        Accumulator
+            An empty accumulator.
+        """
         return type(self)(self.n_features, self.n_rhs)
 
     @property

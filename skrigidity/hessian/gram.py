@@ -54,7 +54,13 @@ class GramAccumulator(CentredAccumulator):
         self.taken = np.zeros(n_features)  # squares that centring has taken from the diagonal
 
     def empty(self) -> Self:
-        """Return an accumulator with the same preconditioner that has seen nothing."""
+        """Return an accumulator with the same preconditioner that has seen nothing.
+
+        Returns
+        -------
+        GramAccumulator
+            An empty accumulator.
+        """
         return type(self)(self.n_features, self.n_rhs, precondition=self.precondition)
 
     @property

@@ -180,13 +180,30 @@ class Rows:
         return out
 
     def seen(self) -> Rows:
-        """Return the rows without those of weight zero."""
+        """Return the rows without those of weight zero.
+
+        Returns
+        -------
+        Rows
+            The rows.
+        """
         if self.weight is None or self.weight.all():
             return self
         return self.kept(self.weight)
 
     def kept(self, mask: Array) -> Rows:
-        """Return the rows of a mask, lazy ones still lazy."""
+        """Return the rows of a mask, lazy ones still lazy.
+
+        Parameters
+        ----------
+        mask : ndarray of bool of shape (n_rows,)
+            Which rows to keep.
+
+        Returns
+        -------
+        Rows
+            The rows that are kept.
+        """
         return self[np.flatnonzero(mask)]
 
     def __getitem__(self, key: Any) -> Rows:
@@ -217,7 +234,18 @@ class Rows:
         return out
 
     def blocks(self, entries: int = _BLOCK_ENTRIES) -> Iterator[Rows]:
-        """Iterate over blocks of rows in memory, in order, each of a size that BLAS likes."""
+        """Iterate over blocks of rows in memory, in order, each of a size that BLAS likes.
+
+        Parameters
+        ----------
+        entries : int, default=2**21
+            Largest number of entries of a block.
+
+        Yields
+        ------
+        Rows
+            The next rows.
+        """
         n, step = len(self), block_rows(self.n_features, entries)
         if 0 < n <= step:
             yield self
@@ -279,7 +307,20 @@ class Rows:
         return out
 
     def rss(self, coef: Array, intercept: Any = 0.0) -> Array:
-        """Return weighted sums of squares, (n_rhs,), of right-hand sides minus predictions."""
+        """Return weighted sums of squares, (n_rhs,), of right-hand sides minus predictions.
+
+        Parameters
+        ----------
+        coef : ndarray of shape (n_features, n_rhs)
+            Coefficients.
+        intercept : ndarray of shape (n_rhs,)
+            Intercepts.
+
+        Returns
+        -------
+        ndarray of shape (n_rhs,)
+            Weighted sums.
+        """
         error = self.rhs - self.times(coef, intercept)
         if self.weight is None:
             return np.asarray(np.einsum("ij,ij->j", error, error))
@@ -404,6 +445,12 @@ class RemoteRows(Rows):
         What every row has.
     has_intercept : bool
         Whether any of them has an intercept.
+
+    Examples
+    --------
+    >>> from skrigidity.hessian import RemoteRows
+    >>> RemoteRows(3, 1, True).n_features
+    3
     """
 
     matrix = None
@@ -420,7 +467,13 @@ class RemoteRows(Rows):
     has_intercept = property(lambda self: self._widths[2])
 
     def seen(self) -> Rows:
-        """Return the rows; whoever takes the blocks leaves out those of weight zero."""
+        """Return the rows; whoever takes the blocks leaves out those of weight zero.
+
+        Returns
+        -------
+        Rows
+            The rows.
+        """
         return self
 
 

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from ..environments import is_environments
+from ..environments import array_namespace, is_environments
 from ..gradients import (
     RigidityMixin,
     TrainingKernel,
@@ -19,6 +19,7 @@ from ..gradients import (
 )
 from ..hessian import KernelRows
 from ._leave_out import leave_out_centred
+from ._on_device import KERNELS, DeviceTraining, training_samples
 from ._parameters import ComponentParametersMixin
 
 
@@ -40,6 +41,9 @@ class RigidKernelRidgeBase(
 
     def _parameters(self) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
         dual = self.dual_coef_
+        if array_namespace(dual) is not None:
+            coef = dual[:, None] if dual.ndim == 1 else dual
+            return coef, self.y_mean_, tuple(dual.shape[1:])
         return dual.reshape(len(dual), -1), np.ravel(self.y_mean_), dual.shape[1:]
 
     @property
@@ -47,7 +51,7 @@ class RigidKernelRidgeBase(
         return isinstance(self.kernel, str) and self.kernel == "precomputed"
 
     def _validated(self, X: Any, *, reset: bool = False, name: str = "X") -> Any:
-        if not self._precomputed:
+        if not self._precomputed or array_namespace(X) is not None:
             return super()._validated(X, reset=reset, name=name)
         return X if hasattr(X, "shape") or isinstance(X, KernelRows) else np.asarray(X)
 
@@ -63,7 +67,10 @@ class RigidKernelRidgeBase(
 
     def _training_rows(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool
-    ) -> tuple[TrainingKernel, tuple[int, ...]]:
+    ) -> tuple[Any, tuple[int, ...]]:
+        if array_namespace(X) is not None:
+            X, y, weight, shape = training_samples(self, X, y, sample_weight, reset=reset)
+            return DeviceTraining(self.gradients_.kernel(X), weight, y), shape
         X, y, weight, shape = self._training_samples(X, y, sample_weight, reset=reset)
         kernel = X if self._precomputed else self._kernel.gram(self.gradients_.points(X))
         return TrainingKernel(kernel, weight, y), shape
@@ -113,7 +120,9 @@ class RigidKernelRidgeBase(
         n = float(weight.sum()) if self.weight_type == "frequency" else float(len(weight))
         self._set_initial_scale(rss, self._set_dof(n), shape)
 
-    def _leave_out_of(self, rows: TrainingKernel, groups: Any, factor: Any) -> Any:
+    def _leave_out_of(self, rows: Any, groups: Any, factor: Any) -> Any:
+        if isinstance(rows, DeviceTraining):
+            return rows.leave_out(self, groups, factor)
         labels = np.arange(len(rows)) if groups is None else groups
         function = leave_out_centred if self.center_y else leave_out_kernel
         return function(rows.train, rows.rhs, rows.weight, labels, factor)
@@ -122,4 +131,5 @@ class RigidKernelRidgeBase(
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = not self._precomputed
         tags.input_tags.pairwise = self._precomputed
+        tags.array_api_support = isinstance(self.kernel, str) and self.kernel in KERNELS
         return tags

@@ -10,9 +10,11 @@ from sklearn.base import _fit_context
 from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from ..environments import array_namespace
 from ..gradients import KernelGradients, PrecomputedGradients, TrainingKernel, per_target
 from ..hessian import DualFactor
 from ._base import RigidKernelRidgeBase
+from ._on_device import fit_on_device
 
 
 class RigidKernelRidge(RigidKernelRidgeBase):
@@ -206,7 +208,18 @@ class RigidKernelRidge(RigidKernelRidgeBase):
         ValueError
             If input is not finite, lengths differ, `alpha` is not positive, the kernel is not
             positive semi-definite, or there are groups without ``calibration="loo"``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import RigidKernelRidge
+        >>> model = RigidKernelRidge(kernel="rbf").fit(np.eye(3), np.arange(3.0))
+        >>> model.prediction_rigidity(np.eye(3)).shape
+        (3,)
         """
+        if array_namespace(X) is not None:
+            fit_on_device(self, X, y, sample_weight, groups)
+            return self
         X, y, weight, shape = self._training_samples(X, y, sample_weight, reset=True)
         labels = self._check_groups(groups, len(y))
         alphas = self._alphas(y.shape[1])

@@ -210,7 +210,15 @@ class FramesAdapter(Adapter):
 
     @abstractmethod
     def batch(self, frames: list[Any], *, derivatives: bool = False) -> Any:
-        """Return the network's input for some frames, on its device."""
+        """Return the network's input for some frames, on its device.
+
+        Parameters
+        ----------
+        frames : list of ase.Atoms
+            Frames of the batch.
+        derivatives : bool, default=False
+            Whether derivatives by positions and strain are asked for.
+        """
 
     def batches(self, data: Any, size: int, *, derivatives: bool = False) -> Iterator[Any]:
         """Iterate over the network's input, `size` frames at a time.

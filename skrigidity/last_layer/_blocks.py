@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from ..gradients import LatentBlock
 from ._adapter import Adapter, Latent
 
+# Hooks of two threads on one network would get in each other's way.
+_ONE_AT_A_TIME = Lock()
 # How well a layer's inputs times its weights have to give the predictions, in units of the sum of
 # the magnitudes of their terms.
 _SAME = {8: 1e-10, 4: 1e-5, 2: 1e-2}
@@ -18,7 +21,9 @@ _SAME = {8: 1e-10, 4: 1e-5, 2: 1e-2}
 def blocks_of(adapter: Adapter, data: Any, size: int, biases: Any = 0.0) -> Iterator[LatentBlock]:
     """Iterate over latent features of data, `size` samples at a time."""
     for batch in adapter.batches(data, size):
-        yield block_of(adapter.latent(batch), biases)
+        with _ONE_AT_A_TIME:
+            latent = adapter.latent(batch)
+        yield block_of(latent, biases)
 
 
 def block_of(latent: Latent, biases: Any = 0.0) -> LatentBlock:

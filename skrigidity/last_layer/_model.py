@@ -13,13 +13,14 @@ from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ..frames import symbol
+from ..frames import is_partitioned, symbol
 from ..gradients import LatentGradients, LatentSamples, Species, check_groups, check_weights
 from ..hessian import Prior, Rows
 from ._alpha import CHOICES, TRAINED, best_alpha
 from ._blocks import checked_weights, in_memory
 from ._fit import Labels, TrainingRows, energy_rows, frame_rows
 from ._held_out import HeldOut
+from ._partitions import fit_partitions
 from ._save import load, save
 
 
@@ -185,7 +186,8 @@ class LastLayerRigidity(HeldOut, BaseEstimator):
         Parameters
         ----------
         X : list of ase.Atoms, array-like, Dataset, DataLoader or LatentSamples
-            What the network's adapter takes.
+            What the network's adapter takes; or a Dask array of inputs, a bag of frames, or a list
+            of delayed frames: the network then runs where these are.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
             Labels, of what predictions are (see `reduce`); None: those that `X` brings along, where
             they are needed at all.
@@ -210,6 +212,8 @@ class LastLayerRigidity(HeldOut, BaseEstimator):
         """
         self._check_parameters()
         self.adapter_ = self._make_adapter()
+        if is_partitioned(X):
+            return fit_partitions(self, X, y, sample_weight, groups)
         X = self._validated(X, reset=True)
         weight = check_weights(sample_weight, len(X))
         labels = self._labels(X, y) if self._needs_labels else Labels()

@@ -176,6 +176,8 @@ class ComponentRidge(ComponentParametersMixin, ComponentSummaryMixin, RigidRidge
 
     # --- internals -------------------------------------------------------------------------
 
+    _on_devices = False
+
     def _validated(self, X: Any, *, reset: bool = False, name: str = "X") -> Any:
         given = X
         X = super()._validated(X, reset=reset, name=name)

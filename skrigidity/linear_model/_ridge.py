@@ -11,14 +11,16 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from ..distributed import chunked_rows
-from ..environments import is_chunked
+from ..environments import array_namespace, is_chunked, namespace
 from ..gradients import (
     FeatureGradients,
     RigidityMixin,
     check_targets,
     check_weights,
+    rows_of,
 )
 from ..hessian import METHODS, AutoAccumulator, Prior, Rows, choose
+from ..hessian.array_api import ArrayRows, factorize
 
 
 def _takes_batches(estimator: Any) -> bool:
@@ -30,10 +32,12 @@ class RigidRidgeBase(RigidityMixin, MultiOutputMixin, RegressorMixin, BaseEstima
     """What `RigidRidge` and `RigidRidgeCV` share: from validated rows to fitted attributes."""
 
     gradients_: FeatureGradients
+    _on_devices = True  # whether it takes arrays that are not NumPy's
 
     def _parameters(self) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
-        coef = np.atleast_2d(self.coef_).T
-        return coef, np.ravel(self.intercept_), self.coef_.shape[:-1]
+        coef, shape = self.coef_, tuple(self.coef_.shape[:-1])
+        several, intercept = (coef, self.intercept_) if shape else (coef[None, :], self.intercept_)
+        return several.T, intercept if shape else namespace(coef).reshape(intercept, (1,)), shape
 
     def _make_gradients(self, X: Any, sample_weight: Any) -> FeatureGradients:
         return FeatureGradients(
@@ -45,18 +49,18 @@ class RigidRidgeBase(RigidityMixin, MultiOutputMixin, RegressorMixin, BaseEstima
 
     def _training_rows(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool
-    ) -> tuple[Rows, tuple[int, ...]]:
+    ) -> tuple[Any, tuple[int, ...]]:
         if is_chunked(X):
             return chunked_rows(self, X, y, sample_weight, reset=reset)
         X = self._validated(X, reset=reset)
         y = check_targets(self, X, y)
-        weight = check_weights(sample_weight, X.shape[0])
+        weight = check_weights(sample_weight, X.shape[0], X=X)
         if reset:
             self._check_regularizer(X.shape[1])
             self.gradients_ = self._make_gradients(X, weight)
         features = self.gradients_.features(X)
-        rows = Rows(features, weight=weight, intercept=self.fit_intercept, rhs=y)
-        return rows, y.shape[1:]
+        rows = rows_of(features, weight=weight, intercept=self.fit_intercept, rhs=y)
+        return rows, tuple(y.shape[1:])
 
     def _check_regularizer(self, n_features: int) -> None:
         Prior(1.0, self.regularizer).check(n_features)
@@ -93,24 +97,26 @@ class RigidRidgeBase(RigidityMixin, MultiOutputMixin, RegressorMixin, BaseEstima
         if self._one_hessian:
             coef, intercept, rss = solution.coef, solution.intercept, weighted_rss(rows, solution)
         else:
-            coef = np.column_stack([s.coef[:, t] for t, s in enumerate(each)])
-            intercept = np.array([s.intercept[t] for t, s in enumerate(each)])
-            rss = np.array([weighted_rss(rows, s)[t] for t, s in enumerate(each)])
-        self.coef_ = coef.T.copy() if shape else coef[:, 0].copy()
-        intercept = intercept if self.fit_intercept else np.zeros_like(intercept)
+            stack = namespace(solution.coef).stack
+            coef = stack([s.coef[:, t] for t, s in enumerate(each)], axis=1)
+            intercept = stack([s.intercept[t] for t, s in enumerate(each)])
+            rss = stack([weighted_rss(rows, s)[t] for t, s in enumerate(each)])
+        self.coef_ = 1.0 * (coef.T if shape else coef[:, 0])  # a copy, of any kind of array
+        intercept = intercept if self.fit_intercept else 0.0 * intercept
         self.intercept_ = intercept if shape else intercept[0]
         self._rss = rss
 
     def _set_counted_scale(self) -> None:
         """Set what depends on the number of samples, in the sense of `weight_type`."""
-        n_rows, weight = self._fitted_to[:2]
+        n_rows, weight = float(self._fitted_to[0]), float(self._fitted_to[1])
         self._n_samples = int(n_rows)
-        left = self._set_dof(float(weight if self.weight_type == "frequency" else n_rows))
+        left = self._set_dof(weight if self.weight_type == "frequency" else n_rows)
         self._set_initial_scale(self._rss, left, self.coef_.shape[:-1])
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.array_api_support = self._on_devices
         return tags
 
 
@@ -243,12 +249,21 @@ class RigidRidge(RigidRidgeBase):
         ValueError
             If input is not finite, lengths differ, `alpha` or `regularizer` do not fit it, or
             there are groups without ``calibration="loo"``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import ComponentRidge
+        >>> X = np.random.default_rng(0).standard_normal((20, 3))
+        >>> ComponentRidge({"a": [0, 1], "b": [2]}).fit(X, X[:, 0]).prediction_rigidity(X).shape
+        (20,)
         """
         rows, shape = self._training_rows(X, y, sample_weight, reset=True)
         labels = self._check_groups(groups, len(rows))
         alphas = self._alphas(rows.n_rhs)
         prior = Prior(alphas.min(), self.regularizer)
-        self._adopt(choose(rows, prior, method=self.solver), rows, alphas, shape, labels)
+        function = factorize if isinstance(rows, ArrayRows) else choose
+        self._adopt(function(rows, prior, method=self.solver), rows, alphas, shape, labels)
         return self
 
     @available_if(_takes_batches)
@@ -278,6 +293,8 @@ class RigidRidge(RigidRidgeBase):
         ValueError
             If ``calibration="loo"``, which needs all samples at once.
         """
+        if array_namespace(X) is not None:
+            raise ValueError("partial_fit takes NumPy arrays; fit takes arrays on a device")
         first = not hasattr(self, "hessian_")
         rows, shape = self._training_rows(X, y, sample_weight, reset=first)
         if first:

@@ -10,9 +10,12 @@ from sklearn.base import _fit_context
 
 from ..gradients import check_groups
 from ..hessian import AlphaPath, Prior, RemoteRows, Rows, choose
+from ..hessian.array_api import ArrayRows
+from ..hessian.array_api import mean_square as square_on_device
 from ._cv_chunks import ChunkedPath, check_scoring, mean_square
 from ._cv_scoring import BUILT_IN, error_scores, left_out_scores, resolve, results
 from ._left_out_model import Samples
+from ._on_device import fit_on_device
 from ._ridge import RigidRidge, RigidRidgeBase
 
 # Scores that differ by less, relatively, are equal; ties over more than a factor of ten count.
@@ -167,9 +170,20 @@ class RigidRidgeCV(RigidRidgeBase):
         ------
         ValueError
             If `alphas`, `scoring`, `refit` or other input is invalid.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import RigidRidgeCV
+        >>> X = np.random.default_rng(0).standard_normal((20, 3))
+        >>> float(RigidRidgeCV([0.1, 10.0]).fit(X, X[:, 0]).alpha_)
+        0.1
         """
         rows, shape = self._training_rows(X, y, sample_weight, reset=True)
         scorers, chosen = resolve(self.scoring, self.refit)
+        if isinstance(rows, ArrayRows):
+            fit_on_device(self, rows.seen(), shape, (scorers, chosen), groups)
+            return self
         if isinstance(rows, RemoteRows):
             check_scoring(scorers, groups)
             if len(rows) > 2 * rows.n_features + 2:
@@ -222,9 +236,10 @@ class RigidRidgeCV(RigidRidgeBase):
     def _alpha(self) -> Any:
         return self.alpha_
 
-    def _checked_alphas(self, rows: Rows, positive: bool) -> np.ndarray:
+    def _checked_alphas(self, rows: Any, positive: bool) -> np.ndarray:
         if self.alphas is None:
-            return np.logspace(-10, 10, 21) * _variance(rows)
+            square = square_on_device if isinstance(rows, ArrayRows) else _variance
+            return np.logspace(-10, 10, 21) * square(rows)
         alphas = np.asarray(self.alphas, dtype=np.float64).ravel()
         lowest = alphas.min(initial=np.inf)
         if not len(alphas) or not np.isfinite(alphas).all() or lowest < 0:

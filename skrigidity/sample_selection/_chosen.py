@@ -19,11 +19,14 @@ from ..distributed import example
 from ..environments import (
     Environments,
     OutputMixin,
+    array_namespace,
     as_environments,
     check_features,
     is_chunked,
     is_environments,
 )
+from ..gradients import check_same_namespace
+from ._device_pool import DevicePool, device_pool, device_support
 from ._pool import (
     ArrayPool,
     BlockPool,
@@ -46,7 +49,7 @@ class ChosenMixin(SummaryMixin, OutputMixin):
     sample_indices_: np.ndarray
     n_samples_: int
     n_features_in_: int | None
-    _fingerprints: np.ndarray
+    _fingerprints: Any
 
     def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
         """Choose among the candidates and return the chosen ones.
@@ -65,12 +68,21 @@ class ChosenMixin(SummaryMixin, OutputMixin):
         -------
         object
             The chosen candidates in the container of `X`, in the order of their choice.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import PRSelector
+        >>> pool = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
+        >>> PRSelector(2).fit_transform(pool).shape
+        (2, 2)
         """
         rows = self._fit_transform(X, y, fit_params)
-        if y is not None and len(self.sample_indices_) != self.n_samples_:
+        n_chosen = int(self.sample_indices_.shape[0])
+        if y is not None and n_chosen != self.n_samples_:
             name = type(self).__name__
             warnings.warn(
-                f"{name} has chosen {len(self.sample_indices_)} of {self.n_samples_} samples and "
+                f"{name} has chosen {n_chosen} of {self.n_samples_} samples and "
                 "leaves y as it is: a later step of the pipeline gets fewer samples than targets. "
                 f"Fit an estimator to the chosen ones by SubsetRegressor(estimator, {name}(...)) "
                 "as the last step, or take their targets as well by fit_resample",
@@ -110,6 +122,15 @@ class ChosenMixin(SummaryMixin, OutputMixin):
         ------
         ValueError
             If there is not one label per candidate.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import PRSelector
+        >>> pool = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
+        >>> X, y = PRSelector(1).fit_resample(pool, np.arange(3))
+        >>> y
+        array([1])
         """
         rows = self._fit_transform(X, y, fit_params)
         if y is None:
@@ -137,8 +158,17 @@ class ChosenMixin(SummaryMixin, OutputMixin):
         ------
         ValueError
             If this is not that pool. Its shape and its chosen members are compared.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import PRSelector
+        >>> pool = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
+        >>> PRSelector(1).fit(pool).transform(pool)
+        array([[0., 1.]])
         """
         check_is_fitted(self)
+        check_same_namespace(self, X, self.sample_indices_, "transform")
         pool, chosen = self._pool(X, reset=False), self.sample_indices_
         if len(pool) != self.n_samples_:
             raise ValueError(
@@ -152,7 +182,7 @@ class ChosenMixin(SummaryMixin, OutputMixin):
                 f"X is not the pool that this {type(self).__name__} was fitted on: the chosen "
                 "samples differ"
             )
-        if isinstance(rows, list):
+        if isinstance(rows, list) or isinstance(pool, DevicePool):
             return rows
         if isinstance(rows, Environments):
             return rows if isinstance(X, Environments) or callable(X) else list(rows)
@@ -175,8 +205,19 @@ class ChosenMixin(SummaryMixin, OutputMixin):
         -------
         ndarray of bool of shape (n_candidates,), or of int
             A mask, or positions.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import PRSelector
+        >>> pool = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
+        >>> PRSelector(1).fit(pool).get_support()
+        array([False,  True, False])
         """
         check_is_fitted(self)
+        xp = array_namespace(self.sample_indices_)
+        if xp is not None:
+            return device_support(self, xp, indices, ordered)
         if indices:
             return self.sample_indices_.copy() if ordered else np.unique(self.sample_indices_)
         mask = np.zeros(self.n_samples_, dtype=bool)
@@ -195,6 +236,14 @@ class ChosenMixin(SummaryMixin, OutputMixin):
         -------
         ndarray of str
             Names of the features.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import PRSelector
+        >>> pool = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
+        >>> PRSelector(1).fit(pool).get_feature_names_out()
+        array(['x0', 'x1'], dtype=object)
         """
         check_is_fitted(self)
         return _check_feature_names_in(self, input_features)
@@ -202,9 +251,14 @@ class ChosenMixin(SummaryMixin, OutputMixin):
     # --- internals -------------------------------------------------------------------------
 
     def _same(self, rows: Any) -> bool:
-        return np.array_equal(fingerprints(rows), self._fingerprints)
+        xp = array_namespace(rows)
+        if xp is not None:
+            return bool(xp.all(rows == self._fingerprints))
+        return bool(fingerprints(rows) == self._fingerprints)
 
-    def _pool(self, X: Any, reset: bool = True) -> Pool:
+    def _pool(self, X: Any, reset: bool = True) -> Any:
+        if array_namespace(X) is not None:
+            return device_pool(self, X, reset=reset)
         estimator = getattr(self, "estimator", None)
         if takes_objects(estimator):
             pool: Pool = ObjectPool(unfrozen(estimator)._validated(X))
@@ -240,5 +294,6 @@ class ChosenMixin(SummaryMixin, OutputMixin):
         tags = super().__sklearn_tags__()  # type: ignore[misc]
         tags.input_tags.two_d_array = not takes_objects(getattr(self, "estimator", None))
         tags.input_tags.sparse = tags.input_tags.two_d_array
+        tags.array_api_support = tags.input_tags.two_d_array
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

@@ -230,7 +230,7 @@ def named_check(values: Any, name: str, **options: Any) -> Any:
         raise kind(f"{name}: {error}") from None
 
 
-def fingerprints(X: Any) -> np.ndarray:
+def fingerprints(X: Any) -> list[str]:
     """Return a hash of every sample, the same for equal numbers in whatever container."""
     if isinstance(X, list):
         rows = [_numbers_of(each) for each in X]
@@ -238,8 +238,7 @@ def fingerprints(X: Any) -> np.ndarray:
         rows = X.toarray() if sp.issparse(X) else X
     # Adding 0 makes -0 what it equals.
     data = ((np.ascontiguousarray(row, dtype=np.float64) + 0.0).tobytes() for row in rows)
-    hashes = [hashlib.blake2b(each, digest_size=8).hexdigest().encode() for each in data]
-    return np.array(hashes, dtype="S16")
+    return [hashlib.blake2b(each, digest_size=8).hexdigest() for each in data]
 
 
 def _numbers_of(frame: Any) -> np.ndarray:

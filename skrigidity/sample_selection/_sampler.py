@@ -100,6 +100,15 @@ class SubsetSampler(MetaEstimatorMixin, BaseEstimator):
             If the selector does not tell which samples it has chosen.
         ValueError
             If it chose among something else than the samples of `X`, or none of them.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import PRSelector
+        >>> from skrigidity.sample_selection import SubsetSampler
+        >>> X = np.random.default_rng(0).standard_normal((20, 3))
+        >>> len(SubsetSampler(PRSelector(5)).fit(X, X[:, 0]).sample_indices_)
+        5
         """
         if _routing_enabled():
             routed = process_routing(self, "fit", **fit_params)
@@ -126,6 +135,16 @@ class SubsetSampler(MetaEstimatorMixin, BaseEstimator):
             The chosen samples in the container of `X`, in the order of their choice.
         y_resampled : array-like of shape (n_selected,) or (n_selected, n_targets)
             Their labels.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrigidity import PRSelector
+        >>> from skrigidity.sample_selection import SubsetSampler
+        >>> X = np.random.default_rng(0).standard_normal((20, 3))
+        >>> X_chosen, y_chosen = SubsetSampler(PRSelector(5)).fit_resample(X, X[:, 0])
+        >>> X_chosen.shape, y_chosen.shape
+        ((5, 3), (5,))
         """
         self.fit(X, y, **fit_params)
         X, y = indexable(X, y)

@@ -16,6 +16,8 @@ from ..distributed import example
 from ._candidates import numbered
 from ._chosen import ChosenMixin
 from ._chunked import ChunkedSelection
+from ._device_pool import DevicePool
+from ._on_device import DeviceSelection, set_chosen
 from ._pool import ChunkPool, Pool, fingerprints
 from ._problem import Selection
 
@@ -315,6 +317,10 @@ default=None
             "candidate_weight": candidate_weight,
             "groups": numbered(groups, len(pool)),
         }
+        if isinstance(pool, DevicePool):
+            with _progress(self) as tick:
+                set_chosen(self, DeviceSelection(self, pool, data).run(tick))
+            return self
         with _progress(self) as tick:
             # One sample with the names of its features.
             kind: Any = Selection
@@ -341,11 +347,12 @@ default=None
     # --- internals -------------------------------------------------------------------------
 
     def _summary(self) -> dict[str, Any]:
-        before, after = self.objective_path_[0], self.objective_path_[-1]
-        first = ", ".join(map(str, self.selected_idx_[:10]))
+        before, after = (float(self.objective_path_[i]) for i in (0, -1))
+        n = self.selected_idx_.shape[0]
+        first = ", ".join(str(int(pick)) for pick in self.selected_idx_[:10])
         return {
-            "chosen": f"{len(self.selected_idx_)} of {self.n_candidates_} candidates",
-            "in the order of their choice": first + (", …" if len(self.selected_idx_) > 10 else ""),
+            "chosen": f"{n} of {self.n_candidates_} candidates",
+            "in the order of their choice": first + (", …" if n > 10 else ""),
             f"objective ({self._objective})": f"{before:.3g} before, {after:.3g} after",
             "targets": self.target_rigidity_.shape[1],
         }

@@ -14,6 +14,8 @@ from ._members import Members
 # Variances lose digits as they fall: when rounding may have brought in this relative error, they
 # are computed anew. Of less precise products with the pool, less can be asked in between.
 _TOLERATED, _TOLERATED_COARSE = 1e-10, 1e-4
+# Share of a variance at which its digits are used up.
+USED_UP = EPS / _TOLERATED
 # Squares of variances up to this are finite.
 _LARGEST = 1e150
 # Where rounding errors come this near to the noise, what a pick leaves of a target may cancel.
@@ -127,7 +129,7 @@ class State:
     @property
     def used_up(self) -> float:
         """Share of a variance at which its digits are used up."""
-        return max(EPS / _TOLERATED, self.eps / _TOLERATED_COARSE)
+        return max(USED_UP, self.eps / _TOLERATED_COARSE)
 
     def dropped(self) -> bool:
         """Tell whether any target's variance has fallen so far that its digits are used up."""

@@ -170,6 +170,16 @@ class SubsetRegressor(SummaryMixin, DelegatingMixin, MetaEstimatorMixin, BaseEst
         ValueError
             If it chose among something else than the samples of `X`, or none of them, or the
             estimator takes a precomputed kernel.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.linear_model import Ridge
+        >>> from skrigidity import PRSelector, SubsetRegressor
+        >>> X = np.random.default_rng(0).standard_normal((20, 3))
+        >>> model = SubsetRegressor(Ridge(), PRSelector(5)).fit(X, X[:, 0])
+        >>> len(model.selector_.selected_idx_)
+        5
         """
         if get_tags(self.estimator).input_tags.pairwise:
             raise ValueError(
@@ -220,6 +230,16 @@ class SubsetRegressor(SummaryMixin, DelegatingMixin, MetaEstimatorMixin, BaseEst
         -------
         ndarray of shape (n_samples,) or (n_samples, n_targets)
             What the estimator returns: a tuple, if its uncertainties are asked for.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.linear_model import Ridge
+        >>> from skrigidity import PRSelector, SubsetRegressor
+        >>> X = np.random.default_rng(0).standard_normal((20, 3))
+        >>> model = SubsetRegressor(Ridge(), PRSelector(5)).fit(X, X[:, 0])
+        >>> model.predict(X).shape
+        (20,)
         """
         check_is_fitted(self)
         return self.estimator_.predict(X, **self._routed("predict", predict_params))

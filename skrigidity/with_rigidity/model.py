@@ -119,8 +119,8 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
     ================================  =============================================  ===  =======
     LinearRegression                  Σ s r²                                         2    y
     Ridge, RidgeCV                    Σ s r² + α‖w‖²                                 2    y
-    BayesianRidge                     Σ s r² + (λ/α)‖w‖², with fitted λ and α        2    y
-    ARDRegression                     Σ s r² + Σ_j (λ_j/α) w_j², with fitted λ and α 2    y
+    BayesianRidge                     Σ s r² + (λ/α)‖w‖², fitted λ and α             2    y
+    ARDRegression                     Σ s r² + Σ_j (λ_j/α) w_j², fitted λ and α      2    y
     ElasticNet(l1_ratio=0)            Σ s r²/2 + α Σs ‖w‖²/2                         1    y
     HuberRegressor                    Σ s (σ + σ h(r/σ)) + α‖w‖²                     2    y
     SGDRegressor                      Σ s ℓ + α n ‖w‖²/2 (squared_error, huber)      1    y
@@ -231,6 +231,15 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
             If the curvature of the estimator's loss is not known or there is none.
         ValueError
             If its parameters leave no curvature, or that is negative.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.linear_model import Ridge
+        >>> from skrigidity import WithRigidity
+        >>> X = np.random.default_rng(0).standard_normal((20, 3))
+        >>> WithRigidity(Ridge()).fit(X, X[:, 0]).prediction_rigidity(X).shape
+        (20,)
         """
         check_known(self.estimator)
         routed = self._routed("fit", fit_params)
@@ -293,6 +302,7 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
 
     def __sklearn_tags__(self) -> Any:
         tags = get_tags(self.estimator)
+        tags.array_api_support = False
         if is_classifier(self.estimator) and hasattr(self.estimator, "hidden_layer_sizes"):
             # Several labels of a network would have a Hessian each.
             tags.classifier_tags.multi_label = tags.target_tags.multi_output = False
@@ -335,7 +345,7 @@ class WithRigidity(RigidityMixin, DelegatingMixin, MetaEstimatorMixin, BaseEstim
                 "predicted mean: its noise is not one number. calibrate() makes them those of "
                 "the error, by held-out data",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _set_scale(self, *args: Any, **kwargs: Any) -> None:

@@ -9,10 +9,10 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 FOLDER = CHECKOUT / ".venv-peers"
 
 
-def interpreter(peer, packages, folder, install):
+def interpreter(peer, packages, folder, install, without=()):
     """Return the Python of a peer's environment, made if `install`; raise where it is not there.
 
-    Without packages it is this one.
+    Without packages it is this one. Those in `without` are taken out again.
     """
     if not packages:
         return Path(sys.executable)
@@ -25,4 +25,7 @@ def interpreter(peer, packages, folder, install):
         done = subprocess.run([*command, *packages], capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"pip: {done.stderr.strip().splitlines()[-1]}")
+        if without:
+            command = [python, "-m", "pip", "uninstall", "-qq", "-y", *without]
+            subprocess.run(command, check=True, capture_output=True)
     return python

@@ -33,6 +33,8 @@ PACKAGES = {
     "bmdal-reg": [TORCH, "bmdal-reg"],
     "popsregression": ["popsregression"],
 }
+# Its import fails beside a torch for CPUs.
+WITHOUT = {"laplace-torch": ["torchvision"]}
 THREADS = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
 HEADER = ("compared", "agreement", "theirs", "ours", "time, theirs / ours")
 PATIENCE = 1800  # seconds for each
@@ -63,7 +65,8 @@ def compare(packages, folder, *, quick=False, install=False, write=False) -> Non
 def measured(package, folder, quick, install):
     """Return the rows of one package as its environment gives them, or why it did not run."""
     try:
-        python = interpreter(package, [*PACKAGES[package], "-e", str(CHECKOUT)], folder, install)
+        packages, without = [*PACKAGES[package], "-e", str(CHECKOUT)], WITHOUT.get(package, ())
+        python = interpreter(package, packages, folder, install, without)
         command = [python, HERE / "_comparisons.py", package, *["--quick"] * quick]
         environment = os.environ | THREADS
         environment.pop("PYTHONPATH", None)

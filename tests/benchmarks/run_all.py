@@ -3,6 +3,7 @@
 import importlib.util
 
 import fit
+import gpu
 import kernel_rigidity
 import lpr
 import networks
@@ -10,6 +11,7 @@ import potential
 import potential_peers
 import ridge_cv
 import rigidity
+import scale
 import selection
 import selection_memory
 import selection_scaling
@@ -31,6 +33,8 @@ BENCHMARKS = (
     potential,
     potential_peers,
     networks,
+    scale,
+    gpu,
 )
 
 

@@ -105,10 +105,12 @@ class PotentialColumns:
 
     def add_known(self, frames: list[Atoms]) -> None:
         """Take the compositions of more frames for what is known."""
+        self.known = projection(np.vstack([self.known, self.compositions(frames)]))
+
+    def compositions(self, frames: list[Atoms]) -> Array:
+        """Return the share of every species in each frame."""
         counts = [self._composition(frame.numbers).mean(axis=0) for frame in frames]
-        _, s, vt = np.linalg.svd(np.array([*self.known, *counts]), full_matrices=False)
-        spanned = vt[s > 1e-10 * s.max(initial=0.0)]
-        self.known = spanned.T @ spanned
+        return np.reshape(counts, (len(frames), len(self.species)))
 
     def local(self, features: Array) -> Array:
         """Return the gradients of atoms' energies for their features."""
@@ -141,3 +143,10 @@ class PotentialColumns:
         out = np.zeros((*derivatives.shape[:-1], self.n_features))
         out[..., : self.n_own] = derivatives
         return out
+
+
+def projection(rows: Array) -> Array:
+    """Return the projection on what rows span."""
+    _, s, vt = np.linalg.svd(rows, full_matrices=False)
+    spanned = vt[s > 1e-10 * s.max(initial=0.0)]
+    return np.asarray(spanned.T @ spanned)

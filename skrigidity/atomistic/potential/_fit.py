@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +21,7 @@ from skrigidity.atomistic.potential._check_stress import warn_of_wrong_stress
 from skrigidity.atomistic.potential._defaults import default_descriptor
 from skrigidity.atomistic.potential._held_out import HeldOutFrames, fingerprint
 from skrigidity.atomistic.potential._leave_out import LeftRows, leave_frames_out
+from skrigidity.atomistic.potential._partitions import fit_partitions
 from skrigidity.atomistic.potential._quantiles import TrainingQuantiles
 from skrigidity.atomistic.potential._rows import Reduced, TrainingRows
 from skrigidity.atomistic.potential._solve import Problem, Solved, regularizer_of
@@ -31,6 +33,7 @@ from skrigidity.frames import (
     check_found,
     check_frames,
     find_keys,
+    is_partitioned,
     named_groups,
     parse_species,
     present,
@@ -84,8 +87,8 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : list of ase.Atoms
-            Frames.
+        X : list of ase.Atoms, dask.bag.Bag of these, or list of dask.delayed.Delayed
+            Frames. Where Dask has them, rows are made in the processes in which they are.
         y : array-like of shape (n_frames,), default=None
             Total energies in eV (NaN where there is none), in place of those in the frames.
         groups : array-like of shape (n_frames,) or str, default=None
@@ -106,19 +109,11 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         ValueError
             If no property is found, several may be meant, or one cannot be what it should be.
         """
+        if is_partitioned(X):
+            return fit_partitions(self, X, y=y, groups=groups, sample_weight=sample_weight)
         frames = check_frames(X)
-        self._set_columns(frames)
-        asked = {ENERGY: self.energy_key if y is None else None, FORCES: self.forces_key}
-        asked |= {STRESS: self.stress_key, VIRIAL: self.virial_key}
-        self.keys_ = find_keys(frames, asked)
-        targets = read_targets(frames, self.keys_, y)
-        labels = self._labels(frames, groups)
-        weight = self._weights(frames, sample_weight, groups)
-        wanted = [p for p in (ENERGY, FORCES, STRESS) if p != STRESS or self._fits_stress()]
-        check_found(targets, frames, wanted)
-        fitted = tuple(p for p in present(targets) if p in wanted)
-        tried = self._tried(fitted)
-        self._set_gradients(fitted, tried[0][0])
+        targets, fitted, tried = self._prepare(frames, y)
+        labels, weight = self._labels(frames, groups), self._weights(frames, sample_weight, groups)
         if len(self._columns.species):
             energies = [i for i, target in enumerate(targets) if target.energy is not None]
             self._columns.set_known([frames[i] for i in energies if weight[i] > 0])
@@ -129,12 +124,26 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         if not rows.used:
             raise ValueError("sample_weight must not be zero for all frames with references")
         problem = self._reduce(rows, gamma)
-        self._choose(problem, tried, rows, labels)
+        self._choose(problem, tried, partial(leave_frames_out, rows, labels), rows)
         if STRESS in fitted:
             warn_of_wrong_stress(problem, self.errors_, self.alpha_, rows)
         self._fingerprint = fingerprint(frames, targets, weight)
         self.n_training_ = rows.count()
         return self
+
+    def _prepare(self, frames: list[Atoms], y: Any) -> tuple[Any, tuple[str, ...], list[Any]]:
+        """Set columns and where references are; return these, what is fitted and what is tried."""
+        self._set_columns(frames)
+        asked = {ENERGY: self.energy_key if y is None else None, FORCES: self.forces_key}
+        asked |= {STRESS: self.stress_key, VIRIAL: self.virial_key}
+        self.keys_ = find_keys(frames, asked)
+        targets = read_targets(frames, self.keys_, y)
+        wanted = [p for p in (ENERGY, FORCES, STRESS) if p != STRESS or self._fits_stress()]
+        check_found(targets, frames, wanted)
+        fitted = tuple(p for p in present(targets) if p in wanted)
+        tried = self._tried(fitted)
+        self._set_gradients(fitted, tried[0][0])
+        return targets, fitted, tried
 
     def _set_columns(self, frames: list[Atoms]) -> None:
         self.species_ = parse_species(np.unique(np.concatenate([f.numbers for f in frames])))
@@ -173,13 +182,13 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
         return Problem(reduced.finish(), reduced.squares, gamma, self.solver)
 
     def _choose(
-        self, problem: Problem, tried: list[Any], rows: TrainingRows, labels: NDArray[np.intp]
+        self, problem: Problem, tried: list[Any], leave_out: Any, rows: TrainingRows | None
     ) -> None:
         """Solve for everything that is tried, and keep what predicts left-out frames best."""
         solved = [problem.solve(errors, alpha) for errors, alpha in tried]
         best, left = 0, []
         if len(solved) > 1 or self.calibration is not None:
-            left = leave_frames_out(rows, labels, solved)
+            left = leave_out(solved)
         if len(solved) > 1:
             parts = [self._by_property(one) for one in left]
             scores = [mean_nll(part, self._scales_of(part)) for part in parts]
@@ -199,7 +208,7 @@ class BasePotential(HeldOutFrames, RegressorMixin, BaseEstimator):
             self._quantiles = self._quantiles_of(left[best], rows)
         self._set_scales(scales)
 
-    def _quantiles_of(self, left: LeftRows, rows: TrainingRows) -> TrainingQuantiles:
+    def _quantiles_of(self, left: LeftRows, rows: TrainingRows | None) -> TrainingQuantiles:
         atoms = self.support_.features
         local = self._quad_of(self._columns.local(atoms))
         return TrainingQuantiles.of_rows(left, rows, local, self.support_.of(atoms))

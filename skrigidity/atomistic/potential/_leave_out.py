@@ -61,7 +61,10 @@ class LeftRows(NamedTuple):
 
 
 def leave_frames_out(
-    rows: TrainingRows, groups: NDArray[np.intp], candidates: Sequence[Solved]
+    rows: TrainingRows,
+    groups: NDArray[np.intp],
+    candidates: Sequence[Solved],
+    max_refits: int = _REFITS,
 ) -> list[LeftRows]:
     """Leave out every frame, or group of frames, by every solution.
 
@@ -72,6 +75,8 @@ def leave_frames_out(
         Frames of one number are left out together.
     candidates : sequence of Solved
         Solutions of all rows.
+    max_refits : int, default=20
+        How often to fit again where a group alone determines a direction.
 
     Returns
     -------
@@ -80,7 +85,7 @@ def leave_frames_out(
     """
     used = np.array(rows.used, dtype=np.intp)
     parts: list[list[LeftRows]] = [[] for _ in candidates]
-    refits = [_REFITS] * len(candidates)
+    refits = [max_refits] * len(candidates)
     for group in np.unique(groups[used]):
         members = used[groups[used] == group]
         blocks = [rows.block(i) for i in members]

@@ -42,13 +42,15 @@ class TrainingQuantiles:
     of: dict[str, Array]
 
     @classmethod
-    def of_rows(cls, left: LeftRows, rows: TrainingRows, local: Array, support: Array) -> Self:
-        """Take them of the rows of a training set and of its atoms."""
+    def of_rows(
+        cls, left: LeftRows, rows: TrainingRows | None, local: Array, support: Array
+    ) -> Self:
+        """Take them of the rows of a training set and of its atoms; no stress without frames."""
         values = {name: left.own[left.kind == k] for k, name in enumerate(PROPERTIES)}
         stress = values.pop(STRESS)
         values |= {LOCAL: local, SUPPORT: support}
         found = {name: np.quantile(v, _SHARES) for name, v in values.items() if len(v)}
-        if len(stress):
+        if len(stress) and rows is not None:
             frames = [rows.frames[i] for i in left.frame[left.kind == PROPERTIES.index(STRESS)]]
             density = [len(frame) / frame.get_volume() for frame in frames]
             found[STRESS] = np.array([stress, density])

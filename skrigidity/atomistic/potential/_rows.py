@@ -177,6 +177,12 @@ class Reduced:
                 if sum(map(len, self._waiting[name])) >= _ROWS_AT_ONCE:
                     self._flush(name)
 
+    def merge(self, other: Reduced) -> None:
+        """Add everything that another one has seen, both being finished."""
+        for name, stream in self.streams.items():
+            stream.merge(other.streams[name])
+            self.squares[name] += other.squares[name]
+
     def _flush(self, name: str) -> None:
         self.streams[name].add(Rows.joined(self._waiting[name]))
         self._waiting[name] = []

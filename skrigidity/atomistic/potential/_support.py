@@ -17,6 +17,8 @@ class Reservoir:
     ----------
     before : Support, default=None
         What an earlier one has returned, to go on from.
+    seed : int, default=0
+        Of the draws that decide.
 
     Attributes
     ----------
@@ -25,8 +27,8 @@ class Reservoir:
         Norms, and distances to the nearest environment of another frame, sorted.
     """
 
-    def __init__(self, before: Support | None = None) -> None:
-        self._rng = np.random.default_rng(0)
+    def __init__(self, before: Support | None = None, seed: int = 0) -> None:
+        self._rng = np.random.default_rng(seed)
         self._keys: list[float] = []
         self._rows: list[tuple[int, Array]] = []
         self.n_seen = 0
@@ -46,6 +48,13 @@ class Reservoir:
             self._rows.append((frame, features[atom].copy()))
         if len(self._keys) > 2 * _SIZE:
             self._shrink()
+
+    def merge(self, other: Reservoir) -> None:
+        """Add what another one has seen."""
+        self._keys += other._keys
+        self._rows += other._rows
+        self.n_seen += other.n_seen
+        self._shrink()
 
     def _shrink(self) -> None:
         order = np.argsort(self._keys)[:_SIZE]

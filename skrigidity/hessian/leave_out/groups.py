@@ -35,6 +35,7 @@ def leave_out(
     Returns
     -------
     LeftOut
+        Residuals and q = 1 / R of rows that a model has not seen.
 
     Raises
     ------

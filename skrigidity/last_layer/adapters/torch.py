@@ -38,11 +38,35 @@ class TorchAdapter(Adapter):
 
     @staticmethod
     def takes(model: Any) -> bool:
-        """Whether it is a module of torch."""
+        """Whether it is a module of torch.
+
+        Parameters
+        ----------
+        model : object
+            What may be a model of this kind.
+
+        Returns
+        -------
+        bool
+            True for such a model.
+        """
         return any(c.__module__.split(".")[0] == "torch" for c in type(model).__mro__)
 
     def check(self, data: Any, name: str = "X") -> Any:
-        """Return a tensor, or a data set with what puts its samples together."""
+        """Return a tensor, or a data set with what puts its samples together.
+
+        Parameters
+        ----------
+        data : object
+            Data of the kind that this adapter is for.
+        name : str, default="X"
+            What messages call the data.
+
+        Returns
+        -------
+        object
+            The data.
+        """
         torch = require_torch()
         if isinstance(data, Samples):
             return data
@@ -103,7 +127,18 @@ class TorchAdapter(Adapter):
         return None if found[0] is None else np.concatenate([np.asarray(y) for y in found])
 
     def call(self, batch: Any) -> Any:
-        """Run the network on one batch; return its output."""
+        """Run the network on one batch; return its output.
+
+        Parameters
+        ----------
+        batch : object
+            One batch of the network's input.
+
+        Returns
+        -------
+        Tensor
+            Predictions of the batch.
+        """
         return self.model(*batch)
 
     def latent(self, batch: Any, *, derivatives: bool = False) -> Latent:
