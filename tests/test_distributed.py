@@ -466,8 +466,13 @@ def test_messages():
         RigidRidgeCV(scoring="r2").fit(lazy, target)
     with pytest.raises(ValueError, match="calibration"):
         RigidRidge(calibration="loo").fit(lazy, target)
-    X[50, 2] = np.nan
+    broken = X.copy()
+    broken[50, 2] = np.nan
     with pytest.raises(ValueError, match="NaN"):
-        model.fit(chunked(X, 40), target)
+        model.fit(chunked(broken, 40), target)
+    with pytest.raises(ValueError, match="X must be in memory here"):
+        model.fit(lazy, target).calibrate(lazy, y)
+    with pytest.raises(ValueError, match="X must be in memory here"):
+        RigidKernelRidge().fit(lazy, y)
     with pytest.raises(ValueError, match="X must be in memory"):
         model.fit(lazy, target).leave_one_out(lazy, target)

@@ -63,10 +63,19 @@ def check_error_bars(names):
     assert constant == pytest.approx(-1.52, abs=0.01)
 
 
+def check_out_of_distribution(names):
+    """One C fails for pentamers, and theirs does not."""
+    error, model = names["error"], names["model"]
+    one = model.predict(names["X"][names["rest"]], return_std=True)[1]
+    assert np.mean(error <= 2 * one) == pytest.approx(0.24, abs=0.01)
+    assert np.mean(error <= 2 * names["std"]) == pytest.approx(0.99, abs=0.01)
+
+
 CHECKS = {
     "start/arrays.md": check_arrays,
     "start/structures.md": check_structures,
     "guide/error_bars.md": check_error_bars,
+    "studies/out_of_distribution.md": check_out_of_distribution,
 }
 
 

@@ -15,6 +15,7 @@ alone, by leaving out a trajectory (carbon) or a structure at a time. The last t
 few labelled structures of the new kind, which no method is scored on.
 """
 
+import argparse
 import warnings
 from functools import partial
 from timeit import repeat

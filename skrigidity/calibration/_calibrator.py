@@ -57,9 +57,9 @@ class RigidityCalibrator(BaseEstimator):
         Fewest rows that a group needs for a C of its own, and every step of the isotonic map. C²
         from n rows of Gaussian errors has a relative standard error of ``sqrt(2 / n)``: 0.2 for
         50 rows, 0.1 for 200. Rows count as one each, whatever their weight. `fit` warns of groups
-        that have fewer. Eight to sixteen labelled structures of a new kind were enough for bars that
-        hold what they should, where C of the training set was too small by up to four times: see
-        the page on predictions out of distribution in the documentation.
+        that have fewer. Eight to sixteen labelled structures of a new kind were enough for error
+        bars that hold what they should, where C of the training set was up to four times too
+        small: see the page on predictions out of distribution in the documentation.
     handle_unknown : {"error", "pooled"}, default="error"
         What a group that `fit` has not seen gets: a ValueError, or the C of all rows together.
 

@@ -102,6 +102,11 @@ class HessianModel:
             check_same_namespace(self, X, self._fitted_array, "predict")
         if xp is not None:
             return device_matrix(self, X, xp, reset=reset)
+        if is_chunked(X):
+            raise ValueError(
+                f"{name} must be in memory here, not a Dask collection: those are what predict, "
+                "prediction_rigidity, local_rigidity and methods by component take"
+            )
         check_features(X, name)
         if not is_environments(X):
             X = validate_data(
