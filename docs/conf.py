@@ -85,7 +85,10 @@ sphinx_gallery_conf = {
 # Scrapers are objects, which Sphinx cannot store between builds.
 suppress_warnings = ["config.cache", "toc.empty_glob"]
 
-PAKO = re.compile(r'<script src="https://[^"]*/pako\.min\.js"></script>')
+# What chemiscope asks a server for, which unpacks data; and a division that it never closes.
+NOT_WANTED = re.compile(
+    r'<script src="https://[^"]*/pako\.min\.js"></script>|<div style="padding: [^"]*" />'
+)
 
 # --- looks ----------------------------------------------------------------------------------------
 
@@ -114,8 +117,8 @@ html_theme_options = {
 
 
 def keep_offline(app, page, template, context, doctree):
-    """Drop what chemiscope asks a server for: a library that unpacks data."""
-    context["body"] = PAKO.sub("", context.get("body") or "")
+    """Drop what chemiscope's viewers need not."""
+    context["body"] = NOT_WANTED.sub("", context.get("body") or "")
 
 
 def unpack_datasets(app, error):
