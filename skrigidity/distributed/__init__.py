@@ -10,6 +10,7 @@ from ._chunks import is_array as is_array
 from ._maps import by_chunks as by_chunks
 from ._rows import ChunkedRows as ChunkedRows
 from ._rows import chunked_rows as chunked_rows
+from ._rows import empty_like as empty_like
 from ._rows import without_hessian as without_hessian
 from ._tree import merged_in_tree
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from functools import cached_property, reduce
 from operator import add
@@ -10,13 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..hessian import Accumulator, GramAccumulator, RemoteRows, Rows
+from ..hessian import Accumulator, GramAccumulator, Rows
 from ._chunks import Chunks
 from ._tree import merged_in_tree
 
 
-class ChunkedRows(RemoteRows):
-    """Rows that are made from chunks where these are.
+class ChunkedRows(Rows):
+    """Rows that are made from chunks where these are: accumulators are sent to them.
 
     Parameters
     ----------
@@ -38,13 +39,30 @@ class ChunkedRows(RemoteRows):
     (True, 6)
     """
 
+    matrix: Any = None  # in no one memory
+    intercept: Any = None
+
     def __init__(self, chunks: Chunks, make: RowMaker, like: Rows) -> None:
-        super().__init__(like.n_features, like.n_rhs, like.has_intercept)
+        self._widths = like.n_features, like.n_rhs, like.has_intercept
         self.chunks, self.make = chunks, make
         self._gram: GramAccumulator | None = None
 
+    n_features = property(lambda self: self._widths[0])
+    n_rhs = property(lambda self: self._widths[1])
+    has_intercept = property(lambda self: self._widths[2])
+
     def __len__(self) -> int:
         return self._n_rows
+
+    def seen(self) -> Rows:
+        """Return the rows; whoever takes the chunks leaves out those of weight zero.
+
+        Returns
+        -------
+        Rows
+            The rows.
+        """
+        return self
 
     @cached_property
     def _n_rows(self) -> int:
@@ -86,19 +104,20 @@ class ChunkedRows(RemoteRows):
         tasks = self.chunks.tasks(_on_rows, name, call=call)
         return merged_in_tree(tasks, merge or added_up, f"{name}-merge")
 
-    def reduced(self, empty: Accumulator) -> Accumulator:
-        """Return an accumulator of all rows, like an empty one; sums come with the first.
+    def reduced(self, like: Accumulator) -> Accumulator:
+        """Return an accumulator of all rows; sums come with the first.
 
         Parameters
         ----------
-        empty : Accumulator
-            One that has seen nothing.
+        like : Accumulator
+            One of the same kind.
 
         Returns
         -------
         Accumulator
             One that has seen all rows.
         """
+        empty = empty_like(like)
         plain = isinstance(empty, GramAccumulator) and empty.precondition is None
         if not (plain and self._gram):
             name = f"rigidity-{type(empty).__name__.removesuffix('Accumulator').lower()}"
@@ -189,6 +208,30 @@ class RowMaker:
         return self.nothing if unseen else rows
 
 
+def empty_like(accumulator: Any) -> Any:
+    """Return an accumulator of the same kind that has seen nothing.
+
+    Parameters
+    ----------
+    accumulator : Accumulator
+        Keeps what it was made with under the names of its parameters.
+
+    Returns
+    -------
+    Accumulator
+        An empty one.
+
+    Examples
+    --------
+    >>> from skrigidity.distributed import empty_like
+    >>> from skrigidity.hessian import GramAccumulator
+    >>> empty_like(GramAccumulator(3, 1)).n_features
+    3
+    """
+    names = inspect.signature(type(accumulator)).parameters
+    return type(accumulator)(**{name: getattr(accumulator, name) for name in names})
+
+
 def chunked_rows(
     estimator: Any, X: Any, y: Any, sample_weight: Any, *, reset: bool
 ) -> tuple[ChunkedRows, tuple[int, ...]]:
@@ -269,7 +312,7 @@ def _on_rows(X: Any, y: Any, weight: Any, *, call: tuple[Any, ...]) -> Any:
 
 
 def _accumulated(rows: Rows, empty: Accumulator, estimator: Any) -> Summed:
-    return Summed(empty.empty().add(rows), estimator._sums(rows), len(rows))
+    return Summed(empty_like(empty).add(rows), estimator._sums(rows), len(rows))
 
 
 def _merged(parts: list[Summed]) -> Summed:

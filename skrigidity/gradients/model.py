@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
 )
 
 from ..calibration import scale_from_quad
-from ..distributed import by_chunks
+from ..distributed import ChunkedRows, by_chunks
 from ..environments import (
     Environments,
     array_namespace,
@@ -28,7 +28,7 @@ from ..environments import (
     namespace,
 )
 from ..environments import check_targets as check_per_structure
-from ..hessian import RemoteRows, leave_out
+from ..hessian import leave_out
 from ..hessian.array_api import ArrayRows
 from .arrays import (
     check_same_namespace,
@@ -271,7 +271,7 @@ class HessianModel:
 
     def _leave_out(self, rows: Any, groups: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return residuals (n_rows, n_targets) and ``1 / R`` without each row or its group."""
-        if isinstance(rows, RemoteRows):
+        if isinstance(rows, ChunkedRows):
             raise ValueError("X must be in memory where samples are left out, not with Dask")
         left = {id(f): self._leave_out_of(rows, groups, f) for f in self._hessians}
         if self._one_hessian:

@@ -12,15 +12,22 @@ from .factor import Accumulator, Factor, FactorInfo, Solution, UnpinnedError
 from .gram import GramAccumulator
 from .leave_out import AlphaPath, LeftBatch, LeftOut, OtherRows, leave_out, residuals
 from .prior import Prior
-from .rows import EPS, LazyRows, RemoteRows, Rows, block_rows
+from .rows import EPS, LazyRows, Rows, block_rows
 from .spectral import SpectralFactor
 from .triangular import TriangularFactor, TSQRAccumulator
 
 __all__ = ["EPS", "METHODS", "Accumulator", "AlphaPath", "AutoAccumulator", "DualFactor"]
 __all__ += ["Factor", "FactorInfo", "GramAccumulator", "KernelRows", "LazyRows", "LeftBatch"]
-__all__ += ["LeftOut", "OtherRows", "Prior", "RemoteRows", "Rows", "Solution", "SpectralFactor"]
-__all__ += ["TSQRAccumulator", "TriangularFactor", "UnpinnedError", "block_rows", "choose"]
-__all__ += ["leave_out", "residuals"]
+__all__ += [
+    "LeftOut",
+    "OtherRows",
+    "Prior",
+    "Rows",
+    "Solution",
+    "SpectralFactor",
+    "TSQRAccumulator",
+]
+__all__ += ["TriangularFactor", "UnpinnedError", "block_rows", "choose", "leave_out", "residuals"]
 
 with suppress(ModuleNotFoundError):  # an optional part
     from .extended import ExtendedFactor, ExtendedGramAccumulator

@@ -95,8 +95,7 @@ def _with_rss(factor: Factor, rows: Rows) -> Factor:
     if solution is None or not isinstance(stream, GramAccumulator) or isinstance(rows, LazyRows):
         return factor
     if (solution.rss < _FIRM_ENOUGH * stream.square).any():
-        rss = rows.rss(solution.coef, solution.intercept)
-        factor.solution = solution._replace(rss=rss)
+        factor.solution = solution._replace(rss=rows.rss(solution.coef, solution.intercept))
     return factor
 
 
@@ -188,16 +187,6 @@ class AutoAccumulator(Accumulator):
             raise ValueError(f"method must be one of {METHODS}, got {self.method!r}")
         self.pending = [Rows(np.zeros((0, d)), rhs=np.zeros((0, t)))]
         self.stream: Any = None if auto else ROUTES[self.method](d, t)
-
-    def empty(self) -> AutoAccumulator:
-        """Return an accumulator with the same options that has seen nothing.
-
-        Returns
-        -------
-        AutoAccumulator
-            An empty accumulator.
-        """
-        return AutoAccumulator(self.n_features, self.n_rhs, self.method, self.prior)
 
     def continued(self, stream: Any) -> AutoAccumulator:
         """Return this accumulator, empty before, after all that another one has seen.

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.linalg import LinAlgWarning
 
 from .prior import Prior
-from .rows import Array, RemoteRows, Rows, as_rows, row_squares
+from .rows import Array, Rows, as_rows, row_squares
 
 _ACCURACY_WARNING = 1e-6
 # What a factorization must promise for a rigidity, to be used when there is a more accurate one.
@@ -405,8 +405,8 @@ class Accumulator:
                 f"rows must have {self.n_features} features and {self.n_rhs} right-hand sides, "
                 f"got {rows.n_features} and {rows.n_rhs}"
             )
-        if isinstance(rows, RemoteRows):
-            return self.merge(rows.reduced(self.empty()))
+        if hasattr(rows, "reduced"):  # rows in other memories, to which accumulators are sent
+            return self.merge(rows.reduced(self))
         for batch in rows.blocks(self.block_entries):
             self._add_rows(self._counted(batch.seen()))
         return self
@@ -464,16 +464,6 @@ class Accumulator:
             The copy.
         """
         return copy.deepcopy(self)
-
-    def empty(self) -> Self:
-        """Return an accumulator of the same kind that has seen nothing.
-
-        Returns
-        -------
-        Accumulator
-            An empty accumulator.
-        """
-        return type(self)(self.n_features, self.n_rhs)
 
     @property
     def max_rank(self) -> int:

@@ -53,16 +53,6 @@ class GramAccumulator(CentredAccumulator):
         self.moments = np.zeros((n_features + n_rhs,) * 2, order="F")
         self.taken = np.zeros(n_features)  # squares that centring has taken from the diagonal
 
-    def empty(self) -> Self:
-        """Return an accumulator with the same preconditioner that has seen nothing.
-
-        Returns
-        -------
-        GramAccumulator
-            An empty accumulator.
-        """
-        return type(self)(self.n_features, self.n_rhs, precondition=self.precondition)
-
     @property
     def gram(self) -> Array:
         """The Gram matrix of the features, upper triangle only."""
@@ -264,10 +254,9 @@ def gram_of(
 
 def _is_plain(rows: Rows) -> bool:
     """Whether one product gives the moments of the rows, their means being not too large."""
-    matrix = getattr(rows, "matrix", None)
+    matrix, flags = getattr(rows, "matrix", None), rows.intercept
     if not isinstance(matrix, Array) or matrix.dtype != np.float64 or not matrix.size:
         return False
-    flags = rows.intercept
     if not matrix.flags.c_contiguous or rows.columns is not None or rows.weight is not None:
         return False
     if not flags.all():

@@ -322,9 +322,8 @@ class Rows:
             Weighted sums.
         """
         error = self.rhs - self.times(coef, intercept)
-        if self.weight is None:
-            return np.asarray(np.einsum("ij,ij->j", error, error))
-        return np.asarray(np.einsum("i,ij,ij->j", self.weight, error, error))
+        weight = per_row(1.0 if self.weight is None else self.weight, len(self))
+        return np.asarray(np.einsum("i,ij,ij->j", weight, error, error))
 
 
 class LazyRows(Rows):
@@ -434,47 +433,6 @@ class LazyRows(Rows):
         numbers, place = np.unique(np.arange(len(self))[key], return_inverse=True)
         kept = self.kept(np.isin(np.arange(len(self)), numbers))
         return Rows.joined(kept.blocks(), self.n_features, self.n_rhs)[place]
-
-
-class RemoteRows(Rows):
-    """Rows that never come together in one memory: accumulators are sent to them.
-
-    Parameters
-    ----------
-    n_features, n_rhs : int
-        What every row has.
-    has_intercept : bool
-        Whether any of them has an intercept.
-
-    Examples
-    --------
-    >>> from skrigidity.hessian import RemoteRows
-    >>> RemoteRows(3, 1, True).n_features
-    3
-    """
-
-    matrix = None
-    reduced: Callable[[Any], Any]  # an accumulator of all rows, like an empty one
-    over_chunks: Callable[..., Any]  # sums of what a function says of the rows of every chunk
-    sums: Callable[..., Array]  # number of rows, weight, weighted sums
-    collected: Callable[[], Rows]  # all rows in memory, where a Hessian is no smaller
-
-    def __init__(self, n_features: int, n_rhs: int, has_intercept: bool) -> None:
-        self._widths = int(n_features), int(n_rhs), bool(has_intercept)
-
-    n_features = property(lambda self: self._widths[0])
-    n_rhs = property(lambda self: self._widths[1])
-    has_intercept = property(lambda self: self._widths[2])
-
-    def seen(self) -> Rows:
-        """Return the rows; whoever takes the blocks leaves out those of weight zero.
-
-        Returns
-        -------
-        Rows
-            The rows.
-        """
-        return self
 
 
 def as_rows(rows: Any, *, intercept: Any = False) -> Rows:

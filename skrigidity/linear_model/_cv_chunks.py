@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from ..distributed import ChunkedRows, empty_like
 from ..hessian import (
     AlphaPath,
     GramAccumulator,
     OtherRows,
     Prior,
-    RemoteRows,
     Rows,
     TSQRAccumulator,
 )
@@ -36,7 +36,7 @@ class ChunkedPath:
 
     Parameters
     ----------
-    rows : RemoteRows
+    rows : ChunkedRows
         Training rows with right-hand sides.
     gamma : ndarray or None
         The regularizer's matrix or diagonal.
@@ -46,7 +46,7 @@ class ChunkedPath:
 
     stream = None
 
-    def __init__(self, rows: RemoteRows, gamma: Any, alphas: np.ndarray) -> None:
+    def __init__(self, rows: ChunkedRows, gamma: Any, alphas: np.ndarray) -> None:
         self.rows, self.gamma, self.alphas = rows, gamma, alphas
         stream: Any = GramAccumulator(rows.n_features, rows.n_rhs).add(rows)
         attempt = stream.attempt(Prior(float(alphas.min()), gamma))
@@ -100,7 +100,7 @@ def check_scoring(scorers: dict[str, Any], groups: Any) -> None:
         raise ValueError("groups must be None where X is a Dask collection")
 
 
-def mean_square(rows: RemoteRows) -> float:
+def mean_square(rows: ChunkedRows) -> float:
     """Return the mean square of a feature, about its mean where rows have an intercept."""
     stream = GramAccumulator(rows.n_features, rows.n_rhs).add(rows)
     return float(np.trace(stream.gram)) / (rows.sums()[1] * rows.n_features)
@@ -144,7 +144,7 @@ def _sums_of_chunk(rows: Rows, hat: Any, units: bool) -> tuple[ErrorSums, Rows]:
 
 
 def _without_high(rows: Rows, hat: Any, units: bool, empty: Any) -> Any:
-    out = empty.empty()
+    out = empty_like(empty)
     for block in rows.seen().blocks():
         out.add(block.kept(~_left_alone(block, hat, units)[3]))
     return out

@@ -8,8 +8,9 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import _fit_context
 
+from ..distributed import ChunkedRows
 from ..gradients import check_groups
-from ..hessian import AlphaPath, Prior, RemoteRows, Rows, choose
+from ..hessian import AlphaPath, Prior, Rows, choose
 from ..hessian.array_api import ArrayRows
 from ..hessian.array_api import mean_square as square_on_device
 from ._cv_chunks import ChunkedPath, check_scoring, mean_square
@@ -184,7 +185,7 @@ class RigidRidgeCV(RigidRidgeBase):
         if isinstance(rows, ArrayRows):
             fit_on_device(self, rows.seen(), shape, (scorers, chosen), groups)
             return self
-        if isinstance(rows, RemoteRows):
+        if isinstance(rows, ChunkedRows):
             check_scoring(scorers, groups)
             if len(rows) > 2 * rows.n_features + 2:
                 return self._fit_chunks(rows, scorers, chosen, shape)
@@ -320,7 +321,7 @@ def _largest_of_best(scores: np.ndarray, alphas: np.ndarray) -> np.ndarray:
 
 def _variance(rows: Rows) -> float:
     """Return the mean square of a feature, about its mean where rows have an intercept."""
-    if isinstance(rows, RemoteRows):
+    if isinstance(rows, ChunkedRows):
         return mean_square(rows) or 1.0
     weight = np.ones(len(rows)) if rows.weight is None else rows.weight
     centre, total = np.zeros(rows.n_features), 0.0
