@@ -7,7 +7,7 @@ the radial distribution function, and error bars of forces beside errors. The ne
 one (16 scalar channels, two interactions, 32 latent features; the paper's has 64 channels of
 scalars and vectors), trained for minutes on a CPU.
 
-    python docs/examples/networks_coarse_water.py                  1, 10, 50 and 200 frames, 5 ps
+    python docs/examples/networks_coarse_water.py                  1 to 200 frames, 5 ps
     python docs/examples/networks_coarse_water.py --sizes 10 --steps 20 --duration 0.2
 
 It needs mace-torch. Linear potentials of the same beads: coarse_grained_water.py.
@@ -173,7 +173,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 10, 50, 200])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 3, 10, 50, 200])
     parser.add_argument("--steps", type=int, default=400, help="of training")
     parser.add_argument("--duration", type=float, default=5.0, help="of dynamics, in ps")
     parser.add_argument("--width", type=int, default=16, help="channels")
