@@ -1,5 +1,7 @@
 """Coarse-grained water: the study's measures, and what it says of simulations."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -244,3 +246,28 @@ def test_runs_are_not_made_again(tmp_path, monkeypatch, capsys, frames):
     assert "10 to 100 frames: median g_distance falls, beyond the spread" in out
     assert "1 frame of the reference itself, mean: g_distance 0." in out
     assert len(pd.read_csv(tmp_path / "table.csv")) == 2
+
+
+def test_guide_and_verdict_are_those_of_the_table():
+    """Every number of the guide's table is that of the runs in the repository."""
+    folder = Path(water.__file__).parent
+    table = pd.read_csv(folder / "coarse_grained_water.csv")
+    assert table.groupby("size").size().tolist() == [4] * 5
+    assert [line.split(": ")[1] for line in water.verdicts(table)] == [
+        "median pr_distance falls, beyond the spread",
+        "median g_distance falls, beyond the spread",
+        "median q4_distance falls, beyond the spread",
+        "median pr_distance falls, beyond the spread",
+        "median g_distance falls, within the spread",
+        "median q4_distance falls, beyond the spread",
+    ]
+    guide = folder.parents[0] / "guide" / "coarse_grained.md"
+    text = guide.read_text(encoding="utf-8")
+    names = {"rmse": 3, "relative_pr": 2, "g_distance": 3, "q4_distance": 3}
+    for size, part in table.groupby("size"):
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| {size} |")]
+        for name, digits in names.items():
+            low, middle, high = np.quantile(part[name], [0, 0.5, 1]).round(digits)
+            cell = f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+            assert cell in row
+        assert ("all stable" in row) == part["stable"].all()

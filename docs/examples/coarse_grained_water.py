@@ -194,7 +194,7 @@ def q4_density(frames):
     """Density of averaged q4 in bins of Q4_EDGES, NaN without freud."""
     if not HAS_FREUD:
         return np.full(len(Q4_EDGES) - 1, np.nan)
-    # Beads without neighbours have none; whatever lies outside counts in the last bins.
+    # Beads without neighbours have none; whatever lies above the last bin counts in it.
     q4 = np.clip(np.nan_to_num(steinhardt(frames)), Q4_EDGES[0], Q4_EDGES[-1])
     return np.histogram(q4, Q4_EDGES, density=True)[0]
 

@@ -271,12 +271,12 @@ COLUMNS = {
 
 
 def cell(values):
-    """Return the median and half the distance between quartiles."""
-    low, middle, high = (
-        np.nanquantile(values, [0.25, 0.5, 0.75]) if values.notna().any() else [0] * 3
-    )
+    """Return the median, and half the distance of quartiles in units of the last digit."""
+    if values.isna().all():
+        return "–"
+    low, middle, high = np.nanquantile(values, [0.25, 0.5, 0.75])
     digits = 0 if abs(middle) >= 20 else 1 if abs(middle) >= 3 else 2
-    return f"{middle:.{digits}f} ± {(high - low) / 2:.{digits}f}" if values.notna().any() else "–"
+    return f"{middle:.{digits}f}({(high - low) / 2 * 10**digits:.0f})"
 
 
 def markdown(table):
@@ -306,7 +306,7 @@ def report_defaults(scores):
     for name, part in scores.groupby("scenario", sort=False):
         dnll = part.pivot(index="seed", columns="method", values="dnll")
         change = dnll[list(CALIBRATIONS)].sub(dnll["rigidity, bayesian"], axis=0)
-        table[name] = [f"{cell(change[m])} ({np.mean(change[m] < 0):.2f})" for m in CALIBRATIONS]
+        table[name] = [f"{cell(change[m])}, {np.mean(change[m] < 0):.0%}" for m in CALIBRATIONS]
     table = pd.DataFrame.from_dict(table, orient="index", columns=CALIBRATIONS)
     print(f"\nNegative log-likelihood less that of bayesian (share of splits)\n\n{markdown(table)}")
 
