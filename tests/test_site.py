@@ -135,9 +135,11 @@ def visit(browser, address):
         open_page.wrong.append(f"{open_page.at}: {text}")
 
     def outside(route):
-        if not route.request.url.startswith(("data:", "blob:")):
+        if route.request.url.startswith(("data:", "blob:")):
+            route.continue_()
+        else:
             note(f"asks {route.request.url}")
-        route.abort()
+            route.abort()
 
     open_page.wrong, open_page.note = [], note
     context.route(lambda url: not url.startswith(address), outside)
