@@ -135,9 +135,11 @@ def visit(browser, address):
         open_page.wrong.append(f"{open_page.at}: {text}")
 
     def outside(route):
-        if not route.request.url.startswith(("data:", "blob:")):
+        if route.request.url.startswith(("data:", "blob:")):
+            route.continue_()
+        else:
             note(f"asks {route.request.url}")
-        route.abort()
+            route.abort()
 
     open_page.wrong, open_page.note = [], note
     context.route(lambda url: not url.startswith(address), outside)
@@ -154,6 +156,20 @@ def check_width(visit, window, width):
         visit.note(f"{excess} pixels wider than a window of {width}")
 
 
+def shown_in(window, scheme):
+    """Whether a page turns light, or dark, within some seconds."""
+    brighter = ">" if scheme == "light" else "<"
+    sums = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3)"
+    total = f"{sums}.reduce((a, b) => a + +b, 0)"
+    try:
+        window.wait_for_function(f"() => {total} {brighter} 382", timeout=10_000)
+    except Exception as error:
+        if type(error).__name__ != "TimeoutError":
+            raise
+        return False
+    return True
+
+
 @pytest.mark.slow
 def test_written_pages(visit):
     """Narrow and wide, light and dark."""
@@ -163,9 +179,8 @@ def test_written_pages(visit):
             check_width(visit, window, width)
         for scheme in ("light", "dark"):
             window.emulate_media(color_scheme=scheme)
-            color = window.evaluate("getComputedStyle(document.body).backgroundColor")
-            if (sum(map(int, re.findall(r"\d+", color)[:3])) > 382) != (scheme == "light"):
-                visit.note(f"background {color} where it is {scheme}")
+            if not shown_in(window, scheme):
+                visit.note(f"is not {scheme}")
     assert not visit.wrong
 
 
@@ -190,6 +205,6 @@ def test_structures_are_drawn(visit):
     assert with_viewer
     for page in with_viewer:
         window = visit(page)
-        window.wait_for_selector(".chemiscope-sphinx canvas", timeout=30_000, state="attached")
+        window.wait_for_selector(".chemiscope-sphinx canvas", timeout=60_000, state="attached")
         assert not window.locator(".chemiscope-sphinx-error").first.is_visible()
     assert not visit.wrong
