@@ -157,12 +157,12 @@ def check_width(visit, window, width):
 
 
 def shown_in(window, scheme):
-    """Whether a page turns light, or dark, within some seconds."""
+    """Whether a page turns light, or dark, within a minute (structures take their time)."""
     brighter = ">" if scheme == "light" else "<"
     sums = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3)"
     total = f"{sums}.reduce((a, b) => a + +b, 0)"
     try:
-        window.wait_for_function(f"() => {total} {brighter} 382", timeout=10_000)
+        window.wait_for_function(f"() => {total} {brighter} 382", timeout=60_000)
     except Exception as error:
         if type(error).__name__ != "TimeoutError":
             raise
