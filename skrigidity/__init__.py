@@ -8,7 +8,7 @@ from .linear_model import ComponentRidge, RigidRidge, RigidRidgeCV
 from .sample_selection import PRSelector, SubsetRegressor
 from .with_rigidity import WithRigidity
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 __all__ = [
     "ComponentRidge",
