@@ -36,7 +36,7 @@ def test_size():
     optional = ("extended", "leave_out")
     beside = sum(n for p, n in hessian.items() if p.parent.name in optional)
     on_device = sum(n for p, n in hessian.items() if p.parent.name == "array_api")
-    assert sum(hessian.values()) - beside - on_device <= 1312
+    assert sum(hessian.values()) - beside - on_device <= 1305
     assert beside <= 900
     assert on_device <= 650
     # Potentials, the command line, networks and learning came after the rebuilding to 14 000.

@@ -18,16 +18,9 @@ from .triangular import TriangularFactor, TSQRAccumulator
 
 __all__ = ["EPS", "METHODS", "Accumulator", "AlphaPath", "AutoAccumulator", "DualFactor"]
 __all__ += ["Factor", "FactorInfo", "GramAccumulator", "KernelRows", "LazyRows", "LeftBatch"]
-__all__ += [
-    "LeftOut",
-    "OtherRows",
-    "Prior",
-    "Rows",
-    "Solution",
-    "SpectralFactor",
-    "TSQRAccumulator",
-]
-__all__ += ["TriangularFactor", "UnpinnedError", "block_rows", "choose", "leave_out", "residuals"]
+__all__ += ["LeftOut", "OtherRows", "Prior", "Rows", "Solution", "SpectralFactor"]
+__all__ += ["TSQRAccumulator", "TriangularFactor", "UnpinnedError", "block_rows", "choose"]
+__all__ += ["leave_out", "residuals"]
 
 with suppress(ModuleNotFoundError):  # an optional part
     from .extended import ExtendedFactor, ExtendedGramAccumulator
