@@ -77,6 +77,7 @@ sphinx_gallery_conf = {
     "doc_module": ("skrigidity",),
     "image_scrapers": ("matplotlib", ChemiscopeScraper()),
     "remove_config_comments": True,
+    "ignore_repr_types": r"matplotlib\.",
     "show_memory": False,
     "write_computation_times": False,
     "parallel": max(os.cpu_count() or 1, 1),

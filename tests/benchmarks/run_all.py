@@ -2,6 +2,7 @@
 
 import importlib.util
 
+import comparison
 import fit
 import gpu
 import kernel_rigidity
