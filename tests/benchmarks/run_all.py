@@ -36,6 +36,7 @@ BENCHMARKS = (
     networks,
     scale,
     gpu,
+    comparison,
 )
 
 
