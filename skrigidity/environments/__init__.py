@@ -13,6 +13,7 @@ from skrigidity.environments._output import EnvironmentTransformerMixin
 from skrigidity.environments._output import OutputMixin as OutputMixin
 from skrigidity.environments._per_environment import PerEnvironment
 from skrigidity.environments._scaler import TotalVarianceScaler
+from skrigidity.environments._validation import DISPATCHES as DISPATCHES
 from skrigidity.environments._validation import array_namespace as array_namespace
 from skrigidity.environments._validation import (
     as_environments,

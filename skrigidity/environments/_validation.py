@@ -8,8 +8,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from sklearn import get_config
 from sklearn.utils import _array_api
+from sklearn.utils.fixes import parse_version, sp_version
 
 from skrigidity.environments._container import Environments, block_rows, stack, trusted
+
+# Below, scikit-learn refuses to dispatch.
+DISPATCHES = bool(sp_version >= parse_version("1.14"))
 
 
 def array_namespace(X: Any) -> Any:

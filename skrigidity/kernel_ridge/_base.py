@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from ..environments import array_namespace, is_environments
+from ..environments import DISPATCHES, array_namespace, is_environments
 from ..gradients import (
     RigidityMixin,
     TrainingKernel,
@@ -131,5 +131,6 @@ class RigidKernelRidgeBase(
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = not self._precomputed
         tags.input_tags.pairwise = self._precomputed
-        tags.array_api_support = isinstance(self.kernel, str) and self.kernel in KERNELS
+        named = isinstance(self.kernel, str) and self.kernel in KERNELS
+        tags.array_api_support = named and DISPATCHES
         return tags

@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from ..distributed import chunked_rows
-from ..environments import array_namespace, is_chunked, namespace
+from ..environments import DISPATCHES, array_namespace, is_chunked, namespace
 from ..gradients import (
     FeatureGradients,
     RigidityMixin,
@@ -116,7 +116,7 @@ class RigidRidgeBase(RigidityMixin, MultiOutputMixin, RegressorMixin, BaseEstima
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.array_api_support = self._on_devices
+        tags.array_api_support = self._on_devices and DISPATCHES
         return tags
 
 

@@ -17,6 +17,7 @@ from sklearn.utils.validation import (
 from .._html import SummaryMixin
 from ..distributed import example
 from ..environments import (
+    DISPATCHES,
     Environments,
     OutputMixin,
     array_namespace,
@@ -294,6 +295,6 @@ class ChosenMixin(SummaryMixin, OutputMixin):
         tags = super().__sklearn_tags__()  # type: ignore[misc]
         tags.input_tags.two_d_array = not takes_objects(getattr(self, "estimator", None))
         tags.input_tags.sparse = tags.input_tags.two_d_array
-        tags.array_api_support = tags.input_tags.two_d_array
+        tags.array_api_support = tags.input_tags.two_d_array and DISPATCHES
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
