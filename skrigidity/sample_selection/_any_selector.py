@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.feature_selection import SelectorMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _num_samples
@@ -108,6 +107,8 @@ def _chosen(selector: Any, n: int) -> np.ndarray:
 
 
 def _selects_features(selector: Any, support: np.ndarray) -> bool:
+    from sklearn.feature_selection import SelectorMixin  # takes a tenth of the package's import
+
     kind = getattr(selector, "selection_type", None)  # scikit-matter's
     if kind is not None:
         return bool(kind == "feature")
