@@ -11,7 +11,12 @@ from skrigidity.hessian import Prior, choose
 
 torch = pytest.importorskip("torch")
 
-from skrigidity.last_layer import LastLayerRigidity, TorchAdapter, adapter_of  # noqa: E402
+from skrigidity.last_layer import (  # noqa: E402
+    LastLayerRigidity,
+    TorchAdapter,
+    _model,
+    adapter_of,
+)
 from skrigidity.last_layer._device import reduced_rows  # noqa: E402
 
 WIDTH = 12
@@ -80,6 +85,21 @@ def test_triangle_on_a_device_is_that_of_the_rows(data):
         g = with_bias(hidden(network, X[:n])) * np.sqrt(weight[:n, None])
         assert len(rows) == min(n, WIDTH + 1)
         np.testing.assert_allclose(rows.matrix.T @ rows.matrix, g.T @ g, atol=1e-10)
+
+
+@pytest.mark.parametrize("n", [5, 120])
+@pytest.mark.parametrize("bias", [False, True])
+def test_fit_on_a_device_is_that_on_the_host(data, monkeypatch, n, bias):
+    X, weight = data[0][:n], np.linspace(0.5, 2.0, n)
+    model = LastLayerRigidity(mlp(), bias=bias, alpha=1e-3, batch_size=7)
+    expected = model.fit(X, sample_weight=weight).prediction_rigidity(data[0])
+    alpha = model.alpha_
+    asked = []
+    monkeypatch.setattr(_model, "on_device", lambda adapter: asked.append(adapter) or True)
+    model.fit(X, sample_weight=weight)
+    assert asked == [model.adapter_]
+    np.testing.assert_allclose(model.alpha_, alpha, rtol=1e-12)
+    np.testing.assert_allclose(model.prediction_rigidity(data[0]), expected, rtol=1e-9)
 
 
 def test_network_of_float32_has_no_negative_variances(data):

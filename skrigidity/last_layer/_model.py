@@ -18,6 +18,7 @@ from ..gradients import LatentGradients, LatentSamples, Species, check_groups, c
 from ..hessian import Prior, Rows
 from ._alpha import CHOICES, TRAINED, best_alpha
 from ._blocks import checked_weights, in_memory
+from ._device import on_device, reduced_rows
 from ._fit import Labels, TrainingRows, energy_rows, frame_rows
 from ._held_out import HeldOut
 from ._partitions import fit_partitions
@@ -310,7 +311,10 @@ class LastLayerRigidity(HeldOut, BaseEstimator):
 
     def _rows_of(self, X: Any, labels: Labels, weight: np.ndarray | None) -> Iterator[Rows]:
         if self.force_weight is None:
-            return energy_rows(self.gradients_, X, labels, weight)
+            if self._needs_labels or isinstance(X, LatentSamples) or not on_device(self.adapter_):
+                return energy_rows(self.gradients_, X, labels, weight)
+            options: dict[str, Any] = {"bias": self.bias, "reduce": self.reduce, "weight": weight}
+            return iter([reduced_rows(self.adapter_, X, self.batch_size, **options)])
         if not self.adapter_.atomistic or isinstance(X, LatentSamples):
             raise ValueError("force_weight: forces need frames")
         return frame_rows(self.gradients_, self.adapter_, X, labels, weight, self.force_weight)
